@@ -1,0 +1,166 @@
+//! Addresses as they stand in a packet and in map keys.
+
+use core::fmt;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use bytemuck::{Pod, Zeroable};
+
+/// An IP address as four 32-bit words **in network order** (the words hold the bytes as they stand in the packet).
+///
+/// IPv4 is kept as an IPv4-mapped IPv6 address (`::ffff:a.b.c.d`, RFC 4291 section 2.5.5.2), so that one key type
+/// serves both families. Words, not bytes, because BPF loads a word in one instruction.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Pod, Zeroable)]
+pub struct Address(pub [u32; 4]);
+
+impl Address {
+    /// The third word of an IPv4-mapped address, in network order.
+    const MAPPED: u32 = 0x0000_ffff_u32.to_be();
+
+    /// An IPv4 address from the word that stands in the packet (network order).
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_v4_word(word: u32) -> Self {
+        Self([0, 0, Self::MAPPED, word])
+    }
+
+    /// True for an IPv4 address.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_v4(&self) -> bool {
+        self.0[0] == 0 && self.0[1] == 0 && self.0[2] == Self::MAPPED
+    }
+
+    /// The 16 bytes in the order in which they stand in a packet.
+    #[must_use]
+    pub fn octets(&self) -> [u8; 16] {
+        bytemuck::cast(self.0)
+    }
+}
+
+impl From<IpAddr> for Address {
+    fn from(address: IpAddr) -> Self {
+        let octets = match address {
+            IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+            IpAddr::V6(v6) => v6.octets(),
+        };
+        Self(bytemuck::cast(octets))
+    }
+}
+
+impl From<Ipv4Addr> for Address {
+    fn from(address: Ipv4Addr) -> Self {
+        IpAddr::V4(address).into()
+    }
+}
+
+impl From<Ipv6Addr> for Address {
+    fn from(address: Ipv6Addr) -> Self {
+        IpAddr::V6(address).into()
+    }
+}
+
+impl From<Address> for IpAddr {
+    fn from(address: Address) -> Self {
+        Ipv6Addr::from(address.octets()).to_canonical()
+    }
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        IpAddr::from(*self).fmt(f)
+    }
+}
+
+/// A MAC address, in the order of the wire.
+#[repr(transparent)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Pod, Zeroable)]
+pub struct MacAddr(pub [u8; 6]);
+
+impl fmt::Display for MacAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+impl fmt::Debug for MacAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A transport port **in network order**: the 16 bits as they stand in the packet.
+#[repr(transparent)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Pod, Zeroable)]
+pub struct Port(u16);
+
+impl Port {
+    /// No port, or every port: the wildcard of a listener and the port of a protocol that has none.
+    pub const ANY: Self = Self(0);
+
+    /// A port from a number in host order, as people write it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_host(number: u16) -> Self {
+        Self(number.to_be())
+    }
+
+    /// A port from the 16 bits that stand in the packet.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_wire(bits: u16) -> Self {
+        Self(bits)
+    }
+
+    /// The number in host order, as people write it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn to_host(self) -> u16 {
+        u16::from_be(self.0)
+    }
+
+    /// The 16 bits as they stand in the packet.
+    #[inline(always)]
+    #[must_use]
+    pub const fn to_wire(self) -> u16 {
+        self.0
+    }
+}
+
+impl fmt::Debug for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.to_host().fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use std::string::ToString;
+
+    use super::*;
+
+    #[test]
+    fn an_ipv4_address_is_the_same_from_the_packet_and_from_the_configuration() {
+        let configured = Address::from(Ipv4Addr::new(192, 0, 2, 10));
+        let word = u32::from_ne_bytes([192, 0, 2, 10]);
+        assert_eq!(configured, Address::from_v4_word(word));
+        assert!(configured.is_v4());
+        assert_eq!(IpAddr::from(configured).to_string(), "192.0.2.10");
+    }
+
+    #[test]
+    fn an_ipv6_address_comes_back_as_it_went_in() {
+        let address: Ipv6Addr = "2001:db8::10".parse().expect("a literal address");
+        assert!(!Address::from(address).is_v4());
+        assert_eq!(IpAddr::from(Address::from(address)), IpAddr::V6(address));
+    }
+
+    #[test]
+    fn a_port_is_kept_in_network_order() {
+        let wire = Port::from_host(80).to_wire();
+        assert_eq!(wire.to_ne_bytes(), [0, 80]);
+        assert_eq!(Port::from_wire(wire).to_host(), 80);
+    }
+}

@@ -1,0 +1,89 @@
+//! Backends as the XDP program sees them, and the segments they stand on.
+
+use bytemuck::{Pod, Zeroable};
+
+use crate::address::{Address, MacAddr};
+
+/// Where a backend is: its MAC and its segment, in one word that is written in one store.
+///
+/// Bits 0–47 are the MAC's bytes as they stand in memory, bits 48–63 the segment. An all-zero word is a place without
+/// a reachable backend.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Pod, Zeroable)]
+pub struct Backend(pub u64);
+
+impl Backend {
+    /// A place without a reachable backend: nothing is sent there.
+    pub const UNREACHABLE: Self = Self(0);
+
+    /// A backend at `mac` on the segment with that index.
+    #[must_use]
+    pub const fn new(mac: MacAddr, segment: u16) -> Self {
+        let [a, b, c, d, e, f] = mac.0;
+        Self(u64::from_le_bytes([a, b, c, d, e, f, 0, 0]) | (segment as u64) << 48)
+    }
+
+    /// True if a packet can be sent there.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_reachable(self) -> bool {
+        self.0 != 0
+    }
+
+    /// The backend's MAC.
+    #[inline(always)]
+    #[must_use]
+    pub const fn mac(self) -> MacAddr {
+        let [a, b, c, d, e, f, _, _] = self.0.to_le_bytes();
+        MacAddr([a, b, c, d, e, f])
+    }
+
+    /// Index of the backend's segment.
+    #[inline(always)]
+    #[must_use]
+    pub const fn segment(self) -> u16 {
+        (self.0 >> 48) as u16
+    }
+}
+
+/// Who holds a place in the backends' map: for the agent, that reads its own state back from the maps. 16 bytes.
+///
+/// All zero for a free place.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Pod, Zeroable)]
+pub struct BackendOwner {
+    /// The backend's address.
+    pub address: Address,
+}
+
+impl BackendOwner {
+    /// A place that nobody holds.
+    pub const FREE: Self = Self { address: Address([0; 4]) };
+}
+
+/// A piece of Ethernet that packets go out to: an interface of this host, and our MAC there. 12 bytes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Pod, Zeroable)]
+pub struct Segment {
+    /// The interface's index.
+    pub ifindex: u32,
+    /// Our MAC on it: the source of what is sent there.
+    pub mac: MacAddr,
+    /// Always zero.
+    pub reserved: u16,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_word_gives_back_mac_and_segment() {
+        let mac = MacAddr([0x02, 0x11, 0x22, 0x33, 0x44, 0xff]);
+        let backend = Backend::new(mac, 0xbeef);
+        assert_eq!(backend.mac(), mac);
+        assert_eq!(backend.segment(), 0xbeef);
+        assert!(backend.is_reachable());
+        assert!(!Backend::UNREACHABLE.is_reachable());
+    }
+}

@@ -1,0 +1,32 @@
+//! A flow: what identifies one conversation of a client with a VIP.
+
+use bytemuck::{Pod, Zeroable};
+
+use crate::address::{Address, Port};
+
+/// The 5-tuple of a packet on its way to a VIP. 40 bytes, no padding.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Pod, Zeroable)]
+pub struct Flow {
+    /// The client.
+    pub source: Address,
+    /// The VIP.
+    pub destination: Address,
+    /// The client's port; [`Port::ANY`] for a protocol without ports.
+    pub source_port: Port,
+    /// The VIP's port; [`Port::ANY`] for a protocol without ports.
+    pub destination_port: Port,
+    /// The IP protocol number, see [`crate::protocol`].
+    pub protocol: u8,
+    /// Always zero.
+    pub reserved: [u8; 3],
+}
+
+impl Flow {
+    /// A flow of a protocol that has no ports.
+    #[inline(always)]
+    #[must_use]
+    pub const fn without_ports(source: Address, destination: Address, protocol: u8) -> Self {
+        Self { source, destination, source_port: Port::ANY, destination_port: Port::ANY, protocol, reserved: [0; 3] }
+    }
+}

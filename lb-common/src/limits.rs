@@ -1,0 +1,25 @@
+//! How much drlb holds. Every map is created at its full size, so these numbers are also its memory: see the sum in
+//! `docs/architecture.md`.
+
+/// Listeners on one balancer. Their map also has room for the VIPs.
+pub const MAX_LISTENERS: u32 = 16_384;
+/// VIPs on one balancer.
+pub const MAX_VIPS: u32 = 16_384;
+/// Backend places of all pools together. A pool takes a power of two of them.
+pub const MAX_BACKENDS: u32 = 131_072;
+/// Backends of one pool: a slot names its backend in 16 bits, and one value means "none".
+pub const MAX_POOL_BACKENDS: u32 = 4_096;
+/// Slots of all pools together: 64 tables of the default size.
+pub const MAX_SLOTS: u32 = 64 * DEFAULT_SLOTS.next_multiple_of(SLOTS_PER_LINE as u32);
+/// Slots of a pool's lookup table, unless set: a prime, as Maglev needs (Maglev paper, section 5.3).
+pub const DEFAULT_SLOTS: u32 = 65_537;
+/// Slots of the largest lookup table (a prime, too).
+pub const LARGEST_SLOTS: u32 = 655_373;
+/// Slots that share one element of the slots map: a cache line.
+pub const SLOTS_PER_LINE: usize = 16;
+/// Segments (an interface and a VLAN) that backends can stand on.
+pub const MAX_SEGMENTS: u32 = 1_024;
+/// The highest weight of a backend (Octavia's range is 0–256).
+pub const MAX_WEIGHT: u16 = 256;
+
+const _: () = assert!(MAX_POOL_BACKENDS < u16::MAX as u32);

@@ -1,0 +1,49 @@
+//! The names of the maps and of the program, and the version of their layout.
+
+/// Version of the maps' layout: the folder below the pin directory that they are pinned in. It goes up whenever a
+/// map's key, value, size or meaning changes.
+pub const LAYOUT: &str = "v1";
+
+/// The XDP program.
+pub const PROGRAM: &str = "drlb";
+
+/// `ListenerKey` → `Listener`.
+pub const LISTENERS: &str = "LISTENERS";
+/// `Address` → `Vip`.
+pub const VIPS: &str = "VIPS";
+/// Lines of slots: the lookup tables of all pools, one region a pool. Memory-mapped by the agent.
+pub const SLOTS: &str = "SLOTS";
+/// `Backend` places of all pools, one region a pool. Memory-mapped by the agent.
+pub const BACKENDS: &str = "BACKENDS";
+/// `BackendOwner` by the same index. Read and written by the agent only, memory-mapped.
+pub const BACKEND_OWNERS: &str = "BACKEND_OWNERS";
+/// `Segment` by index.
+pub const SEGMENTS: &str = "SEGMENTS";
+/// Interface to redirect to, by a segment's index (a devmap).
+pub const EGRESS: &str = "EGRESS";
+/// `Counter` per CPU by `Outcome`.
+pub const OUTCOME_COUNTERS: &str = "OUTCOME_COUNTERS";
+/// `Counter` per CPU by a listener's id.
+pub const LISTENER_COUNTERS: &str = "LISTENER_COUNTERS";
+/// `Counter` per CPU by a backend's place.
+pub const BACKEND_COUNTERS: &str = "BACKEND_COUNTERS";
+
+/// All maps that outlive the agent: what is pinned.
+pub const PINNED: &[&str] = &[
+    LISTENERS,
+    VIPS,
+    SLOTS,
+    BACKENDS,
+    BACKEND_OWNERS,
+    SEGMENTS,
+    EGRESS,
+    OUTCOME_COUNTERS,
+    LISTENER_COUNTERS,
+    BACKEND_COUNTERS,
+];
+
+/// Global of the program: our MAC on the interface that it is attached to (`[u8; 6]`). Not pinned: each interface runs
+/// its own instance of the program.
+pub const OWN_MAC: &str = "OWN_MAC";
+/// Global of the program: the key of the flow hash (`u64`).
+pub const HASH_KEY: &str = "HASH_KEY";

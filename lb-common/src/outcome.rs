@@ -1,0 +1,99 @@
+//! What can become of a packet: a closed list, each with its counter.
+
+use bytemuck::{Pod, Zeroable};
+
+/// Packets and bytes. 16 bytes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Pod, Zeroable)]
+pub struct Counter {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes, from the Ethernet header on, without the frame check sequence.
+    pub bytes: u64,
+}
+
+impl Counter {
+    /// The sum of two counters; wraps as the kernel's do.
+    #[must_use]
+    pub const fn plus(self, other: Self) -> Self {
+        Self { packets: self.packets.wrapping_add(other.packets), bytes: self.bytes.wrapping_add(other.bytes) }
+    }
+}
+
+macro_rules! outcomes {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal,)+) => {
+        /// What became of a packet. The number is the index of its counter.
+        #[repr(u32)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Outcome {
+            $($(#[doc = $doc])+ $variant,)+
+        }
+
+        impl Outcome {
+            /// All of them, in the order of their counters.
+            pub const ALL: &[Self] = &[$(Self::$variant,)+];
+
+            /// How many there are.
+            pub const COUNT: u32 = Self::ALL.len() as u32;
+
+            /// The name that the command line, the API and the tests use.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)+
+                }
+            }
+
+            /// What it means, in a sentence.
+            #[must_use]
+            pub const fn meaning(self) -> &'static str {
+                match self {
+                    $(Self::$variant => concat!($($doc,)+).trim_ascii(),)+
+                }
+            }
+        }
+    };
+}
+
+outcomes! {
+    /// Sent to a backend, out of the interface it came in by.
+    Forwarded = "forwarded",
+    /// Sent to a backend, out of another interface.
+    Redirected = "redirected",
+    /// An ARP request for a VIP, answered.
+    ArpReply = "arp-reply",
+    /// A neighbour solicitation for a VIP, answered.
+    NeighbourAdvertisement = "neighbour-advertisement",
+    /// An ICMP or ICMPv6 echo request to a VIP, answered.
+    EchoReply = "echo-reply",
+    /// Passed to the kernel: neither IP nor an ARP request for a VIP.
+    NotIp = "not-ip",
+    /// Passed to the kernel: the frame is addressed to another host's MAC.
+    OtherHost = "other-host",
+    /// Passed to the kernel: not addressed to a VIP.
+    NotVip = "not-vip",
+    /// Passed to the kernel: addressed to a VIP, but no listener has that protocol and port.
+    NoListener = "no-listener",
+    /// Dropped: the listener's pool has no backend that takes traffic.
+    NoBackend = "no-backend",
+    /// Dropped: a fragment to a VIP without the ports that would tell its flow.
+    Fragment = "fragment",
+    /// Dropped: addressed to a VIP, but cut short or contradicting itself.
+    Malformed = "malformed",
+    /// Dropped: a VIP's IPv6 packet with more extension headers than are followed.
+    TooManyExtensions = "too-many-extensions",
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_outcome_has_its_own_name_and_counter() {
+        for (index, outcome) in Outcome::ALL.iter().enumerate() {
+            assert_eq!(*outcome as usize, index);
+            assert!(!outcome.meaning().is_empty());
+            assert_eq!(Outcome::ALL.iter().filter(|other| other.name() == outcome.name()).count(), 1);
+        }
+    }
+}

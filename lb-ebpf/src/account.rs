@@ -1,0 +1,19 @@
+//! Step 5, account: counts what happened. It can't change a verdict.
+
+use crate::finish::{Finish, Verdict};
+use crate::select::Chosen;
+use crate::tables::Tables;
+
+/// Counts the packet with the listener and the backend that it went to.
+#[inline(always)]
+pub fn chosen<T: Tables>(chosen: &Chosen, bytes: u32, tables: &T) {
+    tables.count_listener(chosen.listener, bytes);
+    tables.count_backend(chosen.place, bytes);
+}
+
+/// Counts the packet with its outcome, and hands on the verdict.
+#[inline(always)]
+pub fn finish<T: Tables>(finish: Finish, bytes: u32, tables: &T) -> Verdict {
+    tables.count_outcome(finish.outcome, bytes);
+    finish.verdict
+}

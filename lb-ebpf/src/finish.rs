@@ -1,0 +1,48 @@
+//! How a packet's way ends.
+
+use lb_common::outcome::Outcome;
+
+/// What the kernel is to do with the packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Go on as if drlb were not there.
+    Pass,
+    /// Drop it.
+    Drop,
+    /// Send it out of the interface it came in by.
+    Transmit,
+    /// Send it out of the interface of the segment with that index.
+    Redirect(u16),
+}
+
+/// The end of a packet's way: a verdict and the counter for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Finish {
+    /// What the kernel is to do.
+    pub verdict: Verdict,
+    /// The counter's name.
+    pub outcome: Outcome,
+}
+
+impl Finish {
+    /// The packet is none of ours.
+    #[inline(always)]
+    #[must_use]
+    pub const fn pass(outcome: Outcome) -> Self {
+        Self { verdict: Verdict::Pass, outcome }
+    }
+
+    /// The packet is for a VIP and can't be served.
+    #[inline(always)]
+    #[must_use]
+    pub const fn drop(outcome: Outcome) -> Self {
+        Self { verdict: Verdict::Drop, outcome }
+    }
+
+    /// The packet has become our answer to its sender.
+    #[inline(always)]
+    #[must_use]
+    pub const fn answered(outcome: Outcome) -> Self {
+        Self { verdict: Verdict::Transmit, outcome }
+    }
+}

@@ -1,0 +1,23 @@
+//! drlb's data plane: what happens to one packet.
+//!
+//! [`pipeline`] shows a packet's whole way on one page; each step is a file of its own and knows no other step. The steps
+//! are pure: they see a packet through [`packet`] and the maps through the [`tables::Tables`] trait, so that the same
+//! source is the XDP program (`main.rs`, with the BPF maps behind the trait) and, on the host, a library that the tests
+//! run beside it.
+#![no_std]
+
+#[cfg(not(target_arch = "bpf"))]
+extern crate std;
+
+pub mod account;
+pub mod finish;
+#[cfg(not(target_arch = "bpf"))]
+pub mod host;
+pub mod match_listener;
+pub mod packet;
+pub mod parse;
+pub mod pipeline;
+pub mod rewrite;
+pub mod select;
+pub mod tables;
+pub mod vip_traffic;

@@ -1,0 +1,252 @@
+//! The bytes of a packet: the only file that follows raw packet pointers.
+//!
+//! A [`Packet`] gives out [`View`]s: `N` bytes at an offset, checked once against the packet's end, in the form in which
+//! the verifier proves the check. What is read or written within a view is checked against `N` when it is compiled.
+//!
+//! Only the first, linear part of a packet with fragments (a jumbo frame) is seen. Headers always lie there.
+
+use core::marker::PhantomData;
+
+#[cfg(target_arch = "bpf")]
+use aya_ebpf::{bindings::xdp_md, helpers::generated::bpf_xdp_get_buff_len};
+use lb_common::address::{Address, MacAddr};
+
+/// The farthest offset that a header may begin at; the verifier wants a bound.
+const FARTHEST: usize = 16_383;
+
+/// A packet from its Ethernet header on.
+pub struct Packet<'a> {
+    start: *mut u8,
+    end: *mut u8,
+    length: u32,
+    #[cfg(target_arch = "bpf")]
+    context: *mut xdp_md,
+    bytes: PhantomData<&'a mut [u8]>,
+}
+
+#[cfg(target_arch = "bpf")]
+impl Packet<'_> {
+    /// The packet that a program was called for.
+    ///
+    /// # Safety
+    /// `context` must be what the kernel handed to the program that runs.
+    #[inline(always)]
+    #[must_use]
+    pub unsafe fn from_context(context: *mut xdp_md) -> Self {
+        // SAFETY: the context is valid; data..data_end is the packet's linear part, the program's own until it returns.
+        unsafe {
+            Self {
+                start: (*context).data as *mut u8,
+                end: (*context).data_end as *mut u8,
+                length: bpf_xdp_get_buff_len(context) as u32,
+                context,
+                bytes: PhantomData,
+            }
+        }
+    }
+
+    /// What [`Packet::from_context`] made this packet of, to hand on to a subprogram.
+    #[inline(always)]
+    #[must_use]
+    pub const fn context(&self) -> *mut xdp_md {
+        self.context
+    }
+}
+
+impl<'a> Packet<'a> {
+    /// A packet that is wholly in `bytes`. Longer ones than 4 GiB do not exist; their length would be cut.
+    #[cfg(not(target_arch = "bpf"))]
+    #[must_use]
+    pub fn from_slice(bytes: &'a mut [u8]) -> Self {
+        let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        let range = bytes.as_mut_ptr_range();
+        Self { start: range.start, end: range.end, length, bytes: PhantomData }
+    }
+
+    /// Length of the whole packet in bytes, fragments included.
+    #[inline(always)]
+    #[must_use]
+    pub const fn length(&self) -> u32 {
+        self.length
+    }
+
+    /// The `N` bytes that begin at `at`, or `None` where the packet ends before.
+    #[inline(always)]
+    #[must_use]
+    pub fn view<const N: usize>(&self, at: usize) -> Option<View<'_, N>> {
+        if at > FARTHEST {
+            return None;
+        }
+        let start = self.start.wrapping_add(at);
+        if start.wrapping_add(N) > self.end {
+            return None;
+        }
+        Some(View { start, bytes: PhantomData })
+    }
+}
+
+/// `N` bytes of a packet that are known to be there.
+pub struct View<'a, const N: usize> {
+    start: *mut u8,
+    bytes: PhantomData<&'a mut [u8; N]>,
+}
+
+impl<const N: usize> View<'_, N> {
+    #[inline(always)]
+    fn read<T: Copy, const AT: usize>(&self) -> T {
+        const { assert!(AT + size_of::<T>() <= N, "read beyond the view") }
+        let field = self.start.wrapping_add(AT).cast::<T>();
+        // On BPF an unaligned read would become one load a byte; the machine itself has no such need, and the verifier
+        // refuses the program on one that has.
+        #[cfg(target_arch = "bpf")]
+        // SAFETY: the view's N bytes are within the packet and AT + size_of::<T>() is within N; T is an integer.
+        unsafe {
+            field.read_volatile()
+        }
+        #[cfg(not(target_arch = "bpf"))]
+        // SAFETY: as above.
+        unsafe {
+            field.read_unaligned()
+        }
+    }
+
+    #[inline(always)]
+    fn write<T: Copy, const AT: usize>(&self, value: T) {
+        const { assert!(AT + size_of::<T>() <= N, "write beyond the view") }
+        let field = self.start.wrapping_add(AT).cast::<T>();
+        #[cfg(target_arch = "bpf")]
+        // SAFETY: as in `read`; the packet is ours alone.
+        unsafe {
+            field.write_volatile(value);
+        }
+        #[cfg(not(target_arch = "bpf"))]
+        // SAFETY: as in `read`; the packet is ours alone.
+        unsafe {
+            field.write_unaligned(value);
+        }
+    }
+
+    /// The byte at `AT`.
+    #[inline(always)]
+    #[must_use]
+    pub fn u8<const AT: usize>(&self) -> u8 {
+        self.read::<u8, AT>()
+    }
+
+    /// The 16 bits at `AT`, in host order.
+    #[inline(always)]
+    #[must_use]
+    pub fn u16<const AT: usize>(&self) -> u16 {
+        u16::from_be(self.wire16::<AT>())
+    }
+
+    /// The 16 bits at `AT`, as they stand in the packet.
+    #[inline(always)]
+    #[must_use]
+    pub fn wire16<const AT: usize>(&self) -> u16 {
+        self.read::<u16, AT>()
+    }
+
+    /// The 32 bits at `AT`, as they stand in the packet.
+    #[inline(always)]
+    #[must_use]
+    pub fn wire32<const AT: usize>(&self) -> u32 {
+        self.read::<u32, AT>()
+    }
+
+    /// The IPv4 address at `AT`.
+    #[inline(always)]
+    #[must_use]
+    pub fn ipv4<const AT: usize>(&self) -> Address {
+        Address::from_v4_word(self.wire32::<AT>())
+    }
+
+    /// The IPv6 address at `AT`.
+    #[inline(always)]
+    #[must_use]
+    pub fn ipv6<const AT: usize>(&self) -> Address {
+        const { assert!(AT + 16 <= N, "read beyond the view") }
+        Address(self.read::<[u32; 4], AT>())
+    }
+
+    /// The MAC at `AT`.
+    #[inline(always)]
+    #[must_use]
+    pub fn mac<const AT: usize>(&self) -> MacAddr {
+        let [a, b] = self.read::<u16, AT>().to_ne_bytes();
+        let words = self.read::<[u16; 3], AT>();
+        let ([c, d], [e, f]) = (words[1].to_ne_bytes(), words[2].to_ne_bytes());
+        MacAddr([a, b, c, d, e, f])
+    }
+
+    /// Sets the byte at `AT`.
+    #[inline(always)]
+    pub fn set_u8<const AT: usize>(&self, value: u8) {
+        self.write::<u8, AT>(value);
+    }
+
+    /// Sets the 16 bits at `AT`, given as they shall stand in the packet.
+    #[inline(always)]
+    pub fn set_wire16<const AT: usize>(&self, value: u16) {
+        self.write::<u16, AT>(value);
+    }
+
+    /// Sets the 32 bits at `AT`, given as they shall stand in the packet.
+    #[inline(always)]
+    pub fn set_wire32<const AT: usize>(&self, value: u32) {
+        self.write::<u32, AT>(value);
+    }
+
+    /// Sets the IPv4 address at `AT`; of an IPv6 one its last word.
+    #[inline(always)]
+    pub fn set_ipv4<const AT: usize>(&self, address: &Address) {
+        self.set_wire32::<AT>(address.0[3]);
+    }
+
+    /// Sets the IPv6 address at `AT`.
+    #[inline(always)]
+    pub fn set_ipv6<const AT: usize>(&self, address: &Address) {
+        self.write::<[u32; 4], AT>(address.0);
+    }
+
+    /// Sets the MAC at `AT`.
+    #[inline(always)]
+    pub fn set_mac<const AT: usize>(&self, mac: MacAddr) {
+        let [a, b, c, d, e, f] = mac.0;
+        self.write::<[u16; 3], AT>([
+            u16::from_ne_bytes([a, b]),
+            u16::from_ne_bytes([c, d]),
+            u16::from_ne_bytes([e, f]),
+        ]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_view_ends_where_the_packet_ends() {
+        let mut bytes = [1, 2, 3, 4, 5, 6];
+        let packet = Packet::from_slice(&mut bytes);
+        assert!(packet.view::<6>(0).is_some());
+        assert!(packet.view::<2>(4).is_some());
+        assert!(packet.view::<2>(5).is_none());
+        assert!(packet.view::<1>(usize::MAX).is_none());
+        assert_eq!(packet.view::<4>(1).expect("four bytes").u16::<1>(), 0x0304);
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let mut bytes = [0; 22];
+        let packet = Packet::from_slice(&mut bytes);
+        let view = packet.view::<22>(0).expect("22 bytes");
+        let mac = MacAddr([2, 0, 0, 0xaa, 0xbb, 0xcc]);
+        view.set_mac::<0>(mac);
+        assert_eq!(view.mac::<0>(), mac);
+        let address = Address([1, 2, 3, 4]);
+        view.set_ipv6::<6>(&address);
+        assert_eq!(view.ipv6::<6>(), address);
+        assert_eq!(&bytes[..6], &mac.0);
+    }
+}

@@ -1,0 +1,58 @@
+//! IPv4 (RFC 791), with options.
+
+use core::mem::offset_of;
+
+use lb_common::outcome::Outcome;
+use network_types::ip::Ipv4Hdr;
+
+use super::{Headers, transport};
+use crate::packet::{Packet, View};
+
+/// "More fragments", of the 16 bits of flags and fragment offset.
+const MORE_FRAGMENTS: u16 = 0x2000;
+/// The fragment offset, of the same 16 bits.
+const FRAGMENT_OFFSET: u16 = 0x1fff;
+
+/// The fixed part of an IPv4 header.
+pub(super) type Header<'a> = View<'a, { Ipv4Hdr::LEN }>;
+
+/// Length of the header, options included, in bytes: 20–60; 0 for one that is no IPv4 header.
+#[inline(always)]
+pub(super) fn length(header: &Header<'_>) -> usize {
+    let version_and_words = header.u8::<{ offset_of!(Ipv4Hdr, vihl) }>();
+    let length = usize::from(version_and_words & 0x0f) * 4;
+    if version_and_words >> 4 == 4 && length >= Ipv4Hdr::LEN { length } else { 0 }
+}
+
+/// True for a fragment that is not the first: it has no transport header.
+#[inline(always)]
+pub(super) fn is_later_fragment(header: &Header<'_>) -> bool {
+    header.u16::<{ offset_of!(Ipv4Hdr, frags) }>() & FRAGMENT_OFFSET != 0
+}
+
+#[inline(always)]
+pub(super) fn run(packet: &Packet<'_>, headers: &mut Headers) {
+    let Some(header) = packet.view::<{ Ipv4Hdr::LEN }>(headers.network) else {
+        return headers.foreign(Outcome::NotIp);
+    };
+    let length = length(&header);
+    if length == 0 {
+        return headers.foreign(Outcome::NotIp);
+    }
+    headers.flow.source = header.ipv4::<{ offset_of!(Ipv4Hdr, src_addr) }>();
+    headers.flow.destination = header.ipv4::<{ offset_of!(Ipv4Hdr, dst_addr) }>();
+    headers.flow.protocol = header.u8::<{ offset_of!(Ipv4Hdr, proto) }>();
+    if is_later_fragment(&header) {
+        return headers.flowless(Outcome::Fragment);
+    }
+    // 0 is what Linux writes for a segmentation-offloaded packet of more than 64 kB ("BIG TCP"): all that is there.
+    let told = usize::from(header.u16::<{ offset_of!(Ipv4Hdr, tot_len) }>());
+    let there = (packet.length() as usize).wrapping_sub(headers.network);
+    let total = if told == 0 { there } else { told };
+    if total > there || total < length {
+        return headers.flowless(Outcome::Malformed);
+    }
+    headers.transport = headers.network + length;
+    let fragment = header.u16::<{ offset_of!(Ipv4Hdr, frags) }>() & MORE_FRAGMENTS != 0;
+    transport::run(packet, total - length, fragment, headers);
+}

@@ -1,0 +1,136 @@
+//! Step 1, parse: from bytes to what the packet is.
+//!
+//! What can't be read before its destination is known goes to the kernel untouched; the rest says whom it is for, and
+//! the later steps decide.
+//!
+//! The result is one flat [`Headers`] whose every field always has a value, not an enum with payloads: where the paths
+//! of a parser meet, LLVM leaves the payload of the other variants in whatever register there is, and the verifier
+//! refuses a program that touches such a value.
+
+mod extensions;
+mod icmp;
+mod ipv4;
+mod ipv6;
+mod transport;
+
+use core::mem::offset_of;
+
+use lb_common::address::{Address, MacAddr};
+use lb_common::flow::Flow;
+use lb_common::outcome::Outcome;
+use network_types::eth::{EthHdr, EtherType};
+
+use crate::packet::Packet;
+
+/// IEEE 802.1Q and 802.1ad tags that are stepped over.
+const MAX_TAGS: usize = 2;
+/// Length of a tag.
+const TAG: usize = 4;
+
+/// What a packet is, as far as drlb cares.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// None of ours, whatever the VIPs are: passed with `outcome`.
+    Foreign,
+    /// A packet of `flow`. An ICMP error is a packet of the flow that it tells of.
+    Flow,
+    /// An ARP packet (RFC 826); its header begins at `network`.
+    Arp,
+    /// A neighbour solicitation (RFC 4861 section 4.3); its ICMPv6 header begins at `transport`.
+    Solicitation,
+    /// An echo request (RFC 792, RFC 4443 section 4.1) from and to the addresses of `flow`.
+    Echo,
+    /// An IP packet to the destination of `flow`, but its flow can't be told: if that is a VIP, dropped with `outcome`.
+    Flowless,
+}
+
+/// What a packet's headers say.
+#[derive(Clone, Copy, Debug)]
+pub struct Headers {
+    /// What the packet is; says which of the other fields mean something.
+    pub kind: Kind,
+    /// How a packet ends that goes no further.
+    pub outcome: Outcome,
+    /// Source and destination, and, for [`Kind::Flow`], the rest of the 5-tuple.
+    pub flow: Flow,
+    /// Where the IP (or ARP) header begins.
+    pub network: usize,
+    /// Where the header above IP begins.
+    pub transport: usize,
+}
+
+impl Headers {
+    #[inline(always)]
+    fn foreign(&mut self, outcome: Outcome) {
+        self.kind = Kind::Foreign;
+        self.outcome = outcome;
+    }
+
+    #[inline(always)]
+    fn flowless(&mut self, outcome: Outcome) {
+        self.kind = Kind::Flowless;
+        self.outcome = outcome;
+    }
+}
+
+/// Says what the packet is. `own` is our MAC: a frame to another host's MAC is none of ours, even if a switch floods it
+/// to us. So two balancers on one segment never forward a packet twice.
+#[inline(always)]
+pub fn run(packet: &Packet<'_>, own: MacAddr) -> Headers {
+    let nobody = Address([0; 4]);
+    let mut headers = Headers {
+        kind: Kind::Foreign,
+        outcome: Outcome::NotIp,
+        flow: Flow::without_ports(nobody, nobody, 0),
+        network: EthHdr::LEN,
+        transport: 0,
+    };
+    ethernet(packet, own, &mut headers);
+    headers
+}
+
+#[inline(always)]
+fn ethernet(packet: &Packet<'_>, own: MacAddr, headers: &mut Headers) {
+    let Some(ethernet) = packet.view::<{ EthHdr::LEN }>(0) else {
+        return headers.foreign(Outcome::NotIp);
+    };
+    let to = ethernet.mac::<{ offset_of!(EthHdr, dst_addr) }>();
+    let to_us = to.0 == own.0;
+    let to_many = to.0[0] & 1 != 0;
+    if !to_us && !to_many {
+        return headers.foreign(Outcome::OtherHost);
+    }
+
+    let mut ether_type = ethernet.wire16::<{ offset_of!(EthHdr, ether_type) }>();
+    for _ in 0..MAX_TAGS {
+        if !is_tag(ether_type) {
+            break;
+        }
+        // The tag's own type stood before it; it holds its priority and number, then the next type.
+        let Some(tag) = packet.view::<TAG>(headers.network) else {
+            return headers.foreign(Outcome::NotIp);
+        };
+        ether_type = tag.wire16::<2>();
+        headers.network += TAG;
+    }
+
+    const IPV4: u16 = EtherType::Ipv4 as u16;
+    const IPV6: u16 = EtherType::Ipv6 as u16;
+    const ARP: u16 = EtherType::Arp as u16;
+    match ether_type {
+        IPV4 if to_us => ipv4::run(packet, headers),
+        // IP to a broadcast or multicast MAC: a VIP's traffic comes to our own (RFC 1122 section 3.3.6).
+        IPV4 => headers.foreign(Outcome::OtherHost),
+        IPV6 => ipv6::run(packet, to_us, headers),
+        ARP => headers.kind = Kind::Arp,
+        _ => headers.foreign(Outcome::NotIp),
+    }
+}
+
+#[inline(always)]
+fn is_tag(ether_type: u16) -> bool {
+    const VLAN: u16 = EtherType::Ieee8021q as u16;
+    const QINQ: u16 = EtherType::Ieee8021ad as u16;
+    ether_type == VLAN || ether_type == QINQ
+}

@@ -1,0 +1,42 @@
+//! A packet's whole way, on one page.
+//!
+//! Each step either goes on or finishes with a verdict and the counter for it. What isn't addressed to a VIP finishes with
+//! [`Verdict::Pass`] and not a bit of it changed.
+
+use crate::finish::{Finish, Verdict};
+use crate::packet::Packet;
+use crate::parse::Kind;
+use crate::select::Chosen;
+use crate::tables::Tables;
+use crate::{account, match_listener, parse, rewrite, select, vip_traffic};
+
+/// Takes a packet through all steps and says what the kernel is to do with it.
+#[inline(always)]
+pub fn run<T: Tables>(packet: &Packet<'_>, tables: &T) -> Verdict {
+    match steps(packet, tables) {
+        Ok((finish, chosen)) => {
+            account::chosen(&chosen, packet.length(), tables);
+            account::finish(finish, packet.length(), tables)
+        }
+        Err(finish) => account::finish(finish, packet.length(), tables),
+    }
+}
+
+/// The way of a packet to its backend (`Ok`), or to an earlier end (`Err`).
+#[inline(always)]
+fn steps<T: Tables>(packet: &Packet<'_>, tables: &T) -> Result<(Finish, Chosen), Finish> {
+    let headers = parse::run(packet, tables.own_mac());
+    match headers.kind {
+        Kind::Flow => {}
+        Kind::Foreign => return Err(Finish::pass(headers.outcome)),
+        Kind::Arp => return Err(vip_traffic::arp(packet, &headers, tables)),
+        Kind::Solicitation => return Err(vip_traffic::solicitation(packet, &headers, tables)),
+        Kind::Echo => return Err(vip_traffic::echo(packet, &headers, tables)),
+        Kind::Flowless => return Err(vip_traffic::flowless(&headers, tables)),
+    }
+    let flow = headers.flow;
+    let listener = match_listener::run(&flow, tables)?;
+    let chosen = select::run(&listener, &flow, tables)?;
+    let finish = rewrite::run(packet, &chosen, tables);
+    Ok((finish, chosen))
+}

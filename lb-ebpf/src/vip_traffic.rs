@@ -1,0 +1,249 @@
+//! The VIP's own traffic: ARP, neighbour discovery and echo are answered here, so that a balancer needs no address to own
+//! a VIP; and what is for a VIP but for none of its flows is counted and dropped.
+//!
+//! An answer is the request itself, turned round in place. Checksums are mended by the difference (RFC 1624), so that a
+//! request whose checksum was wrong gets an answer whose checksum is wrong.
+
+use core::mem::offset_of;
+
+use lb_common::address::{Address, MacAddr};
+use lb_common::outcome::Outcome;
+use network_types::arp::ArpHdr;
+use network_types::eth::{EthHdr, EtherType};
+use network_types::icmp::{Icmpv4Hdr, Icmpv6Hdr};
+use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
+
+use crate::finish::Finish;
+use crate::packet::{Packet, View};
+use crate::parse::Headers;
+use crate::tables::Tables;
+
+const ARP_ETHERNET: u16 = 1_u16.to_be();
+const ARP_REQUEST: u16 = 1_u16.to_be();
+const ARP_REPLY: u16 = 2_u16.to_be();
+
+/// Length of a solicitation (RFC 4861 section 4.3), to the end of its target.
+const SOLICITATION: usize = 24;
+/// The same with one option of a link-layer address.
+const SOLICITATION_WITH_ADDRESS: usize = SOLICITATION + 8;
+/// Where the target stands.
+const TARGET: usize = 8;
+/// ICMPv6 type of a neighbour advertisement.
+const ADVERTISEMENT: u8 = 136;
+/// "Solicited" and "override", of the first word of an advertisement's flags.
+const SOLICITED_AND_OVERRIDE: u16 = 0x6000_u16.to_be();
+/// Option: source link-layer address, one unit of 8 bytes.
+const SOURCE_ADDRESS_OPTION: u16 = 0x0101_u16.to_be();
+/// Option: target link-layer address, one unit of 8 bytes.
+const TARGET_ADDRESS_OPTION: u16 = 0x0201_u16.to_be();
+/// What RFC 4861 section 7.1.1 demands of neighbour discovery: not routed.
+const NOT_ROUTED: u8 = 255;
+
+/// TTL and hop limit of an echo reply (RFC 1700's recommended default).
+const REPLY_TTL: u8 = 64;
+
+/// Answers an ARP request (RFC 826) for a VIP.
+#[inline(always)]
+pub fn arp<T: Tables>(packet: &Packet<'_>, headers: &Headers, tables: &T) -> Finish {
+    let not_ours = Finish::pass(Outcome::NotIp);
+    let (Some(ethernet), Some(header)) =
+        (packet.view::<{ EthHdr::LEN }>(0), packet.view::<{ ArpHdr::LEN }>(headers.network))
+    else {
+        return not_ours;
+    };
+    const SENDER: usize = offset_of!(ArpHdr, spa);
+    const SENDER_MAC: usize = offset_of!(ArpHdr, sha);
+    const TARGET: usize = offset_of!(ArpHdr, tpa);
+    const TARGET_MAC: usize = offset_of!(ArpHdr, tha);
+    let sender = header.ipv4::<SENDER>();
+    let target = header.ipv4::<TARGET>();
+    let is_request = header.wire16::<{ offset_of!(ArpHdr, htype) }>() == ARP_ETHERNET
+        && header.wire16::<{ offset_of!(ArpHdr, ptype) }>() == EtherType::Ipv4 as u16
+        && header.wire16::<{ offset_of!(ArpHdr, hlen) }>() == u16::from_ne_bytes([6, 4])
+        && header.wire16::<{ offset_of!(ArpHdr, oper) }>() == ARP_REQUEST;
+    // A host that announces an address asks for it itself (RFC 5227 section 3): nobody waits for an answer.
+    if !is_request || sender.0[3] == target.0[3] || tables.vip(&target).is_none() {
+        return not_ours;
+    }
+    let own = tables.own_mac();
+    header.set_wire16::<{ offset_of!(ArpHdr, oper) }>(ARP_REPLY);
+    header.set_mac::<TARGET_MAC>(header.mac::<SENDER_MAC>());
+    header.set_ipv4::<TARGET>(&sender);
+    header.set_mac::<SENDER_MAC>(own);
+    header.set_ipv4::<SENDER>(&target);
+    turn_ethernet_round(&ethernet, own);
+    Finish::answered(Outcome::ArpReply)
+}
+
+/// Answers a neighbour solicitation (RFC 4861 section 7.2.4) for a VIP.
+#[inline(always)]
+pub fn solicitation<T: Tables>(packet: &Packet<'_>, headers: &Headers, tables: &T) -> Finish {
+    let not_ours = Finish::pass(Outcome::NotVip);
+    let (Some(ethernet), Some(network), Some(message)) = (
+        packet.view::<{ EthHdr::LEN }>(0),
+        packet.view::<{ Ipv6Hdr::LEN }>(headers.network),
+        packet.view::<SOLICITATION>(headers.transport),
+    ) else {
+        return not_ours;
+    };
+    const SOURCE: usize = offset_of!(Ipv6Hdr, src_addr);
+    const DESTINATION: usize = offset_of!(Ipv6Hdr, dst_addr);
+    let target = message.ipv6::<TARGET>();
+    let source = network.ipv6::<SOURCE>();
+    let destination = network.ipv6::<DESTINATION>();
+    // From the unspecified address comes the question of a host that wants the address for itself.
+    let is_question = network.u8::<{ offset_of!(Ipv6Hdr, hop_limit) }>() == NOT_ROUTED
+        && message.u8::<{ offset_of!(Icmpv6Hdr, code) }>() == 0
+        && source.0 != [0; 4];
+    if !is_question || tables.vip(&target).is_none() {
+        return not_ours;
+    }
+
+    let own = tables.own_mac();
+    let mut check = Checksum::of(message.wire16::<{ offset_of!(Icmpv6Hdr, check) }>());
+    // The one option that Linux and all others send is replaced by ours; a question without it gets an answer without.
+    let length = usize::from(network.u16::<{ offset_of!(Ipv6Hdr, payload_len) }>());
+    if length == SOLICITATION_WITH_ADDRESS {
+        let Some(option) = packet.view::<8>(headers.transport + SOLICITATION) else {
+            return not_ours;
+        };
+        if option.wire16::<0>() != SOURCE_ADDRESS_OPTION {
+            return not_ours;
+        }
+        check.change(SOURCE_ADDRESS_OPTION, TARGET_ADDRESS_OPTION);
+        check.change_mac(option.mac::<2>(), own);
+        option.set_wire16::<0>(TARGET_ADDRESS_OPTION);
+        option.set_mac::<2>(own);
+    } else if length != SOLICITATION {
+        return not_ours;
+    }
+
+    check.change(message.wire16::<0>(), u16::from_ne_bytes([ADVERTISEMENT, 0]));
+    check.change(message.wire16::<4>(), SOLICITED_AND_OVERRIDE);
+    check.change(message.wire16::<6>(), 0);
+    message.set_wire16::<0>(u16::from_ne_bytes([ADVERTISEMENT, 0]));
+    message.set_wire16::<4>(SOLICITED_AND_OVERRIDE);
+    message.set_wire16::<6>(0);
+    // The pseudo header: from the target to the source, instead of from the source to the destination.
+    check.change_address(&destination, &target);
+    message.set_wire16::<{ offset_of!(Icmpv6Hdr, check) }>(check.value());
+    network.set_ipv6::<SOURCE>(&target);
+    network.set_ipv6::<DESTINATION>(&source);
+    turn_ethernet_round(&ethernet, own);
+    Finish::answered(Outcome::NeighbourAdvertisement)
+}
+
+/// Answers an echo request to a VIP (RFC 1122 section 3.2.2.6, RFC 4443 section 4.2).
+#[inline(always)]
+pub fn echo<T: Tables>(packet: &Packet<'_>, headers: &Headers, tables: &T) -> Finish {
+    if tables.vip(&headers.flow.destination).is_none() {
+        return Finish::pass(Outcome::NotVip);
+    }
+    let malformed = Finish::drop(Outcome::Malformed);
+    let (Some(ethernet), Some(message)) =
+        (packet.view::<{ EthHdr::LEN }>(0), packet.view::<{ Icmpv4Hdr::LEN }>(headers.transport))
+    else {
+        return malformed;
+    };
+    let reply_type = if headers.flow.destination.is_v4() {
+        let Some(network) = packet.view::<{ Ipv4Hdr::LEN }>(headers.network) else {
+            return malformed;
+        };
+        // Swapped addresses leave the header's sum as it is; the new TTL does not.
+        const TTL_AND_PROTOCOL: usize = offset_of!(Ipv4Hdr, ttl);
+        let before = network.wire16::<TTL_AND_PROTOCOL>();
+        let [_, protocol] = before.to_ne_bytes();
+        let after = u16::from_ne_bytes([REPLY_TTL, protocol]);
+        let mut check = Checksum::of(network.wire16::<{ offset_of!(Ipv4Hdr, check) }>());
+        check.change(before, after);
+        network.set_wire16::<{ offset_of!(Ipv4Hdr, check) }>(check.value());
+        network.set_wire16::<TTL_AND_PROTOCOL>(after);
+        network.set_ipv4::<{ offset_of!(Ipv4Hdr, src_addr) }>(&headers.flow.destination);
+        network.set_ipv4::<{ offset_of!(Ipv4Hdr, dst_addr) }>(&headers.flow.source);
+        0
+    } else {
+        let Some(network) = packet.view::<{ Ipv6Hdr::LEN }>(headers.network) else {
+            return malformed;
+        };
+        network.set_u8::<{ offset_of!(Ipv6Hdr, hop_limit) }>(REPLY_TTL);
+        network.set_ipv6::<{ offset_of!(Ipv6Hdr, src_addr) }>(&headers.flow.destination);
+        network.set_ipv6::<{ offset_of!(Ipv6Hdr, dst_addr) }>(&headers.flow.source);
+        129
+    };
+    let before = message.wire16::<0>();
+    let [_, code] = before.to_ne_bytes();
+    let after = u16::from_ne_bytes([reply_type, code]);
+    let mut check = Checksum::of(message.wire16::<{ offset_of!(Icmpv4Hdr, check) }>());
+    check.change(before, after);
+    message.set_wire16::<{ offset_of!(Icmpv4Hdr, check) }>(check.value());
+    message.set_wire16::<0>(after);
+    turn_ethernet_round(&ethernet, tables.own_mac());
+    Finish::answered(Outcome::EchoReply)
+}
+
+/// Ends a packet whose flow can't be told: dropped if it is for a VIP, else none of ours.
+#[inline(always)]
+pub fn flowless<T: Tables>(headers: &Headers, tables: &T) -> Finish {
+    if tables.vip(&headers.flow.destination).is_some() {
+        Finish::drop(headers.outcome)
+    } else {
+        Finish::pass(Outcome::NotVip)
+    }
+}
+
+/// Sends the frame back to where it came from.
+#[inline(always)]
+fn turn_ethernet_round(ethernet: &View<'_, { EthHdr::LEN }>, own: MacAddr) {
+    let sender = ethernet.mac::<{ offset_of!(EthHdr, src_addr) }>();
+    ethernet.set_mac::<{ offset_of!(EthHdr, dst_addr) }>(sender);
+    ethernet.set_mac::<{ offset_of!(EthHdr, src_addr) }>(own);
+}
+
+/// An Internet checksum (RFC 1071) that follows changes of what it sums (RFC 1624, equation 3). Words are taken as they
+/// stand in the packet: the sum is the same in either byte order.
+struct Checksum {
+    sum: u32,
+}
+
+impl Checksum {
+    #[inline(always)]
+    fn of(check: u16) -> Self {
+        Self { sum: u32::from(!check) }
+    }
+
+    #[inline(always)]
+    fn change(&mut self, before: u16, after: u16) {
+        self.sum += u32::from(!before) + u32::from(after);
+    }
+
+    #[inline(always)]
+    fn change_mac(&mut self, before: MacAddr, after: MacAddr) {
+        let ([a, b, c, d, e, f], [g, h, i, j, k, l]) = (before.0, after.0);
+        self.change(u16::from_ne_bytes([a, b]), u16::from_ne_bytes([g, h]));
+        self.change(u16::from_ne_bytes([c, d]), u16::from_ne_bytes([i, j]));
+        self.change(u16::from_ne_bytes([e, f]), u16::from_ne_bytes([k, l]));
+    }
+
+    #[inline(always)]
+    fn change_address(&mut self, before: &Address, after: &Address) {
+        let ([a, b, c, d], [e, f, g, h]) = (before.0, after.0);
+        self.change_word(a, e);
+        self.change_word(b, f);
+        self.change_word(c, g);
+        self.change_word(d, h);
+    }
+
+    #[inline(always)]
+    fn change_word(&mut self, before: u32, after: u32) {
+        self.change(before as u16, after as u16);
+        self.change((before >> 16) as u16, (after >> 16) as u16);
+    }
+
+    #[inline(always)]
+    fn value(self) -> u16 {
+        // At most 19 changes of two words each were added: twice folded, nothing is left above 16 bits.
+        let sum = (self.sum & 0xffff) + (self.sum >> 16);
+        let sum = (sum & 0xffff) + (sum >> 16);
+        !(sum as u16)
+    }
+}
