@@ -1,0 +1,236 @@
+//! The real `drlb` in a host: its agent, and its command line.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::{Context, Result, bail, ensure};
+use lb_userspace::engine::Status;
+use lb_userspace::engine::status::{BackendState, BackendStatus, ListenerStatus};
+
+use crate::host::{Host, Process};
+use crate::wait::{SOON, until};
+
+/// Where the `drlb` binary is: what `DRLB_BIN` names, or beside the programs that this build made.
+///
+/// # Errors
+/// There is none.
+pub fn binary() -> Result<PathBuf> {
+    let path = match std::env::var_os("DRLB_BIN") {
+        Some(path) => std::path::absolute(path)?,
+        None => {
+            // Tests are in target/PROFILE/deps, programs in target/PROFILE.
+            let own = std::env::current_exe().context("cannot tell where this program is")?;
+            let folders = own.ancestors().skip(1).take(2).map(|folder| folder.join("drlb"));
+            folders.clone().find(|path| path.exists()).or(folders.last()).context("this program is in no folder")?
+        }
+    };
+    ensure!(
+        path.exists(),
+        "there is no `drlb` at {}: run `cargo build` first (`cargo xtask test` does), or name it with DRLB_BIN",
+        path.display()
+    );
+    Ok(path)
+}
+
+/// What a command said.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The exit status; none if it was ended by a signal.
+    pub code: Option<i32>,
+    /// Its standard output.
+    pub stdout: String,
+    /// Its standard error.
+    pub stderr: String,
+}
+
+/// Runs `drlb` with these arguments in a host, whatever comes of it.
+///
+/// # Errors
+/// It cannot be started.
+pub fn ask(host: &Host, arguments: &[&str]) -> Result<Answer> {
+    let output = host
+        .command(binary()?)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("cannot start `drlb {}`", arguments.join(" ")))?;
+    Ok(Answer {
+        code: output.status.code(),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    })
+}
+
+/// Runs `drlb` with these arguments in a host and returns what it printed.
+///
+/// # Errors
+/// It cannot be started, or refuses; the message has what it said.
+pub fn tell(host: &Host, arguments: &[&str]) -> Result<String> {
+    let answer = ask(host, arguments)?;
+    if answer.code != Some(0) {
+        let code = answer.code.map_or_else(|| "no status".to_owned(), |code| format!("status {code}"));
+        bail!("`drlb {}` ended with {code}: {}", arguments.join(" "), answer.stderr.trim());
+    }
+    Ok(answer.stdout)
+}
+
+/// Makes a host a backend for VIPs, by running what `drlb backend setup` prints.
+///
+/// # Errors
+/// `drlb` or the shell fails.
+pub fn set_up_backend(host: &Host, vips: &[std::net::IpAddr]) -> Result<()> {
+    for vip in vips {
+        let script = tell(host, &["backend", "setup", "--vip", &vip.to_string(), "--format", "shell"])?;
+        host.feed("sh", &[], &script)?;
+    }
+    Ok(())
+}
+
+/// A running agent. It is killed when it is dropped, and its maps and links go with its host.
+#[derive(Debug)]
+pub struct Agent {
+    host: Host,
+    binary: PathBuf,
+    process: Process,
+}
+
+impl Agent {
+    /// Starts an agent with its default places, which are the host's own, and waits until it answers.
+    ///
+    /// # Errors
+    /// It cannot be started, ends, or does not answer; the message has its log.
+    pub fn start(host: &Host) -> Result<Self> {
+        let binary = binary()?;
+        let mut agent = Self { host: host.clone(), process: launch(host, &binary)?, binary };
+        agent.wait_until_ready()?;
+        Ok(agent)
+    }
+
+    /// Kills it with SIGKILL.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn kill(&mut self) -> Result<()> {
+        self.process.kill()
+    }
+
+    /// Stops it with SIGTERM.
+    ///
+    /// # Errors
+    /// It does not end, or not with status 0.
+    pub fn stop(&mut self) -> Result<()> {
+        let status = self.process.terminate()?;
+        ensure!(status.success(), "the agent ended with {status} after SIGTERM:\n{}", self.process.log());
+        Ok(())
+    }
+
+    /// Starts it again after it was killed or stopped, and waits until it answers.
+    ///
+    /// # Errors
+    /// As [`Agent::start`].
+    pub fn start_again(&mut self) -> Result<()> {
+        self.process = launch(&self.host, &self.binary)?;
+        self.wait_until_ready()
+    }
+
+    fn wait_until_ready(&mut self) -> Result<()> {
+        let (host, process) = (&self.host, &mut self.process);
+        until("the agent to answer", SOON, || {
+            if let Ok(Some(status)) = process.ended() {
+                // No use in waiting on: it is reported below.
+                return Ok(Err(status));
+            }
+            let answer = ask(host, &["status", "-o", "json"]).map_err(|error| format!("{error:#}"))?;
+            if answer.code == Some(0) { Ok(Ok(())) } else { Err(answer.stderr) }
+        })
+        .and_then(|outcome| outcome.or_else(|status| bail!("the agent ended with {status}")))
+        .with_context(|| format!("its log:\n{}", self.process.log()))
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// What it has logged since its last start.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+
+    /// Runs `drlb` with these arguments in its host, whatever comes of it.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn ask(&self, arguments: &[&str]) -> Result<Answer> {
+        ask(&self.host, arguments)
+    }
+
+    /// Runs `drlb` with these arguments in its host and returns what it printed.
+    ///
+    /// # Errors
+    /// It cannot be started, or refuses; the message has what it said.
+    pub fn tell(&self, arguments: &[&str]) -> Result<String> {
+        tell(&self.host, arguments)
+    }
+
+    /// What `drlb status -o json` says.
+    ///
+    /// # Errors
+    /// It refuses, or prints something else than its documented JSON.
+    pub fn status(&self) -> Result<Status> {
+        let json = self.tell(&["status", "-o", "json"])?;
+        serde_json::from_str(&json).with_context(|| format!("`drlb status -o json` printed {json}"))
+    }
+
+    /// What the status says of a listener.
+    ///
+    /// # Errors
+    /// There is no such listener.
+    pub fn listener(&self, name: &str) -> Result<ListenerStatus> {
+        let mut listeners = self.status()?.listeners;
+        let index = listeners.iter().position(|listener| listener.name.to_string() == name);
+        Ok(listeners.swap_remove(index.with_context(|| format!("the status has no listener `{name}`"))?))
+    }
+
+    /// What the status says of a backend of a listener.
+    ///
+    /// # Errors
+    /// There is no such listener or backend.
+    pub fn backend(&self, listener: &str, address: std::net::IpAddr) -> Result<BackendStatus> {
+        let backends = self.listener(listener)?.backends;
+        let is_it = |backend: &BackendStatus| backend.address.to_string() == address.to_string();
+        backends.into_iter().find(is_it).with_context(|| format!("listener `{listener}` has no backend {address}"))
+    }
+
+    /// Waits until a backend of a listener is in this state.
+    ///
+    /// # Errors
+    /// It is not, in a minute; the message has the state that it is in, and why.
+    pub fn wait_for_backend(&self, listener: &str, address: std::net::IpAddr, state: BackendState) -> Result<()> {
+        until(&format!("backend {address} of `{listener}` to be {}", state.name()), SOON, || {
+            let backend = self.backend(listener, address).map_err(|error| format!("{error:#}"))?;
+            if backend.state == state {
+                Ok(())
+            } else {
+                Err(format!("it is {} ({})", backend.state.name(), backend.reason.unwrap_or_default()))
+            }
+        })
+    }
+
+    /// Waits until every backend of a listener serves.
+    ///
+    /// # Errors
+    /// As [`Agent::wait_for_backend`].
+    pub fn wait_until_serving(&self, listener: &str) -> Result<()> {
+        for backend in self.listener(listener)?.backends {
+            self.wait_for_backend(listener, backend.address.ip(), BackendState::Serving)?;
+        }
+        Ok(())
+    }
+}
+
+fn launch(host: &Host, binary: &Path) -> Result<Process> {
+    host.spawn(binary, &["agent"])
+}

@@ -1,0 +1,21 @@
+//! The harness that tries drlb as a whole: hosts made of namespaces, the direct-routing segment that they stand on,
+//! servers, clients and captures on it, and the real `drlb` in its balancer.
+//!
+//! From the bottom up: [`host`] makes hosts, [`segment`] joins them, [`agent`] runs `drlb` in one of them, [`http`] and
+//! [`traffic`] are who talks over it, [`capture`] watches the wires, and [`world`] is all of it together, as most scenarios
+//! want it. The scenarios are in `tests/tests`.
+#![deny(unsafe_code)]
+
+pub mod agent;
+pub mod capture;
+pub mod host;
+pub mod http;
+pub mod load;
+pub mod packet;
+pub mod program;
+pub mod segment;
+pub mod traffic;
+pub mod wait;
+pub mod world;
+
+mod sys;

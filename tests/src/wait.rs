@@ -1,0 +1,33 @@
+//! Waiting for a condition, with a deadline: the only kind of waiting that the tests do.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+/// The deadline for what should take moments: far beyond what a loaded machine of two cores needs, so that reaching it
+/// means that the thing did not happen, not that it was slow.
+pub const SOON: Duration = Duration::from_secs(60);
+
+/// How long to leave the machine alone between two looks at the condition.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Looks again and again until `probe` gives something, and returns that.
+///
+/// `what` says what is waited for, as in "waiting for {what}".
+///
+/// # Errors
+/// The deadline has passed; the message has `what` and the last thing that `probe` said was missing.
+pub fn until<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> Result<T, String>) -> Result<T> {
+    let deadline = Instant::now() + limit;
+    loop {
+        let missing = match probe() {
+            Ok(found) => return Ok(found),
+            Err(missing) => missing,
+        };
+        if Instant::now() >= deadline {
+            bail!("waited {} s for {what}, in vain: {missing}", limit.as_secs());
+        }
+        sleep(PAUSE);
+    }
+}
