@@ -1,2 +1,53 @@
-//! xtask
-fn main() {}
+//! `cargo xtask`: sets a machine up for drlb, checks the source, runs the tests, shows the demo.
+
+mod check;
+mod console;
+mod demo;
+mod setup;
+mod test;
+mod workspace;
+
+use std::env;
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+use self::workspace::Workspace;
+
+const USAGE: &str = "\
+cargo xtask COMMAND
+
+  setup              install what is missing to build and test drlb: on Debian and Ubuntu all of it
+  demo [--keep]      build drlb and show it at work between network namespaces; --keep leaves it standing
+  demo --end         end what --keep left standing
+  test [FILTER]…     run every test, or those whose name holds FILTER
+  check [STEP]…      run the checks that a change must pass, or those that are named
+";
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let workspace = Workspace::find()?;
+    match arguments.as_slice() {
+        ["setup"] => setup::run(&workspace).map(|_toolchain| ()),
+        ["check", steps @ ..] => check::run(&workspace, steps),
+        ["test", filters @ ..] => test::run(&workspace, filters),
+        ["demo", flags @ ..] => demo::run(&workspace, flags),
+        ["help" | "--help" | "-h"] => {
+            print!("{USAGE}\nSteps of check:\n{}", check::usage());
+            Ok(())
+        }
+        [] => bail!("no command is given\n\n{USAGE}"),
+        [other, ..] => bail!("{other:?} is no command, or has one word too many\n\n{USAGE}"),
+    }
+}

@@ -24,9 +24,10 @@ pub extern \"C\" fn trial(words: &mut [u64; 8], count: usize) -> u64 {
 ";
 
 /// The bpf-linkers on this machine: in `PATH`, and where cargo installs.
-pub(super) fn installed() -> Vec<PathBuf> {
+#[must_use]
+pub fn linkers() -> Vec<PathBuf> {
     let mut found = sysroot::in_path("bpf-linker");
-    if let Some(file) = sysroot::cargo_home().map(|home| home.join("bin/bpf-linker"))
+    if let Some(file) = sysroot::cargo_bin().map(|bin| bin.join("bpf-linker"))
         && file.is_file()
         && !found.contains(&file)
     {
@@ -53,8 +54,10 @@ pub fn find_linker(compiler: &Compiler, linkers: &[PathBuf]) -> Result<PathBuf, 
     Err(reasons.join("; "))
 }
 
-/// Arguments of the cargo that builds bpf-linker on that LLVM.
-pub(super) fn install_arguments(llvm: u32) -> Vec<String> {
+/// Arguments of the cargo that builds bpf-linker on the LLVM of that major version; the environment variable
+/// `LLVM_PREFIX` is to name its folder.
+#[must_use]
+pub fn install_arguments(llvm: u32) -> Vec<String> {
     let feature = format!("llvm-{llvm}");
     ["install", "bpf-linker", "--version", LINKER_VERSION, "--locked", "--no-default-features", "--features", &feature]
         .map(str::to_owned)

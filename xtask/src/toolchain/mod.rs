@@ -18,8 +18,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, anyhow};
 
 pub use self::compiler::{CARGO_VARIABLE, Compiler, Core, Search, Version};
-pub use self::linker::{LINKER_VERSION, find_linker};
-pub use self::object::{BIN, PACKAGE, build_object, command};
+pub use self::linker::{LINKER_VERSION, find_linker, install_arguments, linkers};
+pub use self::object::{build_object, command};
+pub use self::sysroot::cargo_bin;
 
 /// The target that the XDP program is compiled for.
 pub const TARGET: &str = "bpfel-unknown-none";
@@ -45,7 +46,7 @@ impl fmt::Display for Toolchain {
 /// If there is no compiler, or no linker for it: says what was looked at and the commands that install one.
 pub fn probe() -> Result<Toolchain> {
     let search = Search::run()?;
-    let linkers = linker::installed();
+    let linkers = linkers();
     let mut unfit = Vec::new();
     for compiler in &search.fit {
         match find_linker(compiler, &linkers) {
@@ -88,7 +89,7 @@ fn no_linker(compiler: &Compiler, reason: &str) -> String {
 
 /// The command that builds bpf-linker on the LLVM in the folder `prefix`.
 fn install_linker_by_hand(llvm: u32, prefix: &Path) -> String {
-    format!("LLVM_PREFIX={} cargo {}", prefix.display(), linker::install_arguments(llvm).join(" "))
+    format!("LLVM_PREFIX={} cargo {}", prefix.display(), install_arguments(llvm).join(" "))
 }
 
 #[cfg(test)]

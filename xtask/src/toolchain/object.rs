@@ -9,9 +9,9 @@ use anyhow::{Context as _, Result, bail};
 use super::{Core, TARGET, Toolchain, environment};
 
 /// The package of the XDP program.
-pub const PACKAGE: &str = "lb-ebpf";
+const PACKAGE: &str = "lb-ebpf";
 /// Its binary: the object.
-pub const BIN: &str = "drlb-ebpf";
+const BIN: &str = "drlb-ebpf";
 
 /// The one crate that asks for an unstable feature (`asm_experimental_arch`), and so may have it.
 const UNSTABLE_CRATE: &str = "aya_ebpf";

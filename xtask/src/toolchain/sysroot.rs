@@ -36,9 +36,11 @@ pub(super) fn rustup_home() -> Option<PathBuf> {
     env::var_os("RUSTUP_HOME").map(PathBuf::from).or_else(|| Some(env::home_dir()?.join(".rustup")))
 }
 
-/// Where cargo keeps what it installs.
-pub(super) fn cargo_home() -> Option<PathBuf> {
-    env::var_os("CARGO_HOME").map(PathBuf::from).or_else(|| Some(env::home_dir()?.join(".cargo")))
+/// The folder that cargo installs programs into; none if there is no home.
+#[must_use]
+pub fn cargo_bin() -> Option<PathBuf> {
+    let home = env::var_os("CARGO_HOME").map(PathBuf::from).or_else(|| Some(env::home_dir()?.join(".cargo")))?;
+    Some(home.join("bin"))
 }
 
 /// The files of that name in the folders of `PATH`, in its order.

@@ -1,0 +1,73 @@
+//! `cargo xtask check`: what every change must pass. All steps run, and all that failed is said at the end.
+
+mod dependencies;
+mod docs;
+mod format;
+mod layers;
+mod lint;
+
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+use xtask::toolchain::Toolchain;
+
+use crate::workspace::Workspace;
+use crate::{console, setup};
+
+/// What a step is given.
+pub(crate) struct Context<'a> {
+    workspace: &'a Workspace,
+    toolchain: &'a Toolchain,
+}
+
+/// One thing that is checked.
+struct Step {
+    name: &'static str,
+    what: &'static str,
+    run: fn(&Context<'_>) -> Result<()>,
+}
+
+/// All of them; quick ones first.
+const STEPS: &[Step] = &[
+    Step { name: "format", what: "the source stands as rustfmt writes it", run: format::run },
+    Step { name: "layers", what: "modules import only what the layout lets them", run: layers::run },
+    Step { name: "dependencies", what: "what we depend on: licences, sources, duplicates", run: dependencies::run },
+    Step { name: "lint-bpf", what: "clippy finds nothing in the XDP program", run: lint::bpf },
+    Step { name: "lint", what: "clippy finds nothing in anything that runs on this machine", run: lint::host },
+    Step { name: "docs", what: "the documentation builds and its links lead somewhere", run: docs::run },
+];
+
+/// The steps and what they check, for people.
+pub(crate) fn usage() -> String {
+    STEPS.iter().map(|step| format!("  {:<13} {}\n", step.name, step.what)).collect()
+}
+
+/// Sets up and runs the steps of those names, or all.
+///
+/// # Errors
+/// If there is no such step, or if one fails: says which.
+pub(crate) fn run(workspace: &Workspace, names: &[&str]) -> Result<()> {
+    if let Some(unknown) = names.iter().find(|name| STEPS.iter().all(|step| step.name != **name)) {
+        bail!("{unknown:?} is no step of check; the steps are\n{}", usage());
+    }
+    let toolchain = setup::for_checks(workspace)?;
+    let context = Context { workspace, toolchain: &toolchain };
+    let mut failed = Vec::new();
+    for step in STEPS.iter().filter(|step| names.is_empty() || names.contains(&step.name)) {
+        console::part(format_args!("{}: {}", step.name, step.what));
+        let start = Instant::now();
+        match (step.run)(&context) {
+            Ok(()) => console::fact(format_args!("ok ({})", console::seconds(start.elapsed()))),
+            Err(error) => {
+                println!("   FAILED: {error:#}");
+                failed.push((step.name, error));
+            }
+        }
+    }
+    if failed.is_empty() {
+        console::part("all checks passed");
+        return Ok(());
+    }
+    let list: String = failed.iter().map(|(name, error)| format!("\n  {name}: {error:#}")).collect();
+    bail!("{} of the checks failed:{list}", failed.len())
+}

@@ -1,0 +1,98 @@
+//! Programs that are run: the system's, those that belong to a Rust compiler, and cargo-deny.
+
+use std::env;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Result, bail};
+use xtask::toolchain::Toolchain;
+
+use super::packages::Packages;
+use crate::console;
+use crate::workspace::Workspace;
+
+/// The release of cargo-deny that is installed if there is none.
+const DENY_VERSION: &str = "0.20.2";
+
+/// A program of the system: its name, an argument that it answers, its package, what it is for.
+type Tool = (&'static str, &'static str, &'static str, &'static str);
+
+const SYSTEM: &[Tool] = &[
+    ("ip", "-V", "iproute2", "ip, which makes the network of the tests"),
+    ("ethtool", "--version", "ethtool", "ethtool, which sets the offloads of that network"),
+];
+
+/// The system's programs that building and testing use.
+pub(super) fn of_the_system(packages: &Packages) -> Result<()> {
+    if compiles_c() {
+        console::fact("C compiler: cc");
+    } else {
+        packages.install(&["gcc", "libc6-dev"], "a C compiler, which builds SQLite")?;
+    }
+    for (program, argument, package, purpose) in SYSTEM {
+        if answers(Command::new(program).arg(argument)) {
+            console::fact(format_args!("{program}: found"));
+        } else {
+            packages.install(&[package], purpose)?;
+        }
+    }
+    Ok(())
+}
+
+/// rustfmt and clippy of the compiler that runs us.
+pub(super) fn of_the_compiler(workspace: &Workspace, packages: &Packages) -> Result<()> {
+    for (tool, subcommand) in [("rustfmt", "fmt"), ("clippy", "clippy")] {
+        if answers(&mut workspace.cargo([subcommand, "--version"])) {
+            console::fact(format_args!("{tool}: found"));
+        } else if env::var_os("RUSTUP_TOOLCHAIN").is_some() {
+            // The variable, which rustup's proxy sets, makes this the toolchain that runs us.
+            console::run(Command::new("rustup").args(["component", "add", tool]))?;
+        } else {
+            let named = if tool == "rustfmt" { "rustfmt-web" } else { "rust-web-clippy" };
+            packages.install(&[named], tool)?;
+        }
+    }
+    Ok(())
+}
+
+/// clippy of the compiler that makes BPF code.
+pub(super) fn clippy_for_bpf(toolchain: &Toolchain, packages: &Packages) -> Result<()> {
+    let compiler = &toolchain.compiler;
+    let driver = compiler.cargo.with_file_name("cargo-clippy");
+    if driver.is_file() {
+        console::fact(format_args!("clippy for BPF: {}", driver.display()));
+        return Ok(());
+    }
+    if compiler.sysroot == Path::new("/usr") {
+        let web = Path::new("/usr/share/doc/cargo-web").exists();
+        return packages.install(&[if web { "rust-web-clippy" } else { "rust-clippy" }], "clippy for BPF");
+    }
+    match compiler.sysroot.file_name() {
+        Some(name) if compiler.sysroot.parent().is_some_and(|parent| parent.ends_with("toolchains")) => {
+            console::run(Command::new("rustup").args(["component", "add", "clippy", "--toolchain"]).arg(name))
+        }
+        _ => bail!("clippy for BPF: {} is not there; install clippy for that compiler", driver.display()),
+    }
+}
+
+/// cargo-deny, for the check of dependencies.
+pub(super) fn cargo_deny(workspace: &Workspace) -> Result<()> {
+    if answers(&mut workspace.cargo(["deny", "--version"])) {
+        console::fact("cargo-deny: found");
+        return Ok(());
+    }
+    console::fact("cargo-deny: missing, building it (two to three minutes)");
+    console::run(&mut workspace.cargo(["install", "cargo-deny", "--version", DENY_VERSION, "--locked"]))
+}
+
+/// True if a C program that uses the C library's headers can be compiled.
+fn compiles_c() -> bool {
+    let mut cc = Command::new("cc");
+    cc.args(["-x", "c", "-fsyntax-only", "-include", "stdlib.h", "/dev/null"]);
+    answers(&mut cc)
+}
+
+/// True if a command can be run and succeeds; what it prints is not shown.
+fn answers(command: &mut Command) -> bool {
+    command.stdin(Stdio::null()).output().is_ok_and(|output| output.status.success())
+}
