@@ -1,0 +1,205 @@
+//! `drlb agent`: starts the parts, connects them, and stops them in order.
+//!
+//! | task | what it does | ends when |
+//! |---|---|---|
+//! | engine | a thread of its own, behind [`Engine`] | it is stopped |
+//! | neighbours | [`netlink::follow`]; its views go to the engine | the engine ends, or netlink fails |
+//! | API | [`server::serve`] | it is told to stop |
+//!
+//! The first of them to end, or a signal, ends the agent. Forwarding goes on in any case: the links and maps are
+//! pinned.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, IsTerminal};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::sync::Arc;
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{oneshot, watch};
+use tracing::{info, warn};
+use tracing_subscriber::EnvFilter;
+
+use crate::api::{server, socket};
+use crate::engine::{Engine, EngineConfig};
+use crate::model::Fault;
+use crate::neighbour::netlink;
+
+/// Where the agent keeps its things.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Folder of the store.
+    pub state_dir: PathBuf,
+    /// Folder of the pinned maps and links, on a BPF file system.
+    pub pin_dir: PathBuf,
+    /// The API's Unix socket.
+    pub socket: PathBuf,
+}
+
+/// Runs the agent until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When a part of it cannot start, or fails.
+pub fn run(config: Config) -> Result<(), Fault> {
+    start_log();
+    // The API and the neighbours are light; the engine has its own thread.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Fault::unavailable(format!("the system gives no threads to the agent: {error}")))?;
+    runtime.block_on(run_parts(config))
+}
+
+fn start_log() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let log = log.with_ansi(io::stderr().is_terminal()).with_target(false);
+    // The journal has its own clock. A log that is set already, by a test, stays.
+    let _ = if std::env::var_os("JOURNAL_STREAM").is_some() { log.without_time().try_init() } else { log.try_init() };
+}
+
+async fn run_parts(config: Config) -> Result<(), Fault> {
+    let mut signals = Signals::listen()?;
+    let _lock = lock(&config.state_dir)?;
+    let (listener, _socket) = socket::bind(&config.socket)?;
+    let Config { state_dir, pin_dir, socket } = config;
+    let (engine, targets) = Engine::start(EngineConfig { state_dir, pin_dir })?;
+
+    let (views_out, mut views) = watch::channel(Arc::default());
+    let mut neighbours = pin!(netlink::follow(targets, views_out));
+    // The API opens when the network is known, so that the first command does not meet an engine that knows no links.
+    tokio::select! {
+        result = &mut neighbours => return Err(ended("following the neighbours", result)),
+        _ = views.changed() => engine.network_changed(views.borrow_and_update().clone()),
+    }
+
+    let (stop_api, api_stopped) = oneshot::channel::<()>();
+    let mut api = tokio::spawn(server::serve(listener, engine.clone(), async {
+        let _ = api_stopped.await;
+    }));
+    tell_service_manager("READY=1");
+    info!("drlb {} is ready on {}", env!("CARGO_PKG_VERSION"), socket.display());
+
+    let end = loop {
+        tokio::select! {
+            Ok(()) = views.changed() => engine.network_changed(views.borrow_and_update().clone()),
+            result = &mut neighbours => break Err(ended("following the neighbours", result)),
+            result = &mut api => break Err(ended("serving the API", result.unwrap_or_else(|e| Err(io::Error::other(e))))),
+            signal = signals.next() => {
+                info!("{signal}: the agent stops, and forwarding goes on where drlb is attached");
+                break Ok(());
+            }
+        }
+    };
+
+    tell_service_manager("STOPPING=1");
+    let _ = stop_api.send(());
+    if !api.is_finished() {
+        let _ = api.await;
+    }
+    if engine.status().await.is_ok_and(|status| status.interfaces.is_empty())
+        && let Err(error) = netlink::release_all().await
+    {
+        warn!("the kernel goes on asking for the backends' MACs: {error}");
+    }
+    engine.stop().await;
+    end
+}
+
+/// A part that should have gone on for ever.
+fn ended(what: &str, result: io::Result<()>) -> Fault {
+    match result {
+        Ok(()) => Fault::internal(format!("{what} ended by itself; the log says more, and forwarding goes on")),
+        Err(error) => Fault::unavailable(format!("{what} failed: {error}; forwarding goes on, start the agent again")),
+    }
+}
+
+/// Takes the state folder for this process, and makes it if it is not there. The lock ends with the process.
+fn lock(state_dir: &Path) -> Result<Flock<File>, Fault> {
+    let shown = state_dir.display();
+    let unusable = |error: &dyn std::fmt::Display| {
+        Fault::unavailable(format!(
+            "the state folder {shown} cannot be used: {error}; run the agent as root, or name another folder with \
+             --state-dir"
+        ))
+    };
+    DirBuilder::new().recursive(true).mode(0o700).create(state_dir).map_err(|error| unusable(&error))?;
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(state_dir.join("lock"))
+        .map_err(|error| unusable(&error))?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
+        Errno::EWOULDBLOCK => Fault::conflict(format!(
+            "another agent uses the state folder {shown}; stop it first, or give this one another --state-dir, \
+             --pin-dir and --socket"
+        )),
+        errno => unusable(&errno),
+    })
+}
+
+/// The signals that end the agent.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, Fault> {
+        let listen =
+            |kind| signal(kind).map_err(|error| Fault::unavailable(format!("signals cannot be received: {error}")));
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    /// The name of the next one.
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+/// Tells systemd how far the agent is, if it asked to be told (sd_notify(3)).
+fn tell_service_manager(state: &str) {
+    let Some(place) = std::env::var_os("NOTIFY_SOCKET") else { return };
+    let address = match place.as_bytes() {
+        [b'@', name @ ..] => SocketAddr::from_abstract_name(name),
+        _ => SocketAddr::from_pathname(&place),
+    };
+    let sent = address.and_then(|address| UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address));
+    if let Err(error) = sent {
+        warn!("the service manager could not be told `{state}`: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_agents_never_share_a_state_folder() {
+        let folder = tempfile::tempdir().expect("a folder for the test");
+        let state = folder.path().join("made/by/the/agent");
+        let first = lock(&state).expect("free");
+        let fault = lock(&state).expect_err("taken");
+        assert!(fault.message.starts_with("another agent uses the state folder"), "{fault}");
+        drop(first);
+        lock(&state).expect("free again");
+    }
+
+    #[test]
+    fn a_state_folder_that_cannot_be_made_is_named() {
+        let fault = lock(Path::new("/proc/drlb")).expect_err("nothing can be made there");
+        assert!(fault.message.starts_with("the state folder /proc/drlb cannot be used: "), "{fault}");
+    }
+}

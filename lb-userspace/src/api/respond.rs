@@ -1,0 +1,85 @@
+//! Faults as HTTP answers, and bodies that are read strictly.
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, Request};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::types::ErrorBody;
+use crate::model::{Fault, FaultKind};
+
+/// A success with a body.
+pub(super) struct Json<T>(pub(super) StatusCode, pub(super) T);
+
+impl<T: Serialize> IntoResponse for Json<T> {
+    fn into_response(self) -> Response {
+        // Indented, as the command line shows it unchanged and people read it with curl.
+        match serde_json::to_string_pretty(&self.1) {
+            Ok(mut text) => {
+                text.push('\n');
+                let json = HeaderValue::from_static("application/json");
+                (self.0, [(header::CONTENT_TYPE, json)], text).into_response()
+            }
+            Err(error) => {
+                let text = format!("the answer could not be written as JSON: {error}\n");
+                (StatusCode::INTERNAL_SERVER_ERROR, text).into_response()
+            }
+        }
+    }
+}
+
+/// A refusal or a failure.
+#[derive(Debug)]
+pub(super) struct Failure {
+    status: StatusCode,
+    fault: Fault,
+}
+
+impl Failure {
+    pub(super) const fn new(status: StatusCode, fault: Fault) -> Self {
+        Self { status, fault }
+    }
+}
+
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Self {
+        let status = match fault.kind {
+            FaultKind::Invalid => StatusCode::BAD_REQUEST,
+            FaultKind::NotFound => StatusCode::NOT_FOUND,
+            FaultKind::Conflict => StatusCode::CONFLICT,
+            FaultKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            FaultKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self { status, fault }
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        Json(self.status, ErrorBody { error: self.fault }).into_response()
+    }
+}
+
+/// A request's body, read as JSON whatever its content type says. The router bounds its size.
+pub(super) struct Body<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
+        let bytes = Bytes::from_request(request, state).await.map_err(|rejection| {
+            let status = rejection.status();
+            let message = if status == StatusCode::PAYLOAD_TOO_LARGE {
+                format!("the request's body is too long; {} bytes are read", super::server::LONGEST_BODY)
+            } else {
+                format!("the request's body could not be read: {rejection}")
+            };
+            Failure::new(status, Fault::invalid(message))
+        })?;
+        serde_json::from_slice(&bytes)
+            .map(Self)
+            .map_err(|error| Fault::invalid(format!("the request's body is refused: {error}")).into())
+    }
+}

@@ -1,0 +1,214 @@
+//! The resources, each a function from a request to a [`Command`] or a part of the [`Status`].
+
+use std::future::Future;
+use std::io;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::http::{Method, StatusCode, Uri};
+use axum::routing::{get, patch};
+use tokio::net::UnixListener;
+
+use super::respond::{Body, Failure, Json};
+use super::types::{
+    BackendBody, BackendPatch, Backends, InterfaceBody, Interfaces, ListenerBody, ListenerPatch, Listeners, Stats,
+};
+use crate::engine::status::{BackendStatus, InterfaceStatus, ListenerStatus};
+use crate::engine::{Engine, Status};
+use crate::model::{BackendAddr, Command, Fault, Name};
+
+/// The longest body that is read, in bytes. The longest one that makes sense has a few hundred.
+pub(super) const LONGEST_BODY: usize = 64 * 1024;
+
+/// How long requests that have begun may take after the server was told to stop.
+const LAST_REQUESTS: Duration = Duration::from_secs(5);
+
+/// What the API is served from: the engine, or a stand-in in the API's own tests.
+pub trait Balancer: Clone + Send + Sync + 'static {
+    /// Does a command; see [`Engine::execute`].
+    fn execute(&self, command: Command) -> impl Future<Output = Result<(), Fault>> + Send;
+    /// A snapshot; see [`Engine::status`].
+    fn status(&self) -> impl Future<Output = Result<Status, Fault>> + Send;
+}
+
+impl Balancer for Engine {
+    fn execute(&self, command: Command) -> impl Future<Output = Result<(), Fault>> + Send {
+        Engine::execute(self, command)
+    }
+
+    fn status(&self) -> impl Future<Output = Result<Status, Fault>> + Send {
+        Engine::status(self)
+    }
+}
+
+/// Serves the API until `stop` completes, and then finishes the requests that have begun.
+///
+/// # Errors
+/// When the socket fails.
+pub async fn serve(
+    listener: UnixListener,
+    balancer: impl Balancer,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    let (stopping, stopped) = tokio::sync::oneshot::channel();
+    let stop = async {
+        stop.await;
+        let _ = stopping.send(());
+    };
+    let server = axum::serve(listener, router(balancer)).with_graceful_shutdown(stop);
+    tokio::select! {
+        result = server.into_future() => result,
+        // A client that keeps its connection open and says nothing must not keep the agent alive.
+        () = async { let _ = stopped.await; tokio::time::sleep(LAST_REQUESTS).await } => Ok(()),
+    }
+}
+
+/// The paths.
+pub fn router<B: Balancer>(balancer: B) -> Router {
+    Router::new()
+        .route("/v1/status", get(status::<B>))
+        .route("/v1/stats", get(stats::<B>))
+        .route("/v1/interfaces", get(interfaces::<B>).post(attach::<B>))
+        .route("/v1/interfaces/{name}", get(interface::<B>).delete(detach::<B>))
+        .route("/v1/listeners", get(listeners::<B>).post(add_listener::<B>))
+        .route("/v1/listeners/{name}", get(listener::<B>).patch(set_listener::<B>).delete(remove_listener::<B>))
+        .route("/v1/listeners/{name}/backends", get(backends::<B>).post(add_backend::<B>))
+        .route("/v1/listeners/{name}/backends/{address}", patch(set_backend::<B>).delete(remove_backend::<B>))
+        .fallback(no_such_path)
+        .method_not_allowed_fallback(no_such_method)
+        .layer(DefaultBodyLimit::max(LONGEST_BODY))
+        .with_state(balancer)
+}
+
+type Answer<T> = Result<Json<T>, Failure>;
+
+async fn no_such_path(uri: Uri) -> Failure {
+    Fault::not_found(format!("there is nothing at {}; docs/api.md lists the paths", uri.path())).into()
+}
+
+async fn no_such_method(method: Method, uri: Uri) -> Failure {
+    let fault = Fault::invalid(format!("{} does not take {method}; docs/api.md lists what it takes", uri.path()));
+    Failure::new(StatusCode::METHOD_NOT_ALLOWED, fault)
+}
+
+async fn status<B: Balancer>(State(balancer): State<B>) -> Answer<Status> {
+    Ok(Json(StatusCode::OK, balancer.status().await?))
+}
+
+async fn stats<B: Balancer>(State(balancer): State<B>) -> Answer<Stats> {
+    Ok(Json(StatusCode::OK, balancer.status().await?.into()))
+}
+
+async fn interfaces<B: Balancer>(State(balancer): State<B>) -> Answer<Interfaces> {
+    Ok(Json(StatusCode::OK, Interfaces { interfaces: balancer.status().await?.interfaces }))
+}
+
+async fn interface<B: Balancer>(State(balancer): State<B>, Path(name): Path<String>) -> Answer<InterfaceStatus> {
+    Ok(Json(StatusCode::OK, find_interface(balancer.status().await?, &name)?))
+}
+
+async fn attach<B: Balancer>(State(balancer): State<B>, Body(body): Body<InterfaceBody>) -> Answer<InterfaceStatus> {
+    balancer.execute(Command::Attach { interface: body.name.clone(), mode: body.mode }).await?;
+    Ok(Json(StatusCode::CREATED, find_interface(balancer.status().await?, &body.name)?))
+}
+
+async fn detach<B: Balancer>(State(balancer): State<B>, Path(name): Path<String>) -> Result<StatusCode, Failure> {
+    balancer.execute(Command::Detach { interface: name }).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn listeners<B: Balancer>(State(balancer): State<B>) -> Answer<Listeners> {
+    Ok(Json(StatusCode::OK, Listeners { listeners: balancer.status().await?.listeners }))
+}
+
+async fn listener<B: Balancer>(State(balancer): State<B>, Path(name): Path<String>) -> Answer<ListenerStatus> {
+    let name = name.parse()?;
+    Ok(Json(StatusCode::OK, find_listener(balancer.status().await?, &name)?))
+}
+
+async fn add_listener<B: Balancer>(
+    State(balancer): State<B>,
+    Body(body): Body<ListenerBody>,
+) -> Answer<ListenerStatus> {
+    let name = body.name.clone();
+    balancer.execute(Command::AddListener(body.try_into()?)).await?;
+    Ok(Json(StatusCode::CREATED, find_listener(balancer.status().await?, &name)?))
+}
+
+async fn set_listener<B: Balancer>(
+    State(balancer): State<B>,
+    Path(name): Path<String>,
+    Body(body): Body<ListenerPatch>,
+) -> Answer<ListenerStatus> {
+    let name: Name = name.parse()?;
+    balancer.execute(Command::SetListener { name: name.clone(), change: body.try_into()? }).await?;
+    Ok(Json(StatusCode::OK, find_listener(balancer.status().await?, &name)?))
+}
+
+async fn remove_listener<B: Balancer>(
+    State(balancer): State<B>,
+    Path(name): Path<String>,
+) -> Result<StatusCode, Failure> {
+    balancer.execute(Command::RemoveListener { name: name.parse()? }).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn backends<B: Balancer>(State(balancer): State<B>, Path(listener): Path<String>) -> Answer<Backends> {
+    let listener = listener.parse()?;
+    Ok(Json(StatusCode::OK, Backends { backends: find_listener(balancer.status().await?, &listener)?.backends }))
+}
+
+async fn add_backend<B: Balancer>(
+    State(balancer): State<B>,
+    Path(listener): Path<String>,
+    Body(body): Body<BackendBody>,
+) -> Answer<BackendStatus> {
+    let listener: Name = listener.parse()?;
+    let BackendBody { address, weight } = body;
+    balancer.execute(Command::AddBackend { listener: listener.clone(), address, weight }).await?;
+    Ok(Json(StatusCode::CREATED, find_backend(balancer.status().await?, &listener, address)?))
+}
+
+async fn set_backend<B: Balancer>(
+    State(balancer): State<B>,
+    Path((listener, address)): Path<(String, String)>,
+    Body(body): Body<BackendPatch>,
+) -> Answer<BackendStatus> {
+    let (listener, address): (Name, BackendAddr) = (listener.parse()?, address.parse()?);
+    let command = Command::SetBackend { listener: listener.clone(), address, change: body.try_into()? };
+    balancer.execute(command).await?;
+    Ok(Json(StatusCode::OK, find_backend(balancer.status().await?, &listener, address)?))
+}
+
+async fn remove_backend<B: Balancer>(
+    State(balancer): State<B>,
+    Path((listener, address)): Path<(String, String)>,
+) -> Result<StatusCode, Failure> {
+    balancer.execute(Command::RemoveBackend { listener: listener.parse()?, address: address.parse()? }).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn find_interface(status: Status, name: &str) -> Result<InterfaceStatus, Fault> {
+    let found = status.interfaces.into_iter().find(|interface| interface.name == name);
+    found.ok_or_else(|| Fault::not_found(format!("drlb is not attached to `{name}`; `drlb status` lists where it is")))
+}
+
+fn find_listener(status: Status, name: &Name) -> Result<ListenerStatus, Fault> {
+    let found = status.listeners.into_iter().find(|listener| listener.name == *name);
+    found.ok_or_else(|| {
+        Fault::not_found(format!("there is no listener `{name}`; `drlb listener list` shows those that exist"))
+    })
+}
+
+fn find_backend(status: Status, listener: &Name, address: BackendAddr) -> Result<BackendStatus, Fault> {
+    let found = find_listener(status, listener)?.backends.into_iter().find(|backend| backend.address == address);
+    found.ok_or_else(|| {
+        Fault::not_found(format!(
+            "the listener `{listener}` has no backend {address}; `drlb backend list {listener}` shows those that it has"
+        ))
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,299 @@
+//! The API's own behaviour, over a real socket and with a stand-in for the engine.
+
+use std::sync::{Arc, Mutex};
+
+use http_body_util::{BodyExt, Full};
+use hyper::body::Bytes;
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
+
+use super::*;
+use crate::api::client::{Client, ClientError};
+use crate::api::socket;
+use crate::engine::status::{BackendState, Counters, InterfaceState, OutcomeStatus};
+use crate::model::{Algorithm, AttachMode, NewListener, Protocol, XdpMode};
+
+/// Takes every command and remembers it; knows one listener with one backend, and one interface.
+#[derive(Clone, Default)]
+struct StandIn {
+    commands: Arc<Mutex<Vec<Command>>>,
+    refusal: Option<Fault>,
+}
+
+impl Balancer for StandIn {
+    async fn execute(&self, command: Command) -> Result<(), Fault> {
+        self.commands.lock().expect("no panic").push(command);
+        self.refusal.clone().map_or(Ok(()), Err)
+    }
+
+    async fn status(&self) -> Result<Status, Fault> {
+        Ok(status_of_one())
+    }
+}
+
+fn status_of_one() -> Status {
+    let counters = Counters { packets: 3, bytes: 200 };
+    let backend = BackendStatus {
+        address: "2001:db8::21".parse().expect("an address"),
+        weight: 1,
+        admin_up: true,
+        state: BackendState::Serving,
+        reason: None,
+        mac: Some("02:00:00:00:00:21".into()),
+        interface: Some("eth1".into()),
+        slots: 65_537,
+        counters,
+    };
+    let listener = ListenerStatus {
+        name: "web".parse().expect("a name"),
+        vip: "2001:db8::10".parse().expect("an address"),
+        protocol: Protocol::Tcp,
+        port: 80,
+        algorithm: Algorithm::SourceIpPort,
+        slots: 65_537,
+        counters,
+        backends: vec![backend],
+    };
+    let interface = InterfaceStatus {
+        name: "eth1".into(),
+        configured_mode: AttachMode::Native,
+        mode: Some(XdpMode::Native),
+        ifindex: Some(2),
+        mac: Some("02:00:00:00:00:01".into()),
+        state: InterfaceState::Attached,
+        reason: None,
+    };
+    let outcome =
+        OutcomeStatus { name: "forwarded".into(), meaning: "Sent to a backend.".into(), packets: 3, bytes: 200 };
+    Status {
+        version: "0.1.0".into(),
+        layout: "v1".into(),
+        interfaces: vec![interface],
+        listeners: vec![listener],
+        outcomes: vec![outcome],
+    }
+}
+
+/// A server on a socket of its own; it ends with the test's runtime.
+struct Served {
+    folder: tempfile::TempDir,
+    balancer: StandIn,
+}
+
+impl Served {
+    fn start(refusal: Option<Fault>) -> Self {
+        let folder = tempfile::tempdir().expect("a folder for the test");
+        let balancer = StandIn { refusal, ..StandIn::default() };
+        let (listener, bound) = socket::bind(&folder.path().join("s")).expect("a socket");
+        let served = balancer.clone();
+        tokio::spawn(async move {
+            let _bound = bound;
+            serve(listener, served, std::future::pending()).await
+        });
+        Self { folder, balancer }
+    }
+
+    fn client(&self) -> Client {
+        Client::new(&self.folder.path().join("s"))
+    }
+
+    fn last_command(&self) -> Command {
+        self.balancer.commands.lock().expect("no panic").pop().expect("a command")
+    }
+
+    /// A request as it stands on the wire: status, headers and body of the answer.
+    async fn raw(&self, method: &str, path: &str, body: &str) -> (u16, hyper::HeaderMap, String) {
+        let stream = UnixStream::connect(self.folder.path().join("s")).await.expect("the server listens");
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.expect("a connection");
+        tokio::spawn(connection);
+        let request = hyper::Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "drlb")
+            .body(Full::new(Bytes::from(body.to_owned())))
+            .expect("a request");
+        let response = sender.send_request(request).await.expect("an answer");
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let body = response.into_body().collect().await.expect("a body").to_bytes();
+        (status, headers, String::from_utf8(body.to_vec()).expect("text"))
+    }
+
+    /// Status, kind and message of a refusal.
+    async fn refusal(&self, method: &str, path: &str, body: &str) -> (u16, String, String) {
+        let (status, _, text) = self.raw(method, path, body).await;
+        let json: serde_json::Value = serde_json::from_str(&text).unwrap_or_else(|_| panic!("not JSON: {text}"));
+        let part = |name: &str| json["error"][name].as_str().unwrap_or_else(|| panic!("no {name}: {text}")).to_owned();
+        (status, part("kind"), part("message"))
+    }
+}
+
+#[tokio::test]
+async fn each_request_becomes_its_command() {
+    let served = Served::start(None);
+    let client = served.client();
+    let name: Name = "web".parse().expect("a name");
+    let address: BackendAddr = "2001:db8::21".parse().expect("an address");
+
+    client.post(&["interfaces"], &serde_json::json!({"name": "eth1"})).await.expect("attach");
+    assert_eq!(served.last_command(), Command::Attach { interface: "eth1".into(), mode: AttachMode::Native });
+    client.delete(&["interfaces", "eth1"]).await.expect("detach");
+    assert_eq!(served.last_command(), Command::Detach { interface: "eth1".into() });
+
+    let body = serde_json::json!({"name": "web", "vip": "2001:db8::10", "protocol": "ip"});
+    client.post(&["listeners"], &body).await.expect("add");
+    let listener = NewListener {
+        name: name.clone(),
+        vip: "2001:db8::10".parse().expect("an address"),
+        protocol: Protocol::Ip,
+        port: 0,
+        algorithm: Algorithm::SourceIpPort,
+        slots: None,
+    };
+    assert_eq!(served.last_command(), Command::AddListener(listener));
+    let patch = ListenerPatch { algorithm: Some(Algorithm::SourceIp) };
+    client.patch(&["listeners", "web"], &patch).await.expect("set");
+    let change = patch.try_into().expect("a change");
+    assert_eq!(served.last_command(), Command::SetListener { name: name.clone(), change });
+    client.delete(&["listeners", "web"]).await.expect("remove");
+    assert_eq!(served.last_command(), Command::RemoveListener { name: name.clone() });
+
+    let path = ["listeners", "web", "backends", "2001:db8::21"];
+    client.post(&path[..3], &serde_json::json!({"address": address})).await.expect("add");
+    assert_eq!(served.last_command(), Command::AddBackend { listener: name.clone(), address, weight: 1 });
+    let patch = BackendPatch { weight: Some(7), admin_up: None };
+    client.patch(&path, &patch).await.expect("set");
+    let change = patch.try_into().expect("a change");
+    assert_eq!(served.last_command(), Command::SetBackend { listener: name.clone(), address, change });
+    client.delete(&path).await.expect("remove");
+    assert_eq!(served.last_command(), Command::RemoveBackend { listener: name, address });
+}
+
+#[tokio::test]
+async fn every_get_shows_its_part_of_the_status() {
+    let served = Served::start(None);
+    let client = served.client();
+    let status = status_of_one();
+    assert_eq!(client.get(&["status"]).await.expect("status").parse::<Status>().expect("JSON"), status);
+    let stats: Stats = client.get(&["stats"]).await.expect("stats").parse().expect("JSON");
+    assert_eq!(stats, status.clone().into());
+    let listeners: Listeners = client.get(&["listeners"]).await.expect("listeners").parse().expect("JSON");
+    assert_eq!(listeners.listeners, status.listeners);
+    let listener: ListenerStatus = client.get(&["listeners", "web"]).await.expect("one").parse().expect("JSON");
+    assert_eq!(listener, status.listeners[0]);
+    let backends: Backends =
+        client.get(&["listeners", "web", "backends"]).await.expect("backends").parse().expect("JSON");
+    assert_eq!(backends.backends, status.listeners[0].backends);
+    let interfaces: Interfaces = client.get(&["interfaces"]).await.expect("interfaces").parse().expect("JSON");
+    assert_eq!(interfaces.interfaces, status.interfaces);
+    let interface: InterfaceStatus = client.get(&["interfaces", "eth1"]).await.expect("one").parse().expect("JSON");
+    assert_eq!(interface, status.interfaces[0]);
+}
+
+#[tokio::test]
+async fn a_made_resource_is_201_and_a_removed_one_204_without_a_body() {
+    let served = Served::start(None);
+    let (status, headers, body) = served.raw("POST", "/v1/interfaces", r#"{"name": "eth1", "mode": "auto"}"#).await;
+    assert_eq!((status, headers["content-type"].as_bytes()), (201, b"application/json".as_slice()));
+    assert!(body.contains(r#""name": "eth1""#), "{body}");
+    let (status, _, body) = served.raw("DELETE", "/v1/interfaces/eth1", "").await;
+    assert_eq!((status, body.as_str()), (204, ""));
+}
+
+#[tokio::test]
+async fn what_the_engine_refuses_keeps_its_kind_and_sentence() {
+    let cases = [
+        (Fault::invalid("a"), 400, "invalid"),
+        (Fault::not_found("b"), 404, "not-found"),
+        (Fault::conflict("c"), 409, "conflict"),
+        (Fault::unavailable("d"), 503, "unavailable"),
+        (Fault::internal("e"), 500, "internal"),
+    ];
+    for (fault, status, kind) in cases {
+        let served = Served::start(Some(fault.clone()));
+        let answer = served.refusal("DELETE", "/v1/listeners/web", "").await;
+        assert_eq!(answer, (status, kind.into(), fault.message.clone()));
+        let error = served.client().delete(&["listeners", "web"]).await.expect_err("refused");
+        assert!(matches!(error, ClientError::Fault(told) if told == fault));
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_body_is_refused_with_the_place_and_reaches_nobody() {
+    let served = Served::start(None);
+    let listener = |extra: &str| format!(r#"{{"name": "web", "vip": "192.0.2.10", "protocol": "tcp"{extra}}}"#);
+    let cases = [
+        ("POST", "/v1/listeners", "{".into(), "EOF while parsing an object at line 1 column 1"),
+        ("POST", "/v1/listeners", String::new(), "EOF while parsing a value at line 1 column 0"),
+        ("POST", "/v1/listeners", "[]".into(), "at line 1 column"),
+        ("POST", "/v1/listeners", listener(r#", "port": 80, "colour": 1"#), "unknown field `colour`, expected one of"),
+        ("POST", "/v1/listeners", listener(""), "the listener `web` needs a `port` with protocol tcp"),
+        ("POST", "/v1/listeners", listener(r#", "port": 65536"#), "invalid value: integer `65536`, expected u16"),
+        ("POST", "/v1/listeners", listener(r#", "port": 80, "port": 81"#), "duplicate field `port`"),
+        ("POST", "/v1/listeners", r#"{"name": "a b"}"#.into(), "the name `a b` contains ' '"),
+        ("POST", "/v1/listeners", r#"{"name": "a", "vip": "x"}"#.into(), "VIP `x` is not an IP address"),
+        ("POST", "/v1/listeners", r#"{"name": "a"}"#.into(), "missing field `vip`"),
+        (
+            "POST",
+            "/v1/interfaces",
+            r#"{"name": "eth1", "mode": "fast"}"#.into(),
+            "unknown variant `fast`, expected one of",
+        ),
+        ("PATCH", "/v1/listeners/web", "{}".into(), "the body changes nothing; give `algorithm`"),
+        ("PATCH", "/v1/listeners/web", r#"{"port": 1}"#.into(), "unknown field `port`, expected `algorithm`"),
+        ("PATCH", "/v1/listeners/web/backends/192.0.2.21", "{}".into(), "give `weight` or `admin_up`"),
+        ("PATCH", "/v1/listeners/web/backends/192.0.2.21", r#"{"weight": -1}"#.into(), "integer `-1`, expected u16"),
+        ("PATCH", "/v1/listeners/web/backends/here", r#"{"weight": 1}"#.into(), "backend `here` is not an IP address"),
+        ("POST", "/v1/listeners/web/backends", r#"{"address": "::"}"#.into(), "is the unspecified address"),
+    ];
+    for (method, path, body, expected) in cases {
+        let (status, kind, message) = served.refusal(method, path, &body).await;
+        assert_eq!((status, kind.as_str()), (400, "invalid"), "{method} {path} {body}: {message}");
+        assert!(message.contains(expected), "{method} {path} {body}: {message}");
+    }
+    assert!(served.balancer.commands.lock().expect("no panic").is_empty());
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_404_and_a_wrong_method_405() {
+    let served = Served::start(None);
+    for path in ["/", "/v1", "/v1/status/", "/v2/status", "/v1/listeners/web/backends/192.0.2.21/x"] {
+        let (status, kind, message) = served.refusal("GET", path, "").await;
+        assert_eq!((status, kind.as_str()), (404, "not-found"), "{path}: {message}");
+        assert!(message.contains(path), "{message}");
+    }
+    for path in ["/v1/listeners/none", "/v1/listeners/none/backends", "/v1/interfaces/eth9"] {
+        let (status, kind, _) = served.refusal("GET", path, "").await;
+        assert_eq!((status, kind.as_str()), (404, "not-found"), "{path}");
+    }
+    for (method, path) in [("PUT", "/v1/listeners"), ("DELETE", "/v1/status"), ("POST", "/v1/listeners/web")] {
+        let (status, headers, text) = served.raw(method, path, "{}").await;
+        assert_eq!(status, 405, "{method} {path}: {text}");
+        assert!(headers.contains_key("allow"), "{method} {path}: {headers:?}");
+        assert!(text.contains(&format!("{path} does not take {method}")), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_without_end_is_not_read() {
+    let served = Served::start(None);
+    let (status, kind, message) = served.refusal("POST", "/v1/listeners", &" ".repeat(LONGEST_BODY + 1)).await;
+    assert_eq!((status, kind.as_str()), (413, "invalid"));
+    assert_eq!(message, "the request's body is too long; 65536 bytes are read");
+}
+
+#[tokio::test]
+async fn a_silent_client_does_not_keep_the_server_alive() {
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    let path = folder.path().join("s");
+    let (listener, _bound) = socket::bind(&path).expect("a socket");
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let server = tokio::spawn(serve(listener, StandIn::default(), async move {
+        let _ = stopped.await;
+    }));
+    let _silent = UnixStream::connect(&path).await.expect("the server listens");
+    Client::new(&path).get(&["status"]).await.expect("the server serves");
+    stop.send(()).expect("the server waits for it");
+    let limit = LAST_REQUESTS + Duration::from_secs(5);
+    tokio::time::timeout(limit, server).await.expect("in time").expect("no panic").expect("no error");
+}

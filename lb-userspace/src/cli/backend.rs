@@ -1,0 +1,69 @@
+//! `drlb backend`, but for `setup`, which needs no agent.
+
+use super::args::BackendCommand;
+use super::table::{optional, share, table};
+use super::{Failure, Session};
+use crate::api::types::{BackendBody, BackendPatch};
+use crate::engine::status::{BackendStatus, ListenerStatus};
+
+pub(super) async fn run(session: &Session, command: BackendCommand) -> Result<(), Failure> {
+    let client = &session.client;
+    match command {
+        BackendCommand::Add { listener, address, weight } => {
+            let body = BackendBody { address, weight };
+            let answer = client.post(&["listeners", listener.as_str(), "backends"], &body).await?;
+            session.print(&answer, |backend: BackendStatus| {
+                format!("added backend {} to {listener}, weight {}\n", backend.address, backend.weight)
+            })
+        }
+        BackendCommand::List { listener } => match session.output {
+            super::Output::Json => {
+                let answer = client.get(&["listeners", listener.as_str(), "backends"]).await?;
+                super::print_text(&answer.text)
+            }
+            // The shares are of the listener's slots, so the table needs the listener.
+            super::Output::Table => {
+                let answer = client.get(&["listeners", listener.as_str()]).await?;
+                session.print(&answer, |listener: ListenerStatus| list(listener.slots, &listener.backends))
+            }
+        },
+        BackendCommand::Set { listener, address, weight, up, down } => {
+            let admin_up = (up || down).then_some(up);
+            let path = ["listeners", listener.as_str(), "backends", &address.to_string()];
+            let answer = client.patch(&path, &BackendPatch { weight, admin_up }).await?;
+            session.print(&answer, |backend: BackendStatus| {
+                let service = if backend.admin_up { "in service" } else { "out of service" };
+                format!("changed backend {} of {listener}: weight {}, {service}\n", backend.address, backend.weight)
+            })
+        }
+        BackendCommand::Remove { listener, address } => {
+            client.delete(&["listeners", listener.as_str(), "backends", &address.to_string()]).await?;
+            session.print_done(&format!("removed backend {address} from {listener}"))
+        }
+        BackendCommand::Setup { vips, format } => super::texts::backend_setup(format, vips),
+    }
+}
+
+/// Backends of a listener with that many slots, and below what keeps each from taking traffic.
+pub(super) fn list(slots: u32, backends: &[BackendStatus]) -> String {
+    let rows = backends.iter().map(|backend| {
+        [
+            backend.address.to_string(),
+            backend.weight.to_string(),
+            backend.state.name().to_owned(),
+            share(backend.slots, slots),
+            optional(backend.mac.as_deref()),
+            optional(backend.interface.as_deref()),
+            backend.counters.packets.to_string(),
+            backend.counters.bytes.to_string(),
+        ]
+    });
+    let heading = ["BACKEND", "WEIGHT", "STATE", "SHARE", "MAC", "INTERFACE", "PACKETS", "BYTES"];
+    let mut text = table(heading, &["WEIGHT", "SHARE", "PACKETS", "BYTES"], rows);
+    for backend in backends {
+        if let Some(reason) = &backend.reason {
+            text.push_str(&format!("{} takes no traffic: {reason}.\n", backend.address));
+        }
+    }
+    text
+}

@@ -1,0 +1,7 @@
+//! The `drlb` binary.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    lb_userspace::cli::run()
+}

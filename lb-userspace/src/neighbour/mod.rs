@@ -1,0 +1,111 @@
+//! Who the backends' neighbours are: what the kernel knows of their MACs, and of this host's links.
+//!
+//! This file is the pure vocabulary, shared with the engine. [`picture`] turns what the kernel told into a
+//! [`NetworkView`]; [`netlink`] is the task that listens to the kernel, and the only home of netlink.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::IpAddr;
+
+use lb_common::address::MacAddr;
+
+use crate::model::BackendAddr;
+
+pub mod netlink;
+pub mod picture;
+
+/// The backends whose MACs must be known: what the engine asks of the neighbour task.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Targets {
+    /// Every backend of every pool, each once. A VIP is never among them.
+    pub backends: BTreeSet<BackendAddr>,
+}
+
+/// What this host's network looks like now, as far as the load balancer cares.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NetworkView {
+    /// Each target and whether frames can reach it. A target that is missing here has not been looked at yet.
+    pub backends: BTreeMap<BackendAddr, Reach>,
+    /// This host's links by name. A link that has no Ethernet address is not listed.
+    pub links: BTreeMap<String, Link>,
+}
+
+/// A network interface of this host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Its index, in this network namespace.
+    pub ifindex: u32,
+    /// Its own MAC: the source of the frames sent there.
+    pub mac: MacAddr,
+    /// True if it is switched on and has a carrier.
+    pub up: bool,
+    /// Id of the XDP program that is attached to it, whosever it is.
+    pub xdp_program: Option<u32>,
+}
+
+/// Whether frames can reach a backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// They can.
+    Resolved {
+        /// The backend's MAC.
+        mac: MacAddr,
+        /// Index of the interface that it is behind.
+        ifindex: u32,
+    },
+    /// They cannot.
+    Unresolved {
+        /// What stands in the way.
+        why: Unresolved,
+    },
+}
+
+/// Why a backend has no MAC. Its `Display` says what is wrong and what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unresolved {
+    /// The kernel is asking (ARP or neighbour solicitation) and has no answer yet.
+    Asking,
+    /// The kernel asked and nobody answered. It goes on asking.
+    NoAnswer,
+    /// The route to the backend goes through this router, so the backend is not on a segment of this host.
+    BehindRouter(IpAddr),
+    /// The kernel has no route to the backend.
+    NoRoute,
+    /// The address is one of this host's own.
+    OwnAddress,
+    /// The address is a broadcast, multicast or anycast address.
+    NotAHost,
+    /// The link towards the backend has no Ethernet addresses (a tunnel, say).
+    NotEthernet,
+}
+
+impl fmt::Display for Unresolved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Asking => f.write_str("its MAC is being asked for"),
+            Self::NoAnswer => f.write_str(
+                "nobody answers for its address on the link; check that the server is up, on this segment, and answers \
+                 ARP or neighbour solicitations",
+            ),
+            Self::BehindRouter(router) => write!(
+                f,
+                "it is behind the router {router}; direct routing needs it on the same segment as this host, so move it \
+                 there or give this host an interface in its network"
+            ),
+            Self::NoRoute => f.write_str(
+                "this host has no route to it; give an interface an address in the backend's network, or switch that \
+                 interface on",
+            ),
+            Self::OwnAddress => {
+                f.write_str("the address is this host's own; a backend must be another host on the segment")
+            }
+            Self::NotAHost => {
+                f.write_str("the address is a broadcast, multicast or anycast address; give the address of one server")
+            }
+            Self::NotEthernet => f.write_str(
+                "the interface towards it has no Ethernet addresses; direct routing needs the backend on an Ethernet \
+                 segment of this host",
+            ),
+        }
+    }
+}
