@@ -5,8 +5,9 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::console;
+use crate::setup::Setup;
 use crate::workspace::{Workspace, want_root};
-use crate::{console, setup};
 
 /// Sets up, builds drlb as it is shipped, and becomes the demo.
 ///
@@ -17,7 +18,7 @@ pub(crate) fn run(workspace: &Workspace, flags: &[&str]) -> Result<()> {
         bail!("{unknown:?} is no flag of the demo: it knows --keep and --end");
     }
     want_root("demo")?;
-    setup::run(workspace)?;
+    Setup::of_this_machine().for_building(workspace)?;
     console::part("build");
     console::run(&mut workspace.cargo(["build", "--locked", "--release", "--bin", "drlb", "--bin", "demo"]))?;
     console::part("demo");

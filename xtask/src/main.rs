@@ -39,7 +39,7 @@ fn run() -> Result<()> {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let workspace = Workspace::find()?;
     match arguments.as_slice() {
-        ["setup"] => setup::run(&workspace).map(|_toolchain| ()),
+        ["setup"] => setup::Setup::of_this_machine().for_building(&workspace).map(|_toolchain| ()),
         ["check", steps @ ..] => check::run(&workspace, steps),
         ["test", filters @ ..] => test::run(&workspace, filters),
         ["demo", flags @ ..] => demo::run(&workspace, flags),

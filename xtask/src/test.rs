@@ -2,8 +2,9 @@
 
 use anyhow::Result;
 
+use crate::console;
+use crate::setup::Setup;
 use crate::workspace::{Workspace, want_root};
-use crate::{console, setup};
 
 /// Sets up, builds drlb and runs the tests whose name holds a filter, or all.
 ///
@@ -11,7 +12,7 @@ use crate::{console, setup};
 /// If we are not root, or the first part that fails.
 pub(crate) fn run(workspace: &Workspace, filters: &[&str]) -> Result<()> {
     want_root("test")?;
-    setup::run(workspace)?;
+    Setup::of_this_machine().for_building(workspace)?;
     console::part("build");
     console::run(&mut workspace.cargo(["build", "--locked", "--package", "lb-userspace"]))?;
     console::part("test");

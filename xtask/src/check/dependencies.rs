@@ -2,14 +2,16 @@
 
 use anyhow::Result;
 
-use super::Context;
 use crate::console;
+use crate::setup::Setup;
+use crate::workspace::Workspace;
 
 /// # Errors
 /// If something does not stand to what deny.toml allows.
-pub(super) fn run(context: &Context<'_>) -> Result<()> {
+pub(super) fn run(workspace: &Workspace, setup: &Setup) -> Result<()> {
+    setup.cargo_deny(workspace)?;
     let deny = ["deny", "--locked", "check", "--hide-inclusion-graph", "bans", "licenses", "sources"];
-    console::run(&mut context.workspace.cargo(deny))?;
+    console::run(&mut workspace.cargo(deny))?;
     console::fact("not checked here: known vulnerabilities, whose database is fetched from the network;");
     console::fact("to check them, run `cargo deny check advisories`");
     Ok(())

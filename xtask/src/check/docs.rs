@@ -2,12 +2,14 @@
 
 use anyhow::Result;
 
-use super::Context;
 use crate::console;
+use crate::setup::Setup;
+use crate::workspace::Workspace;
 
 /// # Errors
 /// If rustdoc warns of anything.
-pub(super) fn run(context: &Context<'_>) -> Result<()> {
-    let mut doc = context.workspace.cargo(["doc", "--locked", "--workspace", "--no-deps"]);
+pub(super) fn run(workspace: &Workspace, setup: &Setup) -> Result<()> {
+    setup.for_building(workspace)?;
+    let mut doc = workspace.cargo(["doc", "--locked", "--workspace", "--no-deps"]);
     console::run(doc.env("RUSTDOCFLAGS", "-D warnings"))
 }

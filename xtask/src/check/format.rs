@@ -2,11 +2,13 @@
 
 use anyhow::Result;
 
-use super::Context;
 use crate::console;
+use crate::setup::Setup;
+use crate::workspace::Workspace;
 
 /// # Errors
 /// If rustfmt would change a file.
-pub(super) fn run(context: &Context<'_>) -> Result<()> {
-    console::run(&mut context.workspace.cargo(["fmt", "--all", "--check"]))
+pub(super) fn run(workspace: &Workspace, setup: &Setup) -> Result<()> {
+    setup.component(workspace, "rustfmt", "fmt")?;
+    console::run(&mut workspace.cargo(["fmt", "--all", "--check"]))
 }

@@ -5,15 +5,18 @@ use std::env;
 use anyhow::Result;
 use xtask::toolchain;
 
-use super::Context;
 use crate::console;
+use crate::setup::Setup;
+use crate::workspace::Workspace;
 
 /// Everything that runs on this machine, tests too.
 ///
 /// # Errors
 /// If clippy warns of anything.
-pub(super) fn host(context: &Context<'_>) -> Result<()> {
-    let mut clippy = context.workspace.cargo(["clippy", "--locked", "--workspace", "--all-targets"]);
+pub(super) fn host(workspace: &Workspace, setup: &Setup) -> Result<()> {
+    setup.component(workspace, "clippy", "clippy")?;
+    setup.for_building(workspace)?;
+    let mut clippy = workspace.cargo(["clippy", "--locked", "--workspace", "--all-targets"]);
     console::run(clippy.args(["--", "-D", "warnings"]))
 }
 
@@ -21,9 +24,9 @@ pub(super) fn host(context: &Context<'_>) -> Result<()> {
 ///
 /// # Errors
 /// If clippy warns of anything.
-pub(super) fn bpf(context: &Context<'_>) -> Result<()> {
-    console::fact(format_args!("with {}", context.toolchain.compiler));
-    let Context { workspace, toolchain } = context;
+pub(super) fn bpf(workspace: &Workspace, setup: &Setup) -> Result<()> {
+    let toolchain = setup.for_building(workspace)?;
+    setup.clippy_for_bpf(toolchain)?;
     let target = workspace.target.join("bpf");
     let mut clippy = toolchain::command(toolchain, "clippy", &workspace.root, &target, env::consts::ARCH)?;
     console::run(clippy.args(["--", "-D", "warnings"]))

@@ -9,22 +9,16 @@ mod lint;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
-use xtask::toolchain::Toolchain;
 
+use crate::console;
+use crate::setup::Setup;
 use crate::workspace::Workspace;
-use crate::{console, setup};
-
-/// What a step is given.
-pub(crate) struct Context<'a> {
-    workspace: &'a Workspace,
-    toolchain: &'a Toolchain,
-}
 
 /// One thing that is checked.
 struct Step {
     name: &'static str,
     what: &'static str,
-    run: fn(&Context<'_>) -> Result<()>,
+    run: fn(&Workspace, &Setup) -> Result<()>,
 }
 
 /// All of them; quick ones first.
@@ -42,7 +36,7 @@ pub(crate) fn usage() -> String {
     STEPS.iter().map(|step| format!("  {:<13} {}\n", step.name, step.what)).collect()
 }
 
-/// Sets up and runs the steps of those names, or all.
+/// Runs the steps of those names, or all; each sets up what it needs.
 ///
 /// # Errors
 /// If there is no such step, or if one fails: says which.
@@ -50,13 +44,12 @@ pub(crate) fn run(workspace: &Workspace, names: &[&str]) -> Result<()> {
     if let Some(unknown) = names.iter().find(|name| STEPS.iter().all(|step| step.name != **name)) {
         bail!("{unknown:?} is no step of check; the steps are\n{}", usage());
     }
-    let toolchain = setup::for_checks(workspace)?;
-    let context = Context { workspace, toolchain: &toolchain };
+    let setup = Setup::of_this_machine();
     let mut failed = Vec::new();
     for step in STEPS.iter().filter(|step| names.is_empty() || names.contains(&step.name)) {
         console::part(format_args!("{}: {}", step.name, step.what));
         let start = Instant::now();
-        match (step.run)(&context) {
+        match (step.run)(workspace, &setup) {
             Ok(()) => console::fact(format_args!("ok ({})", console::seconds(start.elapsed()))),
             Err(error) => {
                 println!("   FAILED: {error:#}");

@@ -4,6 +4,8 @@ mod bpf;
 mod packages;
 mod tools;
 
+use std::cell::OnceCell;
+
 use anyhow::Result;
 use xtask::toolchain::Toolchain;
 
@@ -11,29 +13,42 @@ use self::packages::Packages;
 use crate::console;
 use crate::workspace::Workspace;
 
-/// Installs what building and testing need.
-///
-/// # Errors
-/// If something is missing that cannot be installed here: says what, and how to.
-pub(crate) fn run(workspace: &Workspace) -> Result<Toolchain> {
-    for_building(workspace, &Packages::of_this_machine())
+/// What this machine has, as far as it has been looked at.
+pub(crate) struct Setup {
+    packages: Packages,
+    toolchain: OnceCell<Toolchain>,
 }
 
-/// Installs what the checks need, beyond that.
-///
 /// # Errors
-/// If something is missing that cannot be installed here: says what, and how to.
-pub(crate) fn for_checks(workspace: &Workspace) -> Result<Toolchain> {
-    let packages = Packages::of_this_machine();
-    let toolchain = for_building(workspace, &packages)?;
-    tools::of_the_compiler(workspace, &packages)?;
-    tools::clippy_for_bpf(&toolchain, &packages)?;
-    tools::cargo_deny(workspace)?;
-    Ok(toolchain)
-}
+/// Of every function here: if something is missing that cannot be installed; says what, and how to.
+impl Setup {
+    pub(crate) fn of_this_machine() -> Self {
+        Self { packages: Packages::of_this_machine(), toolchain: OnceCell::new() }
+    }
 
-fn for_building(workspace: &Workspace, packages: &Packages) -> Result<Toolchain> {
-    console::part("set-up");
-    tools::of_the_system(packages)?;
-    bpf::toolchain(workspace, packages)
+    /// What building and testing need.
+    pub(crate) fn for_building(&self, workspace: &Workspace) -> Result<&Toolchain> {
+        if let Some(toolchain) = self.toolchain.get() {
+            return Ok(toolchain);
+        }
+        console::part("set-up");
+        tools::of_the_system(&self.packages)?;
+        let toolchain = bpf::toolchain(workspace, &self.packages)?;
+        Ok(self.toolchain.get_or_init(|| toolchain))
+    }
+
+    /// A tool that belongs to the compiler that runs us, and cargo's name for it.
+    pub(crate) fn component(&self, workspace: &Workspace, tool: &str, subcommand: &str) -> Result<()> {
+        tools::component(workspace, &self.packages, tool, subcommand)
+    }
+
+    /// clippy of the compiler that makes BPF code.
+    pub(crate) fn clippy_for_bpf(&self, toolchain: &Toolchain) -> Result<()> {
+        tools::clippy_for_bpf(toolchain, &self.packages)
+    }
+
+    /// cargo-deny.
+    pub(crate) fn cargo_deny(&self, workspace: &Workspace) -> Result<()> {
+        tools::cargo_deny(workspace)
+    }
 }

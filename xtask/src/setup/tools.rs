@@ -39,20 +39,26 @@ pub(super) fn of_the_system(packages: &Packages) -> Result<()> {
     Ok(())
 }
 
-/// rustfmt and clippy of the compiler that runs us.
-pub(super) fn of_the_compiler(workspace: &Workspace, packages: &Packages) -> Result<()> {
-    for (tool, subcommand) in [("rustfmt", "fmt"), ("clippy", "clippy")] {
-        if answers(&mut workspace.cargo([subcommand, "--version"])) {
-            console::fact(format_args!("{tool}: found"));
-        } else if env::var_os("RUSTUP_TOOLCHAIN").is_some() {
-            // The variable, which rustup's proxy sets, makes this the toolchain that runs us.
-            console::run(Command::new("rustup").args(["component", "add", tool]))?;
-        } else {
-            let named = if tool == "rustfmt" { "rustfmt-web" } else { "rust-web-clippy" };
-            packages.install(&[named], tool)?;
-        }
+/// A tool that belongs to the compiler that runs us.
+pub(super) fn component(workspace: &Workspace, packages: &Packages, tool: &str, subcommand: &str) -> Result<()> {
+    if answers(&mut workspace.cargo([subcommand, "--version"])) {
+        return Ok(());
     }
-    Ok(())
+    // rustup's proxy sets this variable, and so says which toolchain runs us.
+    if env::var_os("RUSTUP_TOOLCHAIN").is_some() {
+        return console::run(Command::new("rustup").args(["component", "add", tool]));
+    }
+    packages.install(&[debian_name(tool)], tool)
+}
+
+/// The package of a compiler's tool that fits Debian's installed cargo: that which builds the browsers has its own.
+fn debian_name(tool: &str) -> &'static str {
+    match (tool, Path::new("/usr/share/doc/cargo-web").exists()) {
+        ("rustfmt", true) => "rustfmt-web",
+        ("rustfmt", false) => "rustfmt",
+        (_, true) => "rust-web-clippy",
+        (_, false) => "rust-clippy",
+    }
 }
 
 /// clippy of the compiler that makes BPF code.
@@ -60,12 +66,10 @@ pub(super) fn clippy_for_bpf(toolchain: &Toolchain, packages: &Packages) -> Resu
     let compiler = &toolchain.compiler;
     let driver = compiler.cargo.with_file_name("cargo-clippy");
     if driver.is_file() {
-        console::fact(format_args!("clippy for BPF: {}", driver.display()));
         return Ok(());
     }
     if compiler.sysroot == Path::new("/usr") {
-        let web = Path::new("/usr/share/doc/cargo-web").exists();
-        return packages.install(&[if web { "rust-web-clippy" } else { "rust-clippy" }], "clippy for BPF");
+        return packages.install(&[debian_name("clippy")], "clippy for BPF");
     }
     match compiler.sysroot.file_name() {
         Some(name) if compiler.sysroot.parent().is_some_and(|parent| parent.ends_with("toolchains")) => {
@@ -78,7 +82,6 @@ pub(super) fn clippy_for_bpf(toolchain: &Toolchain, packages: &Packages) -> Resu
 /// cargo-deny, for the check of dependencies.
 pub(super) fn cargo_deny(workspace: &Workspace) -> Result<()> {
     if answers(&mut workspace.cargo(["deny", "--version"])) {
-        console::fact("cargo-deny: found");
         return Ok(());
     }
     console::fact("cargo-deny: missing, building it (two to three minutes)");

@@ -15,15 +15,17 @@ use anyhow::{Context as _, Result, bail};
 
 use self::rules::{MANIFESTS, RULES, UNSAFE};
 use self::source::Source;
-use super::Context;
+use crate::console;
+use crate::setup::Setup;
+use crate::workspace::Workspace;
 
 /// The crates whose source is read, and the folder of each.
 const CRATES: &[&str] = &["lb-common/src", "lb-ebpf/src", "lb-userspace/src", "tests/src", "xtask/src"];
 
 /// # Errors
 /// If the source breaks a rule: each place with what is wrong.
-pub(super) fn run(context: &Context<'_>) -> Result<()> {
-    let root = &context.workspace.root;
+pub(super) fn run(workspace: &Workspace, _: &Setup) -> Result<()> {
+    let root = &workspace.root;
     let mut sources = Vec::new();
     for folder in CRATES {
         for file in rust_files(&root.join(folder))? {
@@ -41,7 +43,7 @@ pub(super) fn run(context: &Context<'_>) -> Result<()> {
     }
     if wrong.is_empty() {
         let (rules, files) = (RULES.len() + MANIFESTS.len() + usize::from(!UNSAFE.is_empty()), sources.len());
-        crate::console::fact(format_args!("{rules} rules hold in {files} files"));
+        console::fact(format_args!("{rules} rules hold in {files} files"));
         return Ok(());
     }
     for line in &wrong {
