@@ -79,11 +79,12 @@ pub fn tell(host: &Host, arguments: &[&str]) -> Result<String> {
 /// # Errors
 /// `drlb` or the shell fails.
 pub fn set_up_backend(host: &Host, vips: &[std::net::IpAddr]) -> Result<()> {
-    for vip in vips {
-        let script = tell(host, &["backend", "setup", "--vip", &vip.to_string(), "--format", "shell"])?;
-        host.feed("sh", &[], &script)?;
+    let vips: Vec<_> = vips.iter().map(ToString::to_string).collect();
+    let mut arguments = vec!["backend", "setup", "--format", "shell"];
+    for vip in &vips {
+        arguments.extend(["--vip", vip]);
     }
-    Ok(())
+    host.feed("sh", &[], &tell(host, &arguments)?).map(drop)
 }
 
 /// A running agent. It is killed when it is dropped, and its maps and links go with its host.
@@ -135,16 +136,18 @@ impl Agent {
 
     fn wait_until_ready(&mut self) -> Result<()> {
         let (host, process) = (&self.host, &mut self.process);
-        until("the agent to answer", SOON, || {
+        let ended = until("the agent to answer", SOON, || {
             if let Ok(Some(status)) = process.ended() {
-                // No use in waiting on: it is reported below.
-                return Ok(Err(status));
+                return Ok(Some(status));
             }
             let answer = ask(host, &["status", "-o", "json"]).map_err(|error| format!("{error:#}"))?;
-            if answer.code == Some(0) { Ok(Ok(())) } else { Err(answer.stderr) }
-        })
-        .and_then(|outcome| outcome.or_else(|status| bail!("the agent ended with {status}")))
-        .with_context(|| format!("its log:\n{}", self.process.log()))
+            if answer.code == Some(0) { Ok(None) } else { Err(answer.stderr) }
+        });
+        match ended {
+            Ok(None) => Ok(()),
+            Ok(Some(status)) => bail!("the agent ended with {status}; its log:\n{}", self.process.log()),
+            Err(error) => bail!("{error:#}; the agent's log:\n{}", self.process.log()),
+        }
     }
 
     /// Its process id.

@@ -196,6 +196,19 @@ impl Host {
         })
     }
 
+    /// Attaches an XDP program to an interface of this host, in native mode, that passes everything. It is detached when
+    /// the answer is dropped.
+    ///
+    /// # Errors
+    /// There is no such interface, it has a program, or its driver cannot do it.
+    pub fn attach_pass_program(&self, interface: &str) -> Result<OwnedFd> {
+        let ifindex = self.ifindex(interface)?;
+        self.enter(|| {
+            sys::attach_pass_program(ifindex)
+                .with_context(|| format!("cannot attach a program to `{interface}` of host `{}`", self.name()))
+        })
+    }
+
     /// The index of an interface of this host.
     ///
     /// # Errors
@@ -298,7 +311,15 @@ impl Process {
         }
         let pid = Pid::from_raw(self.child.id().cast_signed());
         kill(pid, Signal::SIGTERM).with_context(|| format!("cannot signal `{}`", self.what))?;
-        until("a process to end after SIGTERM", SOON, || match self.child.try_wait() {
+        self.wait()
+    }
+
+    /// Waits until it ends by itself, and returns its status.
+    ///
+    /// # Errors
+    /// It has not ended in a minute.
+    pub fn wait(&mut self) -> Result<ExitStatus> {
+        until("a process to end", SOON, || match self.child.try_wait() {
             Ok(Some(status)) => Ok(status),
             Ok(None) => Err(format!("`{}` is still running", self.what)),
             Err(error) => Err(error.to_string()),

@@ -13,6 +13,7 @@ pub mod http;
 pub mod load;
 pub mod packet;
 pub mod program;
+pub mod sample;
 pub mod segment;
 pub mod traffic;
 pub mod wait;

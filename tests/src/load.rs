@@ -8,11 +8,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 
 use crate::host::Host;
 use crate::http::Client;
-use crate::wait::{SOON, until};
+use crate::wait::{SOON, has_given_up, until};
 
 /// What came of a load.
 #[derive(Clone, Debug, Default)]
@@ -174,12 +174,13 @@ impl Drop for Load {
 /// Sends exactly `count` requests from a host, one after the other, each on a connection of its own.
 ///
 /// # Errors
-/// The thread cannot enter the host.
+/// The thread cannot enter the host, or the process was asked to end (see [`crate::wait::give_up`]).
 pub fn requests(from: &Host, to: SocketAddr, count: u64) -> Result<Counts> {
     from.enter(|| {
         let client = Client::fresh();
         let mut counts = Counts::default();
         for _ in 0..count {
+            ensure!(!has_given_up(), "was asked to end while sending requests");
             let begun = Instant::now();
             let outcome = client.get(to, "/");
             counts.note(outcome, begun.elapsed());

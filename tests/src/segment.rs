@@ -168,14 +168,6 @@ impl Node {
     pub fn mac(&self) -> MacAddr {
         self.net.mac(self.number)
     }
-
-    /// Sets the state of its link, as if its cable were plugged or pulled.
-    ///
-    /// # Errors
-    /// `ip` fails.
-    pub fn set_link(&self, up: bool) -> Result<()> {
-        self.host.ip(&format!("link set eth0 {}", if up { "up" } else { "down" })).map(drop)
-    }
 }
 
 /// The whole segment. It ends when it is dropped.
@@ -289,17 +281,14 @@ impl Segment {
     }
 
     fn make_balancer_ports_wires(&self) -> Result<Vec<OwnedFd>> {
-        let ports = self.balancer_ports();
-        self.switch.enter(|| {
-            let wire = |port: &String| {
-                let ifindex =
-                    nix::net::if_::if_nametoindex(port.as_str()).with_context(|| format!("no port `{port}`"))?;
+        let wire = |port: &String| {
+            self.switch.enter(|| {
                 sys::set_checksum_offload(port, false)
-                    .with_context(|| format!("cannot switch off the checksum offload of port `{port}`"))?;
-                sys::attach_pass_program(ifindex).with_context(|| format!("cannot attach to port `{port}`"))
-            };
-            ports.iter().map(wire).collect()
-        })
+                    .with_context(|| format!("cannot switch off the checksum offload of port `{port}`"))
+            })?;
+            self.switch.attach_pass_program(port)
+        };
+        self.balancer_ports().iter().map(wire).collect()
     }
 
     /// Every host of the segment.
@@ -307,6 +296,15 @@ impl Segment {
     pub fn hosts(&self) -> Vec<&Host> {
         let nodes = self.clients.iter().chain(&self.backends).map(|node| &node.host);
         [&self.switch, &self.balancer].into_iter().chain(&self.router).chain(nodes).collect()
+    }
+
+    /// Plugs a node's cable into the switch, or pulls it out.
+    ///
+    /// # Errors
+    /// `ip` fails.
+    pub fn plug(&self, node: &Node, plugged: bool) -> Result<()> {
+        let state = if plugged { "up" } else { "down" };
+        self.switch.ip(&format!("link set {} {state}\n", port(&node.host, node.net))).map(drop)
     }
 
     /// The interfaces of the balancer.

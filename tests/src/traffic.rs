@@ -195,11 +195,24 @@ fn unspecified_like(address: IpAddr) -> IpAddr {
 /// # Errors
 /// Nobody answered, or not what was sent.
 pub fn ping(from: &Host, to: IpAddr, payload: &[u8]) -> Result<Duration> {
+    echo(from, to, payload, TRIES)?
+        .with_context(|| format!("{to} did not answer {TRIES} echo requests from host `{}`", from.name()))
+}
+
+/// True if nobody answers three echo requests from a host, half a second each.
+///
+/// # Errors
+/// They cannot be sent.
+pub fn is_silent(from: &Host, to: IpAddr) -> Result<bool> {
+    Ok(echo(from, to, b"is anybody there?", 3)?.is_none())
+}
+
+fn echo(from: &Host, to: IpAddr, payload: &[u8], tries: u32) -> Result<Option<Duration>> {
     let (protocol, request, reply) = if to.is_ipv4() { (1, 8, 0) } else { (58, 128, 129) };
     let identifier = (std::process::id() as u16).to_be_bytes();
     from.enter(|| {
         let socket = raw_socket(unspecified_like(to), protocol, PATIENCE)?;
-        for try_number in 0..TRIES {
+        for try_number in 0..tries {
             let mut message = vec![request, 0, 0, 0];
             message.extend(identifier);
             message.extend((try_number as u16).to_be_bytes());
@@ -210,18 +223,18 @@ pub fn ping(from: &Host, to: IpAddr, payload: &[u8]) -> Result<Duration> {
                 message[2..4].copy_from_slice(&checksum.to_be_bytes());
             }
             let begun = Instant::now();
-            socket.send_to(&message, &SocketAddr::new(to, 0).into())?;
+            socket.send_to(&message, &SocketAddr::new(to, 0).into()).with_context(|| format!("cannot ping {to}"))?;
             while begun.elapsed() < PATIENCE {
                 let Ok((answer, source)) = receive(&socket) else { break };
                 let is_ours = source == to && answer.first() == Some(&reply) && answer.get(4..8) == message.get(4..8);
                 if is_ours {
                     let took = begun.elapsed();
                     ensure!(answer.get(8..) == Some(payload), "the echo from {to} is not what was sent");
-                    return Ok(took);
+                    return Ok(Some(took));
                 }
             }
         }
-        anyhow::bail!("{to} did not answer {TRIES} echo requests from host `{}`", from.name())
+        Ok(None)
     })
 }
 

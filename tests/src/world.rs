@@ -244,3 +244,82 @@ pub fn none_failed(counts: &Counts) -> Result<()> {
     ensure!(counts.total() > 0, "no request was sent");
     if counts.failed > 0 { Err(anyhow::anyhow!("{counts}")).context("none may fail") } else { Ok(()) }
 }
+
+/// Makes a test of a scenario for each family, in each mode, on one leg and on two.
+///
+/// The scenario is a function that takes the world, the family, and answers a `Result`.
+#[macro_export]
+macro_rules! everywhere {
+    ($scenario:ident) => {
+        mod $scenario {
+            use drlb_tests::segment::{Family, Legs, Mode, Plan};
+            use drlb_tests::world::World;
+
+            fn play(family: Family, mode: Mode, legs: Legs) -> anyhow::Result<()> {
+                World::play(Plan::new(mode, legs), |world| super::$scenario(world, family))
+            }
+
+            #[test]
+            fn ipv4_native_on_one_leg() -> anyhow::Result<()> {
+                play(Family::V4, Mode::Native, Legs::One)
+            }
+
+            #[test]
+            fn ipv4_native_on_two_legs() -> anyhow::Result<()> {
+                play(Family::V4, Mode::Native, Legs::Two)
+            }
+
+            #[test]
+            fn ipv4_generic_on_one_leg() -> anyhow::Result<()> {
+                play(Family::V4, Mode::Generic, Legs::One)
+            }
+
+            #[test]
+            fn ipv4_generic_on_two_legs() -> anyhow::Result<()> {
+                play(Family::V4, Mode::Generic, Legs::Two)
+            }
+
+            #[test]
+            fn ipv6_native_on_one_leg() -> anyhow::Result<()> {
+                play(Family::V6, Mode::Native, Legs::One)
+            }
+
+            #[test]
+            fn ipv6_native_on_two_legs() -> anyhow::Result<()> {
+                play(Family::V6, Mode::Native, Legs::Two)
+            }
+
+            #[test]
+            fn ipv6_generic_on_one_leg() -> anyhow::Result<()> {
+                play(Family::V6, Mode::Generic, Legs::One)
+            }
+
+            #[test]
+            fn ipv6_generic_on_two_legs() -> anyhow::Result<()> {
+                play(Family::V6, Mode::Generic, Legs::Two)
+            }
+        }
+    };
+}
+
+/// Makes a test of a scenario at two opposite corners of what [`everywhere!`] covers: for what the way of attaching has
+/// little to do with.
+#[macro_export]
+macro_rules! at_two_corners {
+    ($scenario:ident) => {
+        mod $scenario {
+            use drlb_tests::segment::{Family, Legs, Mode, Plan};
+            use drlb_tests::world::World;
+
+            #[test]
+            fn ipv4_native_on_one_leg() -> anyhow::Result<()> {
+                World::play(Plan::new(Mode::Native, Legs::One), |world| super::$scenario(world, Family::V4))
+            }
+
+            #[test]
+            fn ipv6_generic_on_two_legs() -> anyhow::Result<()> {
+                World::play(Plan::new(Mode::Generic, Legs::Two), |world| super::$scenario(world, Family::V6))
+            }
+        }
+    };
+}

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 use drlb_tests::capture::Capture;
 use drlb_tests::host::Host;
 use drlb_tests::http::{self, Server};
+use drlb_tests::load::{Connections, Load, requests};
 use drlb_tests::segment::{Family, Legs, Mode, Plan, Segment};
 use drlb_tests::traffic::{self, Echo};
 use drlb_tests::wait::{SOON, until};
@@ -59,7 +60,7 @@ fn a_capture_sees_who_sent_a_frame_and_only_on_the_ports_it_crossed() -> Result<
         traffic::ping(&client.host, backend.address(family), b"hello")?;
         let (at_client, at_switch) = (Capture::start(&client.host)?, Capture::start(&segment.switch)?);
         http::get(&client.host, backend.address(family), 80)?;
-        let replies = at_client.finish()?.source_macs(|kind| !kind.sent && kind.is_service());
+        let replies = at_client.finish()?.source_macs(|kind| kind.source == backend.address(family));
         ensure!(replies.keys().copied().eq([backend.mac()]), "replies came from {replies:?}");
         let port = segment.switch.ifindex(&segment.balancer_ports()[0])?;
         let seen = at_switch.finish()?;
@@ -67,6 +68,24 @@ fn a_capture_sees_who_sent_a_frame_and_only_on_the_ports_it_crossed() -> Result<
         let address = backend.address(family);
         seen.none("the balancer has no part in this", |kind| kind.ifindex == port && kind.source == address)?;
     }
+    Ok(())
+}
+
+#[test]
+fn a_load_counts_every_request_and_every_failure() -> Result<()> {
+    let segment = Segment::new(Plan::new(Mode::Generic, Legs::One))?;
+    let backend = &segment.backends[0];
+    let to = SocketAddr::new(backend.address(Family::V4), 80);
+    let server = Server::start(&backend.host, 80)?;
+    for connections in [Connections::Fresh, Connections::Kept] {
+        let load = Load::start(&segment.clients[0].host, to, 2, connections)?;
+        load.wait_for(200)?;
+        let counts = load.stop()?;
+        ensure!(counts.failed == 0 && counts.ok >= 200 && counts.of("backend-1") == counts.ok, "{counts}");
+    }
+    drop(server);
+    let counts = requests(&segment.clients[0].host, to, 3)?;
+    ensure!(counts.failed == 3 && counts.failures.len() == 3, "without a server: {counts}");
     Ok(())
 }
 

@@ -1,0 +1,80 @@
+//! Listeners of other kinds: UDP, and every protocol and port of a VIP.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use anyhow::{Result, ensure};
+use drlb_tests::agent::set_up_backend;
+use drlb_tests::everywhere;
+use drlb_tests::http::{self, Server};
+use drlb_tests::segment::{Family, vip};
+use drlb_tests::traffic::{ESP, Echo, GRE, ask_ip, ask_udp};
+use drlb_tests::world::World;
+
+fn udp_is_answered_and_spread(world: &mut World, family: Family) -> Result<()> {
+    let to = SocketAddr::new(vip(family, 0), 53);
+    world.add_listener("dns", to.ip(), "udp", Some(53))?;
+    let mut servers = Vec::new();
+    for backend in &world.segment.backends {
+        servers.push(Echo::udp(&backend.host, to.ip(), to.port())?);
+        world.add_backend("dns", backend.address(family), 1)?;
+    }
+    world.agent.wait_until_serving("dns")?;
+    let mut answers = BTreeMap::<String, u32>::new();
+    for number in 0..150 {
+        *answers.entry(ask_udp(world.client(), to, &format!("question {number}"))?).or_default() += 1;
+    }
+    // Each of 150 flows goes to one of three at random: a backend gets 50 ± 35 but once in 500 million times.
+    ensure!(answers.len() == 3 && answers.values().all(|count| (15..=85).contains(count)), "answers: {answers:?}");
+    Ok(())
+}
+everywhere!(udp_is_answered_and_spread);
+
+fn a_listener_of_protocol_ip_takes_every_protocol_and_port(world: &mut World, family: Family) -> Result<()> {
+    let vip = vip(family, 1);
+    world.add_listener("all", vip, "ip", None)?;
+    let mut servers = Vec::new();
+    let mut web_servers = Vec::new();
+    for backend in &world.segment.backends {
+        set_up_backend(&backend.host, &[vip])?;
+        servers.push(Echo::ip(&backend.host, vip, GRE)?);
+        servers.push(Echo::ip(&backend.host, vip, ESP)?);
+        servers.push(Echo::udp(&backend.host, vip, 5060)?);
+        web_servers.push(Server::start(&backend.host, 8443)?);
+        world.add_backend("all", backend.address(family), 1)?;
+    }
+    world.agent.wait_until_serving("all")?;
+    let client = world.client();
+    for protocol in [GRE, ESP] {
+        let first = ask_ip(client, vip, protocol, "one")?;
+        for message in ["two", "three", "four"] {
+            let next = ask_ip(client, vip, protocol, message)?;
+            ensure!(next == first, "protocol {protocol}: `{first}` answered, then `{next}`, and it is one flow");
+        }
+    }
+    ask_udp(client, SocketAddr::new(vip, 5060), "hello")?;
+    for port in [80, 8443] {
+        http::get(client, vip, port)?;
+    }
+    Ok(())
+}
+everywhere!(a_listener_of_protocol_ip_takes_every_protocol_and_port);
+
+fn a_more_exact_listener_wins_over_one_of_protocol_ip(world: &mut World, family: Family) -> Result<()> {
+    let vip = vip(family, 0);
+    let [first, second, ..] = world.segment.backends.as_slice() else { anyhow::bail!("two backends are needed") };
+    world.add_listener("all", vip, "ip", None)?;
+    world.add_backend("all", first.address(family), 1)?;
+    world.add_listener("web", vip, "tcp", Some(80))?;
+    world.add_backend("web", second.address(family), 1)?;
+    world.agent.wait_until_serving("all")?;
+    world.agent.wait_until_serving("web")?;
+    let _other = Server::start(&first.host, 8080)?;
+    for _ in 0..20 {
+        let (exact, any) = (http::get(world.client(), vip, 80)?, http::get(world.client(), vip, 8080)?);
+        ensure!(exact == "backend-2", "port 80 was answered by {exact}");
+        ensure!(any == "backend-1", "port 8080 was answered by {any}");
+    }
+    Ok(())
+}
+everywhere!(a_more_exact_listener_wins_over_one_of_protocol_ip);
