@@ -21,7 +21,14 @@ pub(crate) fn fact(text: impl Display) {
 /// # Errors
 /// If it cannot be started, or fails.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
-    let shown = written(command);
+    run_as(&written(command), command)
+}
+
+/// The same with a text in place of the command.
+///
+/// # Errors
+/// If it cannot be started, or fails.
+pub(crate) fn run_as(shown: &str, command: &mut Command) -> Result<()> {
     println!(" $ {shown}");
     let start = Instant::now();
     let status = command.status().with_context(|| format!("`{shown}` cannot be run"))?;

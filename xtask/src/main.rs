@@ -22,6 +22,7 @@ cargo xtask COMMAND
   demo --end         end what --keep left standing
   test [FILTER]…     run every test, or those whose name holds FILTER
   check [STEP]…      run the checks that a change must pass, or those that are named
+  help               print this, and the steps of check
 ";
 
 fn main() -> ExitCode {

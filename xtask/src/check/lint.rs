@@ -29,5 +29,7 @@ pub(super) fn bpf(workspace: &Workspace, setup: &Setup) -> Result<()> {
     setup.clippy_for_bpf(toolchain)?;
     let target = workspace.target.join("bpf");
     let mut clippy = toolchain::command(toolchain, "clippy", &workspace.root, &target, env::consts::ARCH)?;
-    console::run(clippy.args(["--", "-D", "warnings"]))
+    let shown =
+        format!("{} clippy, in the environment that the object is built in", toolchain.compiler.cargo.display());
+    console::run_as(&shown, clippy.args(["--", "-D", "warnings"]))
 }
