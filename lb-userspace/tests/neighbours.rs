@@ -263,6 +263,35 @@ fn a_backend_that_is_no_target_any_more_is_let_go_and_the_next_run_takes_over() 
     });
 }
 
+/// Messages that the kernel dropped because this namespace's netlink sockets were not read in time.
+fn dropped_messages() -> u64 {
+    let sockets = std::fs::read_to_string("/proc/thread-self/net/netlink").expect("proc is mounted");
+    let drops = |line: &str| line.split_whitespace().nth(8).and_then(|column| column.parse::<u64>().ok());
+    sockets.lines().filter_map(drops).sum()
+}
+
+#[test]
+fn a_flood_of_changes_that_overruns_the_socket_is_made_up_for() {
+    on_a_segment(|_server| async {
+        let mut following = Following::start(&["192.0.2.21", "192.0.2.50"]);
+        following.wait_for_mac("192.0.2.21", SERVER_MAC).await;
+        following.wait_for_why("192.0.2.50", Unresolved::NoAnswer).await;
+        // This thread drives the task, so nothing is read while it waits for the commands.
+        run_program(
+            "sh",
+            &[
+                "-c",
+                "for i in $(seq 20000); do
+                     echo neighbour replace 10.9.$((i / 250)).$((i % 250)) lladdr 02:00:00:00:00:99 dev lb
+                 done | ip -batch -
+                 ip neighbour replace 192.0.2.50 lladdr 02:00:00:00:00:50 dev lb nud permanent",
+            ],
+        );
+        assert!(dropped_messages() > 0, "the flood was too small for the socket's queue");
+        following.wait_for_mac("192.0.2.50", MacAddr([0x02, 0, 0, 0, 0, 0x50])).await;
+    });
+}
+
 #[test]
 fn the_operators_permanent_entry_is_used_and_left_alone() {
     on_a_segment(|_server| async {

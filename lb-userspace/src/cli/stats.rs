@@ -26,3 +26,30 @@ fn render(stats: &Stats) -> String {
     text.push_str(&table(["LISTENER", "BACKEND", "PACKETS", "BYTES"], &numbers, backends));
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outcomes_have_their_meaning_and_listeners_their_backends() {
+        let stats: Stats = serde_json::from_str(
+            r#"{
+                "outcomes": [{"name": "forwarded", "meaning": "Sent to a backend.", "packets": 12, "bytes": 900}],
+                "listeners": [{"name": "web", "counters": {"packets": 12, "bytes": 900}, "backends": [
+                    {"address": "192.0.2.21", "counters": {"packets": 12, "bytes": 900}}
+                ]}]
+            }"#,
+        )
+        .expect("counters");
+        let expected = "\
+OUTCOME    PACKETS  BYTES  MEANING
+forwarded       12    900  Sent to a backend.
+
+LISTENER  BACKEND     PACKETS  BYTES
+web       all              12    900
+web       192.0.2.21       12    900
+";
+        assert_eq!(render(&stats), expected);
+    }
+}

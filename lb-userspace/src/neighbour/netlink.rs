@@ -129,10 +129,9 @@ impl Follower {
         }
     }
 
-    /// When there is something to do even if nothing happens.
+    /// When there is something to do even if nothing happens. After a failure nothing is done before its retry.
     fn wake_at(&self) -> Option<Instant> {
-        let look_up = self.must_look_up.then_some(self.next_look_up);
-        self.retry_at.into_iter().chain(look_up).min()
+        self.retry_at.or(self.must_look_up.then_some(self.next_look_up))
     }
 
     fn apply(&mut self, event: Event) {
@@ -162,7 +161,7 @@ impl Follower {
 
     /// Does what is due, and plans another attempt if the kernel refused something.
     async fn catch_up(&mut self, targets: &Targets) -> io::Result<()> {
-        if self.retry_at.is_some_and(|at| at > Instant::now()) && self.must_resync {
+        if self.retry_at.is_some_and(|at| at > Instant::now()) {
             return Ok(());
         }
         match self.try_to_catch_up(targets).await {
