@@ -9,6 +9,7 @@
 //! The first of them to end, or a signal, ends the agent. Forwarding goes on in any case: the links and maps are
 //! pinned.
 
+use std::ffi::OsStr;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, IsTerminal};
 use std::os::linux::net::SocketAddrExt;
@@ -169,17 +170,22 @@ impl Signals {
     }
 }
 
-/// Tells systemd how far the agent is, if it asked to be told (sd_notify(3)).
+/// Tells systemd how far the agent is, if it asked to be told.
 fn tell_service_manager(state: &str) {
-    let Some(place) = std::env::var_os("NOTIFY_SOCKET") else { return };
-    let address = match place.as_bytes() {
-        [b'@', name @ ..] => SocketAddr::from_abstract_name(name),
-        _ => SocketAddr::from_pathname(&place),
-    };
-    let sent = address.and_then(|address| UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address));
-    if let Err(error) = sent {
+    if let Some(place) = std::env::var_os("NOTIFY_SOCKET")
+        && let Err(error) = notify(&place, state)
+    {
         warn!("the service manager could not be told `{state}`: {error}");
     }
+}
+
+/// Sends a state to a socket: a path, or an abstract name after an `@` (sd_notify(3)).
+fn notify(place: &OsStr, state: &str) -> io::Result<()> {
+    let address = match place.as_bytes() {
+        [b'@', name @ ..] => SocketAddr::from_abstract_name(name),
+        _ => SocketAddr::from_pathname(place),
+    };
+    UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address?).map(drop)
 }
 
 #[cfg(test)]
@@ -201,5 +207,24 @@ mod tests {
     fn a_state_folder_that_cannot_be_made_is_named() {
         let fault = lock(Path::new("/proc/drlb")).expect_err("nothing can be made there");
         assert!(fault.message.starts_with("the state folder /proc/drlb cannot be used: "), "{fault}");
+    }
+
+    #[test]
+    fn the_service_manager_is_told_by_path_and_by_abstract_name() {
+        let folder = tempfile::tempdir().expect("a folder for the test");
+        let path = folder.path().join("notify");
+        let name = format!("drlb-test-{}", std::process::id());
+        let abstract_name = SocketAddr::from_abstract_name(&name).expect("a name");
+        let cases = [
+            (path.clone().into_os_string(), UnixDatagram::bind(&path).expect("a socket")),
+            (format!("@{name}").into(), UnixDatagram::bind_addr(&abstract_name).expect("a socket")),
+        ];
+        for (place, receiver) in cases {
+            notify(&place, "READY=1").expect("somebody listens");
+            let mut heard = [0; 16];
+            let length = receiver.recv(&mut heard).expect("a message");
+            assert_eq!(&heard[..length], b"READY=1");
+        }
+        notify(OsStr::new("/nonexistent/notify"), "READY=1").expect_err("nobody listens");
     }
 }

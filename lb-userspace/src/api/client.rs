@@ -34,7 +34,7 @@ pub enum ClientError {
     },
     /// The socket is not ours to use.
     #[error(
-        "you may not use the agent's socket {socket}: it is its owner's alone. Run this as root, or as the agent's user"
+        "no permission to use the agent's socket {socket}: only its owner may. Run this as root, or as the agent's user"
     )]
     NotAllowed {
         /// The socket.

@@ -159,7 +159,7 @@ pub struct ListenerAdd {
     /// What it takes.
     #[arg(long, value_parser = protocol())]
     pub protocol: Protocol,
-    /// The port; 0 for every port. Needed for tcp, udp and sctp, and not taken with ip.
+    /// The port; 0 for every port. Needed for tcp, udp and sctp; ip takes every port by itself.
     #[arg(long, required_if_eq_any([("protocol", "tcp"), ("protocol", "udp"), ("protocol", "sctp")]))]
     pub port: Option<u16>,
     /// What of a flow chooses its backend: source-ip-port spreads the connections of a client, source-ip keeps them

@@ -1,10 +1,7 @@
 //! `drlb listener`.
 
-use clap::CommandFactory;
-use clap::error::ErrorKind;
-
-use super::args::{Cli, ListenerAdd, ListenerCommand};
-use super::table::{port, table};
+use super::args::{ListenerAdd, ListenerCommand};
+use super::table::{port as port_text, table};
 use super::{Failure, Session, backend};
 use crate::api::types::{ListenerBody, ListenerPatch, Listeners};
 use crate::engine::status::{BackendState, ListenerStatus};
@@ -14,7 +11,8 @@ pub(super) async fn run(session: &Session, command: ListenerCommand) -> Result<(
     let client = &session.client;
     match command {
         ListenerCommand::Add(add) => {
-            let body = body(add);
+            let ListenerAdd { name, vip, protocol, port, algorithm, slots } = add;
+            let body = ListenerBody { name, vip, protocol, port, algorithm, slots };
             let answer = client.post(&["listeners"], &body).await?;
             session.print(&answer, |listener: ListenerStatus| {
                 format!("added listener {}: {}\n", listener.name, describe(&listener))
@@ -40,22 +38,6 @@ pub(super) async fn run(session: &Session, command: ListenerCommand) -> Result<(
             session.print_done(&format!("removed listener {name}"))
         }
     }
-}
-
-/// The API's body. Ends the process with the exit status of wrong usage if a port is given to a protocol without.
-fn body(add: ListenerAdd) -> ListenerBody {
-    let ListenerAdd { name, vip, protocol, port, algorithm, slots } = add;
-    if protocol == Protocol::Ip && port.is_some() {
-        let mut program = Cli::command();
-        program.build();
-        let command =
-            ["listener", "add"].iter().try_fold(&mut program, |command, name| command.find_subcommand_mut(name));
-        let message = "--port is not taken with --protocol ip: that listener takes every port of every protocol";
-        if let Some(command) = command {
-            command.error(ErrorKind::ArgumentConflict, message).exit();
-        }
-    }
-    ListenerBody { name, vip, protocol, port, algorithm, slots }
 }
 
 /// What it listens on and how it chooses, in a line.
@@ -91,7 +73,7 @@ fn list(listeners: &[ListenerStatus]) -> String {
             listener.name.to_string(),
             listener.vip.to_string(),
             listener.protocol.to_string(),
-            port(listener.port),
+            port_text(listener.port),
             listener.algorithm.to_string(),
             format!("{} of {}", serving(listener), listener.backends.len()),
             listener.counters.packets.to_string(),
