@@ -14,3 +14,4 @@ pub mod maps;
 pub mod outcome;
 pub mod protocol;
 pub mod slot;
+pub mod track;

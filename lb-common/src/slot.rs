@@ -2,16 +2,23 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::limits::SLOTS_PER_LINE;
+use crate::limits::{MAX_POOL_BACKENDS, SLOTS_PER_LINE};
 
-/// Index of a backend within its pool, as a slot holds it.
+/// The index that no backend of a pool has: "none".
 pub const NO_BACKEND: u16 = u16::MAX;
+
+/// In place of a slot's previous backend: the slot is settling. A value of its own, so that a settling slot that has no
+/// backend (all are draining) is told from an empty one.
+const SETTLING: u16 = u16::MAX - 1;
+
+const _: () = assert!(MAX_POOL_BACKENDS <= SETTLING as u32);
 
 /// One entry of a lookup table: the backend that it has (`current`) and the one that it had (`previous`), by their
 /// index in the pool, in one word that is written in one store.
 ///
 /// Bits 0–15 are `current`, bits 16–31 `previous`. A slot is *steady* when the two are the same: its packets take
-/// `current` and nothing is remembered of them.
+/// `current` and nothing is remembered of them. It is *moving* when they differ, and *settling* when a mark stands in
+/// place of `previous`; [`crate::track`] says what that means.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Pod, Zeroable)]
 pub struct Slot(pub u32);
@@ -27,6 +34,41 @@ impl Slot {
         Self((backend as u32) << 16 | backend as u32)
     }
 
+    /// A slot that had `previous` and now has `current`. The two must differ, and `previous` must be a backend.
+    #[inline(always)]
+    #[must_use]
+    pub const fn moving(previous: u16, current: u16) -> Self {
+        Self((previous as u32) << 16 | current as u32)
+    }
+
+    /// A slot that has `current`, and may still have pinned flows of others.
+    #[inline(always)]
+    #[must_use]
+    pub const fn settling(current: u16) -> Self {
+        Self((SETTLING as u32) << 16 | current as u32)
+    }
+
+    /// True if the slot's backend is not changing.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_steady(self) -> bool {
+        self.previous() == self.current()
+    }
+
+    /// True if flows that began before the change may not have shown themselves yet.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_moving(self) -> bool {
+        !self.is_steady() && !self.is_settling()
+    }
+
+    /// True if only pinned flows are left of the time before the change.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_settling(self) -> bool {
+        self.previous() == SETTLING
+    }
+
     /// The backend that new flows take; [`NO_BACKEND`] if there is none.
     #[inline(always)]
     #[must_use]
@@ -34,7 +76,7 @@ impl Slot {
         self.0 as u16
     }
 
-    /// The backend that the slot had before; the same as `current` in a steady slot.
+    /// The backend that the slot had before; the same as `current` in a steady slot, and none in a settling one.
     #[inline(always)]
     #[must_use]
     pub const fn previous(self) -> u16 {
@@ -60,5 +102,23 @@ mod tests {
         let slot = Slot::steady(7);
         assert_eq!((slot.current(), slot.previous()), (7, 7));
         assert_eq!(Slot::EMPTY.current(), NO_BACKEND);
+    }
+
+    #[test]
+    fn a_slot_is_in_one_state() {
+        for (slot, steady, moving, settling) in [
+            (Slot::EMPTY, true, false, false),
+            (Slot::steady(0), true, false, false),
+            (Slot::moving(1, 2), false, true, false),
+            (Slot::moving(1, NO_BACKEND), false, true, false),
+            (Slot::settling(3), false, false, true),
+            (Slot::settling(NO_BACKEND), false, false, true),
+        ] {
+            assert_eq!(
+                (slot.is_steady(), slot.is_moving(), slot.is_settling()),
+                (steady, moving, settling),
+                "{slot:?}"
+            );
+        }
     }
 }
