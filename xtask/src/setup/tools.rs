@@ -14,29 +14,30 @@ use crate::workspace::Workspace;
 /// The release of cargo-deny that is installed if there is none.
 const DENY_VERSION: &str = "0.20.2";
 
-/// A program of the system: its name, an argument that it answers, its package, what it is for.
-type Tool = (&'static str, &'static str, &'static str, &'static str);
-
-const SYSTEM: &[Tool] = &[
-    ("ip", "-V", "iproute2", "ip, which makes the network of the tests"),
-    ("ethtool", "--version", "ethtool", "ethtool, which sets the offloads of that network"),
+/// Programs of the system: each with an argument that it answers, its package and what it does for us.
+const SYSTEM: &[(&str, &str, &str, &str)] = &[
+    ("ip", "-V", "iproute2", "ip (makes the network of the tests)"),
+    ("ethtool", "--version", "ethtool", "ethtool (sets the offloads of that network)"),
 ];
 
 /// The system's programs that building and testing use.
 pub(super) fn of_the_system(packages: &Packages) -> Result<()> {
+    let (mut missing, mut purposes) = (Vec::new(), Vec::new());
     if compiles_c() {
-        console::fact("C compiler: cc");
+        console::fact("C compiler: found");
     } else {
-        packages.install(&["gcc", "libc6-dev"], "a C compiler, which builds SQLite")?;
+        missing.extend(["gcc", "libc6-dev"]);
+        purposes.push("a C compiler (builds SQLite)");
     }
     for (program, argument, package, purpose) in SYSTEM {
         if answers(Command::new(program).arg(argument)) {
             console::fact(format_args!("{program}: found"));
         } else {
-            packages.install(&[package], purpose)?;
+            missing.push(package);
+            purposes.push(purpose);
         }
     }
-    Ok(())
+    if missing.is_empty() { Ok(()) } else { packages.install(&missing, &purposes.join(", ")) }
 }
 
 /// A tool that belongs to the compiler that runs us.
