@@ -46,7 +46,8 @@ pub(crate) fn run(workspace: &Workspace, names: &[&str]) -> Result<()> {
     }
     let setup = Setup::of_this_machine();
     let mut failed = Vec::new();
-    for step in STEPS.iter().filter(|step| names.is_empty() || names.contains(&step.name)) {
+    let steps: Vec<_> = STEPS.iter().filter(|step| names.is_empty() || names.contains(&step.name)).collect();
+    for step in &steps {
         console::part(format_args!("{}: {}", step.name, step.what));
         let start = Instant::now();
         match (step.run)(workspace, &setup) {
@@ -58,9 +59,9 @@ pub(crate) fn run(workspace: &Workspace, names: &[&str]) -> Result<()> {
         }
     }
     if failed.is_empty() {
-        console::part("all checks passed");
+        console::part(format_args!("{} checks passed", steps.len()));
         return Ok(());
     }
     let list: String = failed.iter().map(|(name, error)| format!("\n  {name}: {error:#}")).collect();
-    bail!("{} of the checks failed:{list}", failed.len())
+    bail!("{} of {} checks failed:{list}", failed.len(), steps.len())
 }

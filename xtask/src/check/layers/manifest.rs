@@ -1,14 +1,29 @@
 //! What a Cargo.toml depends on.
 
-/// What a manifest depends on beyond what is allowed, each with its place. Development dependencies are free.
-pub(super) fn not_allowed(file: &str, text: &str, allowed: &[&str]) -> Vec<String> {
-    dependencies(text)
-        .into_iter()
-        .filter(|(_, name)| !allowed.contains(name))
-        .map(|(line, name)| {
-            format!("{file}:{line}: depends on {name}, but this crate may depend on {} only", allowed.join(", "))
-        })
-        .collect()
+/// What a crate may depend on. Development dependencies are free.
+pub(super) enum Dependencies {
+    /// Nothing but these.
+    Among(&'static [&'static str]),
+    /// Everything but these.
+    Without(&'static [&'static str]),
+}
+
+/// What a manifest depends on and must not, each with its place.
+pub(super) fn not_allowed(file: &str, text: &str, rule: &Dependencies) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for (line, name) in dependencies(text) {
+        match rule {
+            Dependencies::Among(these) if !these.contains(&name) => {
+                let these = these.join(", ");
+                wrong.push(format!("{file}:{line}: depends on {name}, but this crate may depend on {these} only"));
+            }
+            Dependencies::Without(these) if these.contains(&name) => {
+                wrong.push(format!("{file}:{line}: depends on {name}, which this crate must not"));
+            }
+            _ => {}
+        }
+    }
+    wrong
 }
 
 /// The names in the tables of dependencies, with the lines that they stand on. Reads the one form that this workspace
@@ -46,8 +61,9 @@ mod tests {
 
     #[test]
     fn a_dependency_too_many_is_named() {
-        let wrong = not_allowed("x/Cargo.toml", MANIFEST, &["lb-common", "aya-ebpf"]);
-        assert_eq!(wrong.len(), 1);
-        assert!(wrong[0].starts_with("x/Cargo.toml:7: depends on anyhow"), "{wrong:?}");
+        let wrong = not_allowed("x/Cargo.toml", MANIFEST, &Dependencies::Among(&["lb-common", "aya-ebpf"]));
+        assert_eq!(wrong, ["x/Cargo.toml:7: depends on anyhow, but this crate may depend on lb-common, aya-ebpf only"]);
+        let wrong = not_allowed("x/Cargo.toml", MANIFEST, &Dependencies::Without(&["lb-common", "tempfile"]));
+        assert_eq!(wrong, ["x/Cargo.toml:6: depends on lb-common, which this crate must not"]);
     }
 }

@@ -1,5 +1,6 @@
 //! The rules of the layout.
 
+use super::manifest::Dependencies;
 use super::source::{Import, Source};
 
 /// Files or folders that are kept from importing something.
@@ -26,8 +27,9 @@ const PURE: &[&str] = &[
     "lb-ebpf/src",
     "lb-userspace/src/maglev.rs",
     "lb-userspace/src/model",
-    "lb-userspace/src/reconcile/plan.rs",
-    "lb-userspace/src/reconcile/regions.rs",
+    "lb-userspace/src/neighbour/mod.rs",
+    "lb-userspace/src/neighbour/picture.rs",
+    "lb-userspace/src/reconcile",
 ];
 
 const fn rule(says: &'static str, within: &'static [&'static str], forbids: &'static [&'static str]) -> Rule {
@@ -77,6 +79,14 @@ pub(super) const RULES: &[Rule] = &[
     rule("only api/ speaks HTTP", &[AGENT], &["axum", "hyper", "hyper_util", "http_body_util"])
         .except(&["lb-userspace/src/api"]),
     rule("only store/sqlite.rs knows SQLite", &[AGENT], &["rusqlite"]).except(&["lb-userspace/src/store/sqlite.rs"]),
+    rule("only the engine owns the store and the data plane", &[AGENT], &["crate::store", "crate::dataplane"])
+        .except(&["lb-userspace/src/engine", "lb-userspace/src/store", "lb-userspace/src/dataplane"]),
+    rule(
+        "the command line knows the agent by its API alone",
+        &["lb-userspace/src/cli"],
+        &["crate::engine", "crate::neighbour", "crate::reconcile"],
+    )
+    .allowing(&["crate::engine::Status", "crate::engine::status"]),
     rule("pure code imports no runtime and no BPF", PURE, &["tokio", "aya"]),
     rule("pure code is told the time", PURE, &["std::time"]).allowing(&["std::time::Duration"]),
     rule(
@@ -132,14 +142,16 @@ pub(super) const UNSAFE: &[&str] = &[
     "lb-ebpf/src/maps.rs",
     "lb-ebpf/src/packet.rs",
     "lb-ebpf/src/parse/extensions.rs",
+    "lb-userspace/src/dataplane/mmap.rs",
     "tests/src/sys.rs",
 ];
 
-/// What each crate may depend on, for those of which that is said.
-pub(super) const MANIFESTS: &[(&str, &[&str])] = &[
-    ("lb-common", &["bytemuck"]),
-    ("lb-ebpf", &["aya-ebpf", "aya-log-ebpf", "lb-common", "network-types"]),
-    ("xtask", &["anyhow"]),
+/// What each crate may depend on.
+pub(super) const MANIFESTS: &[(&str, Dependencies)] = &[
+    ("lb-common", Dependencies::Among(&["bytemuck"])),
+    ("lb-ebpf", Dependencies::Among(&["aya-ebpf", "aya-log-ebpf", "lb-common", "network-types"])),
+    ("lb-userspace", Dependencies::Without(&["drlb-tests", "lb-ebpf"])),
+    ("xtask", Dependencies::Among(&["anyhow"])),
 ];
 
 /// What a file does that it must not.
@@ -197,10 +209,10 @@ mod tests {
 
     #[test]
     fn only_the_data_plane_may_import_aya() {
-        is_wrong("lb-userspace/src/engine.rs", "use aya::Ebpf;", "only dataplane/ imports aya");
-        is_wrong("lb-userspace/src/reconcile/apply.rs", "fn f(x: aya::maps::Map) {}", "only dataplane/ imports aya");
+        is_wrong("lb-userspace/src/engine/mod.rs", "use aya::Ebpf;", "only dataplane/ imports aya");
+        is_wrong("lb-userspace/src/agent.rs", "fn f(x: aya::maps::Map) {}", "only dataplane/ imports aya");
         is_right("lb-userspace/src/dataplane/object.rs", "use aya::Ebpf;");
-        is_right("lb-userspace/src/engine.rs", "use crate::dataplane::aya;");
+        is_right("lb-userspace/src/agent.rs", "use crate::model::aya;");
     }
 
     #[test]
@@ -217,11 +229,24 @@ mod tests {
     }
 
     #[test]
+    fn only_the_engine_may_import_store_and_data_plane() {
+        is_wrong("lb-userspace/src/api/server.rs", "use crate::dataplane::Dataplane;", "only the engine owns");
+        is_wrong("lb-userspace/src/reconcile/apply.rs", "use crate::store::Store;", "only the engine owns");
+        is_right("lb-userspace/src/engine/mod.rs", "use crate::{dataplane, store::Store};");
+    }
+
+    #[test]
+    fn the_command_line_may_import_the_status_of_the_engine_only() {
+        is_wrong("lb-userspace/src/cli/status.rs", "use crate::engine::Engine;", "by its API alone");
+        is_right("lb-userspace/src/cli/status.rs", "use crate::engine::{Status, status::BackendState};");
+    }
+
+    #[test]
     fn the_model_may_import_itself_only() {
-        is_wrong("lb-userspace/src/model/desired.rs", "use crate::store::Store;", "the model imports no sibling");
+        is_wrong("lb-userspace/src/model/desired.rs", "use crate::engine::Engine;", "the model imports no sibling");
         is_wrong(
             "lb-userspace/src/model/desired.rs",
-            "use super::super::store::Store;",
+            "use super::super::engine::Engine;",
             "the model imports no sibling",
         );
         is_right("lb-userspace/src/model/desired.rs", "use super::Name;\nuse crate::model::Vip;");
@@ -247,7 +272,7 @@ mod tests {
 
     #[test]
     fn unsafe_code_stands_where_it_is_allowed() {
-        is_wrong("lb-userspace/src/engine.rs", "fn f() { unsafe { g() } }", "is unsafe");
+        is_wrong("lb-userspace/src/engine/mod.rs", "fn f() { unsafe { g() } }", "is unsafe");
         is_right("lb-ebpf/src/maps.rs", "fn f() { unsafe { g() } }");
     }
 
