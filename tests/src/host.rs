@@ -164,7 +164,8 @@ impl Host {
             .with_context(|| format!("cannot enter the network namespace of host `{}`", self.name()))
     }
 
-    /// Starts a process that goes on until it is stopped, or dropped, or we end.
+    /// Starts a process that goes on until it is stopped, or dropped, or we end. This is about that process alone: if it
+    /// started others, ending those is up to it.
     ///
     /// # Errors
     /// It cannot be started.

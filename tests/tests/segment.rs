@@ -140,7 +140,7 @@ fn be_the_victim() -> Result<()> {
     let segment = Segment::new(Plan::new(Mode::Native, Legs::Two))?;
     // Two processes that would go on for ever, one of which takes no notice of signals that can be ignored.
     let sleeper = segment.balancer.spawn("sleep", &["infinity"])?;
-    let stubborn = segment.balancer.spawn("sh", &["-c", "trap '' HUP INT TERM; while :; do sleep 1000; done"])?;
+    let stubborn = segment.balancer.spawn("sh", &["-c", "trap '' HUP INT TERM; exec sleep infinity"])?;
     let holders = segment.hosts().into_iter().map(Host::pid);
     for pid in holders.chain([sleeper.pid(), stubborn.pid()]) {
         println!("pid {pid}");
