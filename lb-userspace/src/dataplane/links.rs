@@ -1,0 +1,221 @@
+//! Where the program runs: BPF links, pinned so that they outlive the agent.
+//!
+//! Each interface has a pin of its name in the folder `links`. An interface that runs in generic mode also has an empty
+//! folder of its name in `generic`, because the kernel does not tell the mode of a link.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use aya::programs::links::{FdLink, PinnedLink};
+use aya::programs::loaded_links;
+use aya::programs::xdp::{XdpLink, XdpMode as AyaMode};
+use lb_common::address::MacAddr;
+
+use super::fault::{attach_fault, chain, errno, pin_fault, program_fault};
+use super::object::Instance;
+use crate::model::{AttachMode, Fault, XdpMode};
+use crate::reconcile::Attached;
+
+/// The links of a data plane.
+#[derive(Debug)]
+pub(super) struct Links {
+    /// The folder with the pinned maps; the links are in folders in it.
+    maps: PathBuf,
+    links: PathBuf,
+    generic: PathBuf,
+    /// The MACs of the programs that this agent has loaded, by the interface's name.
+    macs: BTreeMap<String, MacAddr>,
+}
+
+/// The name of an interface as the name of a file: the BPF file system takes no dots, and VLAN interfaces have one.
+fn file_name(interface: &str) -> String {
+    interface.replace('%', "%25").replace('.', "%2e")
+}
+
+fn interface_name(file: &str) -> String {
+    file.replace("%2e", ".").replace("%25", "%")
+}
+
+impl Links {
+    /// The links that are pinned below the folder of the maps.
+    pub(super) fn open(maps: &Path) -> Result<Self, Fault> {
+        let (links, generic) = (maps.join("links"), maps.join("generic"));
+        for folder in [&links, &generic] {
+            fs::create_dir_all(folder).map_err(|error| pin_fault(folder, "made", &error))?;
+        }
+        Ok(Self { maps: maps.to_owned(), links, generic, macs: BTreeMap::new() })
+    }
+
+    /// The interfaces that the program is attached to. The pin of an interface that is gone is removed: its link
+    /// attaches nothing any more.
+    pub(super) fn read(&mut self) -> Result<BTreeMap<String, Attached>, Fault> {
+        let mut attached = BTreeMap::new();
+        let files = fs::read_dir(&self.links).map_err(|error| pin_fault(&self.links, "read", &error))?;
+        for file in files {
+            let file = file.map_err(|error| pin_fault(&self.links, "read", &error))?;
+            let name = interface_name(&file.file_name().to_string_lossy());
+            match self.attached_to(&name)? {
+                Some(link) => {
+                    attached.insert(name, link);
+                }
+                None => self.unpin(&name)?,
+            }
+        }
+        Ok(attached)
+    }
+
+    fn attached_to(&self, name: &str) -> Result<Option<Attached>, Fault> {
+        let path = self.links.join(file_name(name));
+        let link_fault =
+            |error| Fault::unavailable(format!("the link {} cannot be read: {}", path.display(), chain(error)));
+        let link: FdLink = PinnedLink::from_pin(&path).map_err(link_fault)?.into();
+        let id = link.info().map_err(link_fault)?.id();
+        let ifindex = ifindex_of(id).map_err(|error| pin_fault(&path, "examined", &error))?;
+        let mode = if self.generic.join(file_name(name)).exists() { XdpMode::Generic } else { XdpMode::Native };
+        let mac = self.macs.get(name).copied();
+        Ok((ifindex != 0).then_some(Attached { ifindex, mac, mode }))
+    }
+
+    /// Loads the program for an interface and attaches it.
+    pub(super) fn attach(
+        &mut self,
+        name: &str,
+        ifindex: u32,
+        mac: MacAddr,
+        mode: AttachMode,
+    ) -> Result<Attached, Fault> {
+        let mut instance = Instance::load(&self.maps, mac)?;
+        let first = if mode == AttachMode::Generic { XdpMode::Generic } else { XdpMode::Native };
+        let (link, mode) = match create(&mut instance, name, ifindex, first) {
+            Err((_, Some(libc::EOPNOTSUPP))) if mode == AttachMode::Auto => {
+                tracing::info!("the driver of {name} has no native XDP; attaching in generic mode");
+                (create(&mut instance, name, ifindex, XdpMode::Generic), XdpMode::Generic)
+            }
+            created => (created, first),
+        };
+        let link = link.map_err(|(fault, _)| fault)?;
+        if mode == XdpMode::Generic {
+            let mark = self.generic.join(file_name(name));
+            fs::create_dir_all(&mark).map_err(|error| pin_fault(&mark, "made", &error))?;
+        }
+        let path = self.links.join(file_name(name));
+        // If this fails, the link is dropped, which detaches the program.
+        link.pin(&path).map_err(|error| {
+            Fault::unavailable(format!("the link {} cannot be pinned: {}", path.display(), chain(error)))
+        })?;
+        self.macs.insert(name.to_owned(), mac);
+        Ok(Attached { ifindex, mac: Some(mac), mode })
+    }
+
+    /// Loads the program for an interface anew, and puts it in the place of the one that runs there, in one step.
+    pub(super) fn renew(&mut self, name: &str, mac: MacAddr) -> Result<Option<Attached>, Fault> {
+        let mut instance = Instance::load(&self.maps, mac)?;
+        let path = self.links.join(file_name(name));
+        let link_fault =
+            |error| Fault::unavailable(format!("the link {} cannot be opened: {}", path.display(), chain(error)));
+        let link: FdLink = PinnedLink::from_pin(&path).map_err(link_fault)?.into();
+        let link = XdpLink::try_from(link).map_err(link_fault)?;
+        instance.program()?.attach_to_link(link).map_err(|error| {
+            Fault::unavailable(format!("the program on {name} cannot be replaced by this version's: {}", chain(error)))
+        })?;
+        self.macs.insert(name.to_owned(), mac);
+        self.attached_to(name)
+    }
+
+    /// Takes the program off an interface.
+    pub(super) fn detach(&mut self, name: &str) -> Result<(), Fault> {
+        self.macs.remove(name);
+        self.unpin(name)
+    }
+
+    /// Removes the pin of a link, which was all that kept it.
+    fn unpin(&self, name: &str) -> Result<(), Fault> {
+        let (link, mark) = (self.links.join(file_name(name)), self.generic.join(file_name(name)));
+        let removed = |result: io::Result<()>, path: &Path| match result {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(pin_fault(path, "removed", &error)),
+            _ => Ok(()),
+        };
+        removed(fs::remove_file(&link), &link)?;
+        removed(fs::remove_dir(&mark), &mark)
+    }
+
+    /// Removes the folders. They must be empty.
+    pub(super) fn remove_folders(&self) -> Result<(), Fault> {
+        for folder in [&self.links, &self.generic] {
+            fs::remove_dir(folder).map_err(|error| pin_fault(folder, "removed", &error))?;
+        }
+        Ok(())
+    }
+}
+
+/// Attaches the program by a BPF link. With the fault comes the number of the kernel's error.
+fn create(instance: &mut Instance, name: &str, ifindex: u32, mode: XdpMode) -> Result<FdLink, (Fault, Option<i32>)> {
+    let other = |fault| (fault, None);
+    let program = instance.program().map_err(other)?;
+    let aya_mode = match mode {
+        XdpMode::Native => AyaMode::Driver,
+        XdpMode::Generic => AyaMode::Skb,
+    };
+    let created = program.attach_to_if_index(ifindex, aya_mode);
+    let id = created.map_err(|error| {
+        let number = errno(&error);
+        (attach_fault(name, mode, error), number)
+    })?;
+    // When the kernel refuses a link with EINVAL, aya attaches without one. That cannot be pinned, so that it would end
+    // with the agent; and once it is taken out of the program, aya does not detach it any more.
+    let program_id = program.info().map_err(|error| other(program_fault(error)))?.id();
+    let linked = loaded_links().any(|link| link.is_ok_and(|link| link.program_id() == program_id));
+    if !linked {
+        let fault = Fault::unavailable(format!(
+            "the kernel has no BPF link for {name} in {mode} mode, so the program could not outlive the agent; use --mode \
+             generic"
+        ));
+        program.detach(id).map_err(|error| other(program_fault(error)))?;
+        return Err(other(fault));
+    }
+    let link = program.take_link(id).map_err(|error| other(program_fault(error)))?;
+    link.try_into()
+        .map_err(|error| other(Fault::unavailable(format!("the link on {name} cannot be kept: {}", chain(error)))))
+}
+
+/// The index of the interface that a link of this process is attached to; 0 if that interface is gone.
+///
+/// The kernel tells it in `/proc/self/fdinfo` (`bpf_xdp_link_show_fdinfo` in net/core/dev.c), without a system call that
+/// would need unsafe code.
+fn ifindex_of(link: u32) -> io::Result<u32> {
+    for file in fs::read_dir("/proc/self/fdinfo")? {
+        // Other threads close files meanwhile.
+        let Ok(text) = fs::read_to_string(file?.path()) else { continue };
+        if value_of(&text, "link_id") == Some(link) {
+            return Ok(value_of(&text, "ifindex").unwrap_or(0));
+        }
+    }
+    Ok(0)
+}
+
+fn value_of(fdinfo: &str, key: &str) -> Option<u32> {
+    fdinfo.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':')?.trim().parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_interface_name_has_a_file_name_without_dots() {
+        for name in ["eth0", "eth0.100", "a%2eb", "%.%"] {
+            let file = file_name(name);
+            assert!(!file.contains('.'), "{file}");
+            assert_eq!(interface_name(&file), name);
+        }
+    }
+
+    #[test]
+    fn fdinfo_tells_the_interface() {
+        let text = "pos:\t0\nflags:\t02000000\nlink_type:\txdp\nlink_id:\t41\nprog_id:\t75\nifindex:\t3\n";
+        assert_eq!((value_of(text, "link_id"), value_of(text, "ifindex")), (Some(41), Some(3)));
+        assert_eq!(value_of("pos:\t0\n", "link_id"), None);
+    }
+}

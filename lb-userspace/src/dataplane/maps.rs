@@ -1,0 +1,282 @@
+//! The maps: typed access, and how each change is made in them.
+
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use aya::Ebpf;
+use aya::maps::xdp::DevMap;
+use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues};
+use lb_common::address::Address;
+use lb_common::backend::{Backend, BackendOwner, Segment};
+use lb_common::limits::{MAX_BACKENDS, MAX_SEGMENTS, MAX_SLOTS};
+use lb_common::listener::{Listener, ListenerKey, Vip};
+use lb_common::maps::{
+    BACKEND_COUNTERS, BACKEND_OWNERS, BACKENDS, EGRESS, LISTENER_COUNTERS, LISTENERS, OUTCOME_COUNTERS, SEGMENTS,
+    SLOTS, VIPS,
+};
+use lb_common::outcome::{Counter, Outcome};
+use lb_common::slot::Slot;
+
+use super::fault::map_fault;
+use super::mmap::{Mapping, Word};
+use crate::model::Fault;
+use crate::reconcile::{Change, Held, Sizes};
+
+// aya wants types of its own trait, so the maps are opened by the words that the types of lb-common are made of.
+type Words<const N: usize> = [u32; N];
+type CounterWords = [u64; 2];
+type Counters = PerCpuArray<MapData, CounterWords>;
+
+/// The maps of a data plane, open for reading and writing.
+pub struct Maps {
+    listeners: HashMap<MapData, Words<5>, Words<6>>,
+    vips: HashMap<MapData, Words<4>, u32>,
+    slots: Mapping<AtomicU32>,
+    backends: Mapping<AtomicU64>,
+    /// Four words an owner.
+    owners: Mapping<AtomicU32>,
+    segments: Array<MapData, Words<3>>,
+    egress: DevMap<MapData>,
+    outcome_counters: Counters,
+    listener_counters: Counters,
+    backend_counters: Counters,
+    /// How many values a counter has: one for each CPU that the host could have.
+    cpus: usize,
+}
+
+fn taken(ebpf: &mut Ebpf, name: &str) -> Result<Map, Fault> {
+    ebpf.take_map(name).ok_or_else(|| Fault::internal(format!("the embedded object has no map {name}")))
+}
+
+fn typed<T: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &str) -> Result<T, Fault> {
+    taken(ebpf, name)?.try_into().map_err(map_fault(name, "opened"))
+}
+
+fn mapping<W: Word>(ebpf: &mut Ebpf, name: &str, bytes: usize) -> Result<Mapping<W>, Fault> {
+    let Map::Array(map) = taken(ebpf, name)? else {
+        return Err(Fault::internal(format!("the map {name} of the embedded object is not an array")));
+    };
+    let fd: BorrowedFd<'_> = map.fd().as_fd();
+    Mapping::new(fd, bytes).map_err(|error| Fault::unavailable(format!("the BPF map {name} cannot be mapped: {error}")))
+}
+
+/// The value of one CPU and of all, from what the kernel gives.
+fn sum(values: &PerCpuValues<CounterWords>) -> Counter {
+    values
+        .iter()
+        .fold(Counter::default(), |sum, [packets, bytes]| sum.plus(Counter { packets: *packets, bytes: *bytes }))
+}
+
+impl Maps {
+    /// Takes the maps out of a loaded object.
+    pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, Fault> {
+        let cpus = aya::util::nr_cpus().map_err(|(path, error)| {
+            Fault::unavailable(format!("the number of CPUs cannot be read from {path}: {error}"))
+        })?;
+        Ok(Self {
+            listeners: typed(ebpf, LISTENERS)?,
+            vips: typed(ebpf, VIPS)?,
+            slots: mapping(ebpf, SLOTS, MAX_SLOTS as usize * size_of::<Slot>())?,
+            backends: mapping(ebpf, BACKENDS, MAX_BACKENDS as usize * size_of::<Backend>())?,
+            owners: mapping(ebpf, BACKEND_OWNERS, MAX_BACKENDS as usize * size_of::<BackendOwner>())?,
+            segments: typed(ebpf, SEGMENTS)?,
+            egress: typed(ebpf, EGRESS)?,
+            outcome_counters: typed(ebpf, OUTCOME_COUNTERS)?,
+            listener_counters: typed(ebpf, LISTENER_COUNTERS)?,
+            backend_counters: typed(ebpf, BACKEND_COUNTERS)?,
+            cpus,
+        })
+    }
+
+    /// Reads all maps but the counters.
+    ///
+    /// # Errors
+    /// The kernel refused it.
+    pub fn read(&self) -> Result<Held, Fault> {
+        let mut held = Held::empty(Sizes::FULL);
+        for entry in self.listeners.iter() {
+            let (key, listener) = entry.map_err(map_fault(LISTENERS, "read"))?;
+            let (key, listener): (ListenerKey, Listener) = (bytemuck::cast(key), bytemuck::cast(listener));
+            // Only the tables that listeners have mean anything, and they are a small part of the map.
+            let end = listener.slots_base.saturating_add(listener.slots_len).min(MAX_SLOTS);
+            for index in listener.slots_base..end {
+                held.set_slot(index, self.slot(index));
+            }
+            held.listeners.insert(key, listener);
+        }
+        for entry in self.vips.iter() {
+            let (address, wildcards) = entry.map_err(map_fault(VIPS, "read"))?;
+            held.vips.insert(Address(address), Vip { wildcards });
+        }
+        for place in 0..MAX_BACKENDS {
+            held.set_place(place, self.owner(place), self.backend(place));
+        }
+        for index in 0..MAX_SEGMENTS {
+            let segment = self.segments.get(&index, 0).map_err(map_fault(SEGMENTS, "read"))?;
+            let segment: Segment = bytemuck::cast(segment);
+            if segment != Segment::default() {
+                held.segments.insert(index as u16, segment);
+            }
+            match self.egress.get(index, 0) {
+                Ok(device) if device.if_index != 0 => {
+                    held.egress.insert(index as u16, device.if_index);
+                }
+                Ok(_) | Err(MapError::KeyNotFound) => {}
+                Err(error) => return Err(map_fault(EGRESS, "read")(error)),
+            }
+        }
+        Ok(held)
+    }
+
+    /// Makes a change.
+    ///
+    /// # Errors
+    /// The kernel refused it.
+    pub fn change(&mut self, change: &Change) -> Result<(), Fault> {
+        match change {
+            Change::SetSegment { index, segment } => {
+                self.set_segment(*index, *segment)?;
+                self.set_egress(*index, segment.ifindex)
+            }
+            Change::ClearSegment { index } => {
+                self.set_egress(*index, 0)?;
+                self.set_segment(*index, Segment::default())
+            }
+            Change::TakePlace { place, owner, backend } => {
+                self.clear(BACKEND_COUNTERS, *place)?;
+                self.set_backend(*place, *backend);
+                self.set_owner(*place, BackendOwner { address: *owner });
+                Ok(())
+            }
+            Change::CopyPlace { from, to } => {
+                // What is counted between this and the listeners' going over to the copy is lost to the counter.
+                let counts = self.backend_counters.get(from, 0).map_err(map_fault(BACKEND_COUNTERS, "read"))?;
+                self.backend_counters.set(*to, counts, 0).map_err(map_fault(BACKEND_COUNTERS, "written"))?;
+                self.set_backend(*to, self.backend(*from));
+                self.set_owner(*to, self.owner(*from));
+                Ok(())
+            }
+            Change::SetPlace { place, backend } => {
+                self.set_backend(*place, *backend);
+                Ok(())
+            }
+            Change::FreePlace { place } => {
+                self.set_owner(*place, BackendOwner::FREE);
+                Ok(())
+            }
+            Change::WriteSlots { base, moves } => {
+                for (index, slot) in moves {
+                    if let Some(word) = self.slots.words().get((base + index) as usize) {
+                        word.store(slot.0, Ordering::Release);
+                    }
+                }
+                Ok(())
+            }
+            Change::PutListener { key, listener, new } => {
+                if *new {
+                    self.clear(LISTENER_COUNTERS, listener.id)?;
+                }
+                let (key, value): (Words<5>, Words<6>) = (bytemuck::cast(*key), bytemuck::cast(*listener));
+                self.listeners.insert(key, value, 0).map_err(map_fault(LISTENERS, "written"))
+            }
+            Change::RemoveListener { key } => {
+                let key: Words<5> = bytemuck::cast(*key);
+                gone(self.listeners.remove(&key)).map_err(map_fault(LISTENERS, "written"))
+            }
+            Change::PutVip { address, vip } => {
+                self.vips.insert(address.0, vip.wildcards, 0).map_err(map_fault(VIPS, "written"))
+            }
+            Change::RemoveVip { address } => gone(self.vips.remove(&address.0)).map_err(map_fault(VIPS, "written")),
+        }
+    }
+
+    /// What was sent to the backends of a listener, by its id.
+    ///
+    /// # Errors
+    /// The kernel refused it.
+    pub fn listener_counter(&self, id: u32) -> Result<Counter, Fault> {
+        let values = self.listener_counters.get(&id, 0).map_err(map_fault(LISTENER_COUNTERS, "read"))?;
+        Ok(sum(&values))
+    }
+
+    /// What was sent to the backend of a place.
+    ///
+    /// # Errors
+    /// The kernel refused it.
+    pub fn backend_counter(&self, place: u32) -> Result<Counter, Fault> {
+        let values = self.backend_counters.get(&place, 0).map_err(map_fault(BACKEND_COUNTERS, "read"))?;
+        Ok(sum(&values))
+    }
+
+    /// What became of packets.
+    ///
+    /// # Errors
+    /// The kernel refused it.
+    pub fn outcome_counter(&self, outcome: Outcome) -> Result<Counter, Fault> {
+        let values = self.outcome_counters.get(&(outcome as u32), 0).map_err(map_fault(OUTCOME_COUNTERS, "read"))?;
+        Ok(sum(&values))
+    }
+
+    fn clear(&mut self, map: &str, index: u32) -> Result<(), Fault> {
+        let counters = if map == LISTENER_COUNTERS { &mut self.listener_counters } else { &mut self.backend_counters };
+        let zero = PerCpuValues::try_from(vec![[0; 2]; self.cpus])
+            .map_err(|error| Fault::internal(format!("a counter cannot be cleared: {error}")))?;
+        counters.set(index, zero, 0).map_err(map_fault(map, "written"))
+    }
+
+    fn set_segment(&mut self, index: u16, segment: Segment) -> Result<(), Fault> {
+        let words: Words<3> = bytemuck::cast(segment);
+        self.segments.set(index.into(), words, 0).map_err(map_fault(SEGMENTS, "written"))
+    }
+
+    /// Writes the interface of a segment; 0 for none.
+    fn set_egress(&mut self, index: u16, ifindex: u32) -> Result<(), Fault> {
+        self.egress.set(index.into(), ifindex, None, 0).map_err(|error| {
+            let error = super::fault::chain(error);
+            Fault::unavailable(format!("the BPF map {EGRESS} cannot be written: {error}"))
+        })
+    }
+
+    fn slot(&self, index: u32) -> Slot {
+        self.slots.words().get(index as usize).map_or(Slot::EMPTY, |word| Slot(word.load(Ordering::Acquire)))
+    }
+
+    fn backend(&self, place: u32) -> Backend {
+        let word = self.backends.words().get(place as usize);
+        word.map_or(Backend::UNREACHABLE, |word| Backend(word.load(Ordering::Acquire)))
+    }
+
+    fn set_backend(&self, place: u32, backend: Backend) {
+        if let Some(word) = self.backends.words().get(place as usize) {
+            // Release: a slot that is stored later is not seen before this.
+            word.store(backend.0, Ordering::Release);
+        }
+    }
+
+    fn owner(&self, place: u32) -> BackendOwner {
+        let start = place as usize * 4;
+        let word =
+            |offset| self.owners.words().get(start + offset).map_or(0, |word: &AtomicU32| word.load(Ordering::Acquire));
+        BackendOwner { address: Address([word(0), word(1), word(2), word(3)]) }
+    }
+
+    /// Writes an owner, word by word: only agents read it, and one that is killed halfway leaves an address that no
+    /// pool has, so that the next one frees the place.
+    fn set_owner(&self, place: u32, owner: BackendOwner) {
+        let start = place as usize * 4;
+        for (offset, value) in owner.address.0.into_iter().enumerate() {
+            if let Some(word) = self.owners.words().get(start + offset) {
+                word.store(value, Ordering::Release);
+            }
+        }
+    }
+}
+
+/// Something that was not there is as good as removed.
+fn gone(result: Result<(), MapError>) -> Result<(), MapError> {
+    match result {
+        Err(MapError::KeyNotFound) => Ok(()),
+        Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+        other => other,
+    }
+}

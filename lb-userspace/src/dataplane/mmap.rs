@@ -1,0 +1,66 @@
+//! Array maps in this process's memory, so that a slot or a backend is written by one store instead of a system call.
+//!
+//! The XDP program reads these words while they are written. Each is stored whole, so a packet meets the old word or
+//! the new one.
+
+use std::ffi::c_void;
+use std::io;
+use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicU32, AtomicU64};
+
+/// Words that a map can be taken as.
+///
+/// # Safety
+/// Every bit pattern must be a valid value, and the type must allow changes through shared references, by this process
+/// and by the kernel.
+pub(super) unsafe trait Word {}
+
+// SAFETY: an atomic integer has no invalid value and is changed through shared references.
+unsafe impl Word for AtomicU32 {}
+// SAFETY: as above.
+unsafe impl Word for AtomicU64 {}
+
+/// The elements of an array map that was made with `BPF_F_MMAPABLE`, as words.
+#[derive(Debug)]
+pub(super) struct Mapping<W: Word> {
+    words: NonNull<W>,
+    count: usize,
+    bytes: usize,
+}
+
+impl<W: Word> Mapping<W> {
+    /// Maps an array map of `bytes` bytes.
+    ///
+    /// # Errors
+    /// The map was made without `BPF_F_MMAPABLE`, or is smaller.
+    pub(super) fn new(map: BorrowedFd<'_>, bytes: usize) -> io::Result<Self> {
+        let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED);
+        // SAFETY: a new mapping at an address that the kernel chooses touches no memory that is in use.
+        let address = unsafe { libc::mmap(ptr::null_mut(), bytes, protection, flags, map.as_raw_fd(), 0) };
+        if address == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let words = NonNull::new(address.cast::<W>()).ok_or(io::ErrorKind::AddrNotAvailable)?;
+        Ok(Self { words, count: bytes / size_of::<W>(), bytes })
+    }
+
+    /// The words.
+    pub(super) fn words(&self) -> &[W] {
+        // SAFETY: the mapping is `count` words long, page-aligned and lives as long as `self`. `Word` says that any
+        // bytes are valid and that they may change meanwhile.
+        unsafe { std::slice::from_raw_parts(self.words.as_ptr(), self.count) }
+    }
+}
+
+impl<W: Word> Drop for Mapping<W> {
+    fn drop(&mut self) {
+        // SAFETY: the address and length are those of the mapping, and no slice of it outlives `self`.
+        unsafe { libc::munmap(self.words.as_ptr().cast::<c_void>(), self.bytes) };
+    }
+}
+
+// SAFETY: the mapping belongs to the process, not to a thread, and its words are atomic.
+unsafe impl<W: Word + Send> Send for Mapping<W> {}
+// SAFETY: as above.
+unsafe impl<W: Word + Sync> Sync for Mapping<W> {}

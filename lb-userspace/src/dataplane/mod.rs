@@ -1,0 +1,125 @@
+//! The data plane in the kernel: the only home of aya.
+//!
+//! Maps and links are pinned on a BPF file system, in a folder of the layout's version, so that forwarding goes on
+//! without the agent and the next agent finds all as it was:
+//!
+//! ```text
+//! /sys/fs/bpf/drlb/v1/LISTENERS, VIPS, …     the maps
+//!                     links/eth1             the link that keeps the program on eth1
+//!                     generic/eth2           marks that eth2 runs in generic mode
+//! ```
+
+mod fault;
+mod links;
+mod maps;
+mod mmap;
+mod object;
+mod preflight;
+mod specs;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use lb_common::address::MacAddr;
+use lb_common::maps::{LAYOUT, PINNED};
+use lb_common::outcome::{Counter, Outcome};
+
+pub use maps::Maps;
+pub use object::{Instance, Run};
+
+use crate::model::Fault;
+use crate::reconcile::{Attached, Change, DataPlane, Held, LinkChange};
+use fault::pin_fault;
+use links::Links;
+
+/// The data plane of one balancer.
+pub struct Dataplane {
+    pin_dir: PathBuf,
+    /// The folder of the layout's version.
+    folder: PathBuf,
+    maps: Maps,
+    links: Links,
+}
+
+impl Dataplane {
+    /// Opens the data plane that is pinned in a folder, and makes what is not there. Nothing of what is there changes.
+    ///
+    /// The program is loaded once, so that a kernel that would refuse it does so now and not at the first `attach`.
+    ///
+    /// # Errors
+    /// The kernel is too old, rights are missing, the folder is not on a BPF file system, or what is pinned there is
+    /// not of this version of drlb.
+    pub fn open(pin_dir: &Path) -> Result<Self, Fault> {
+        preflight::check()?;
+        let folder = pin_dir.join(LAYOUT);
+        preflight::pin_folder(&folder)?;
+        specs::check_pinned(&folder)?;
+        let links = Links::open(&folder)?;
+        let instance = Instance::load(&folder, MacAddr::default())?;
+        // Once more: what was made just now must be as expected, too.
+        specs::check_pinned(&folder)?;
+        let maps = Maps::take(&mut instance.into_maps())?;
+        Ok(Self { pin_dir: pin_dir.to_owned(), folder, maps, links })
+    }
+
+    /// Loads the program for an interface with a certain MAC, on these maps.
+    ///
+    /// # Errors
+    /// The kernel refused it.
+    pub fn load(&self, mac: MacAddr) -> Result<Instance, Fault> {
+        Instance::load(&self.folder, mac)
+    }
+
+    /// The maps.
+    pub fn maps(&mut self) -> &mut Maps {
+        &mut self.maps
+    }
+}
+
+impl DataPlane for Dataplane {
+    fn read(&mut self) -> Result<Held, Fault> {
+        let mut held = self.maps.read()?;
+        held.attached = self.links.read()?;
+        Ok(held)
+    }
+
+    fn change(&mut self, change: &Change) -> Result<(), Fault> {
+        self.maps.change(change)
+    }
+
+    fn link(&mut self, change: &LinkChange) -> Result<Option<Attached>, Fault> {
+        match change {
+            LinkChange::Attach { name, ifindex, mac, mode } => self.links.attach(name, *ifindex, *mac, *mode).map(Some),
+            LinkChange::Renew { name, mac } => self.links.renew(name, *mac),
+            LinkChange::Detach { name } => self.links.detach(name).map(|()| None),
+        }
+    }
+
+    fn interface_exists(&self, name: &str) -> bool {
+        nix::net::if_::if_nametoindex(name).is_ok()
+    }
+
+    fn listener_counter(&self, id: u32) -> Result<Counter, Fault> {
+        self.maps.listener_counter(id)
+    }
+
+    fn backend_counter(&self, place: u32) -> Result<Counter, Fault> {
+        self.maps.backend_counter(place)
+    }
+
+    fn outcome_counter(&self, outcome: Outcome) -> Result<Counter, Fault> {
+        self.maps.outcome_counter(outcome)
+    }
+
+    fn remove_pins(&mut self) -> Result<(), Fault> {
+        for name in PINNED {
+            let path = self.folder.join(name);
+            fs::remove_file(&path).map_err(|error| pin_fault(&path, "removed", &error))?;
+        }
+        self.links.remove_folders()?;
+        fs::remove_dir(&self.folder).map_err(|error| pin_fault(&self.folder, "removed", &error))?;
+        // The pin folder itself may be the root of a file system, or hold something of another version.
+        let _ = fs::remove_dir(&self.pin_dir);
+        Ok(())
+    }
+}

@@ -1,0 +1,82 @@
+//! The XDP program that is embedded in the agent, and how it gets into the kernel.
+
+use std::path::Path;
+
+use aya::programs::{TestRun as _, TestRunOptions, Xdp};
+use aya::{Ebpf, EbpfLoader};
+use lb_common::address::MacAddr;
+use lb_common::hash;
+use lb_common::maps::{HASH_KEY, OWN_MAC, PROGRAM};
+
+use super::fault::{chain, object_fault, program_fault};
+use crate::model::Fault;
+
+/// The object that the build script built from `lb-ebpf`.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/drlb.bpf.o"));
+
+/// The program, loaded into the kernel for one interface. All instances share the pinned maps.
+#[derive(Debug)]
+pub struct Instance {
+    ebpf: Ebpf,
+}
+
+/// What the program made of a packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// The verdict, an `enum xdp_action` of linux/bpf.h: 1 is XDP_DROP, 2 XDP_PASS, 3 XDP_TX, 4 XDP_REDIRECT.
+    pub verdict: u32,
+    /// The packet as the program left it.
+    pub packet: Vec<u8>,
+}
+
+impl Instance {
+    /// Loads the program for an interface with a certain MAC, on the maps that are pinned in a folder; maps that are
+    /// not there yet are made and pinned.
+    ///
+    /// # Errors
+    /// The kernel refused the maps or the program.
+    pub(super) fn load(pins: &Path, mac: MacAddr) -> Result<Self, Fault> {
+        let mut ebpf = EbpfLoader::new()
+            .default_map_pin_directory(pins)
+            .override_global(OWN_MAC, &mac.0, true)
+            .override_global(HASH_KEY, &hash::DEFAULT_KEY, true)
+            .load(OBJECT)
+            .map_err(object_fault)?;
+        xdp(&mut ebpf)?.load().map_err(program_fault)?;
+        Ok(Self { ebpf })
+    }
+
+    /// Runs the program on a packet, without an interface: `BPF_PROG_TEST_RUN`. It reads and counts in the same maps
+    /// as a packet from the wire. The packet comes in by the loopback interface of this network namespace, index 1.
+    ///
+    /// # Errors
+    /// The kernel refused the packet: it takes Ethernet frames of 14 bytes and more.
+    pub fn run(&mut self, packet: &[u8]) -> Result<Run, Fault> {
+        // Room for what the program may put in front, such as a VLAN tag.
+        let mut out = vec![0; packet.len() + 64];
+        let options = TestRunOptions { data_in: Some(packet), data_out: Some(&mut out), ..TestRunOptions::default() };
+        let result = self
+            .program()?
+            .test_run(options)
+            .map_err(|error| Fault::unavailable(format!("the program cannot be run on a packet: {}", chain(error))))?;
+        out.truncate(result.data_size_out as usize);
+        Ok(Run { verdict: result.return_value, packet: out })
+    }
+
+    /// The program.
+    pub(super) fn program(&mut self) -> Result<&mut Xdp, Fault> {
+        xdp(&mut self.ebpf)
+    }
+
+    /// The maps, to be taken out one by one.
+    pub(super) fn into_maps(self) -> Ebpf {
+        self.ebpf
+    }
+}
+
+fn xdp(ebpf: &mut Ebpf) -> Result<&mut Xdp, Fault> {
+    let program = ebpf
+        .program_mut(PROGRAM)
+        .ok_or_else(|| Fault::internal(format!("the embedded object has no program {PROGRAM}")))?;
+    program.try_into().map_err(program_fault)
+}

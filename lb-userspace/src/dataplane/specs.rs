@@ -1,0 +1,137 @@
+//! What each map must be like, so that a map that an older drlb pinned is not taken for ours.
+
+use std::path::Path;
+
+use aya::maps::{MapError, MapInfo, MapType};
+use lb_common::address::Address;
+use lb_common::backend::{Backend, BackendOwner, Segment};
+use lb_common::limits;
+use lb_common::listener::{Listener, ListenerKey, Vip};
+use lb_common::maps;
+use lb_common::outcome::{Counter, Outcome};
+use lb_common::slot::SlotLine;
+
+use super::fault::map_fault;
+use crate::model::Fault;
+
+// Flags of linux/bpf.h.
+const BPF_F_RDONLY_PROG: u32 = 1 << 7;
+const BPF_F_MMAPABLE: u32 = 1 << 10;
+
+/// A map as this version of drlb makes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Spec {
+    name: &'static str,
+    map_type: u32,
+    key_size: usize,
+    value_size: usize,
+    max_entries: u32,
+    flags: u32,
+}
+
+const fn array(name: &'static str, value_size: usize, max_entries: u32, flags: u32) -> Spec {
+    Spec { name, map_type: MapType::Array as u32, key_size: 4, value_size, max_entries, flags }
+}
+
+const fn counters(name: &'static str, max_entries: u32) -> Spec {
+    let value_size = size_of::<Counter>();
+    Spec { name, map_type: MapType::PerCpuArray as u32, key_size: 4, value_size, max_entries, flags: 0 }
+}
+
+const fn hash(name: &'static str, key_size: usize, value_size: usize, max_entries: u32) -> Spec {
+    Spec { name, map_type: MapType::Hash as u32, key_size, value_size, max_entries, flags: 0 }
+}
+
+const SPECS: [Spec; 10] = [
+    hash(maps::LISTENERS, size_of::<ListenerKey>(), size_of::<Listener>(), limits::MAX_LISTENERS),
+    hash(maps::VIPS, size_of::<Address>(), size_of::<Vip>(), limits::MAX_VIPS),
+    array(maps::SLOTS, size_of::<SlotLine>(), limits::MAX_SLOTS / limits::SLOTS_PER_LINE as u32, BPF_F_MMAPABLE),
+    array(maps::BACKENDS, size_of::<Backend>(), limits::MAX_BACKENDS, BPF_F_MMAPABLE),
+    array(maps::BACKEND_OWNERS, size_of::<BackendOwner>(), limits::MAX_BACKENDS, BPF_F_MMAPABLE),
+    array(maps::SEGMENTS, size_of::<Segment>(), limits::MAX_SEGMENTS, 0),
+    Spec {
+        name: maps::EGRESS,
+        map_type: MapType::DevMap as u32,
+        key_size: 4,
+        // struct bpf_devmap_val of linux/bpf.h: an interface and a program.
+        value_size: 8,
+        max_entries: limits::MAX_SEGMENTS,
+        // The kernel adds this flag by itself (kernel/bpf/devmap.c).
+        flags: BPF_F_RDONLY_PROG,
+    },
+    counters(maps::OUTCOME_COUNTERS, Outcome::COUNT),
+    counters(maps::LISTENER_COUNTERS, limits::MAX_LISTENERS),
+    counters(maps::BACKEND_COUNTERS, limits::MAX_BACKENDS),
+];
+
+const _: () = assert!(SPECS.len() == maps::PINNED.len());
+
+/// Checks that the maps that are pinned in a folder are like ours. What is not there is no fault: it will be made.
+///
+/// # Errors
+/// Which map differs, and in what.
+pub(super) fn check_pinned(folder: &Path) -> Result<(), Fault> {
+    for spec in &SPECS {
+        let path = folder.join(spec.name);
+        if path.exists() {
+            let info = MapInfo::from_pin(&path).map_err(map_fault(spec.name, "opened"))?;
+            let found = found(spec.name, &info).map_err(map_fault(spec.name, "examined"))?;
+            compare(spec, &found, &path)?;
+        }
+    }
+    Ok(())
+}
+
+fn found(name: &'static str, info: &MapInfo) -> Result<Spec, MapError> {
+    Ok(Spec {
+        name,
+        map_type: info.map_type()? as u32,
+        key_size: info.key_size() as usize,
+        value_size: info.value_size() as usize,
+        max_entries: info.max_entries(),
+        flags: info.map_flags(),
+    })
+}
+
+fn compare(wanted: &Spec, found: &Spec, path: &Path) -> Result<(), Fault> {
+    let differs =
+        |what: &str, found: u64, wanted: u64| (found != wanted).then(|| format!("{what} {found} instead of {wanted}"));
+    let differences: Vec<_> = [
+        differs("type", found.map_type.into(), wanted.map_type.into()),
+        differs("key size", found.key_size as u64, wanted.key_size as u64),
+        differs("value size", found.value_size as u64, wanted.value_size as u64),
+        differs("size", found.max_entries.into(), wanted.max_entries.into()),
+        differs("flags", found.flags.into(), wanted.flags.into()),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    if differences.is_empty() {
+        return Ok(());
+    }
+    let (path, differences) = (path.display(), differences.join(", "));
+    Err(Fault::unavailable(format!(
+        "the pinned map {path} is not one of this version of drlb ({differences}); run the drlb that made it, or detach \
+         all interfaces with that one, stop it and remove the file"
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_pinned_map_has_its_spec() {
+        for name in maps::PINNED {
+            assert_eq!(SPECS.iter().filter(|spec| spec.name == *name).count(), 1, "{name}");
+        }
+    }
+
+    #[test]
+    fn each_difference_is_named() {
+        let wanted = SPECS[0];
+        let found = Spec { value_size: 20, max_entries: 10, ..wanted };
+        let fault = compare(&wanted, &found, Path::new("/sys/fs/bpf/drlb/v1/LISTENERS")).expect_err("it differs");
+        assert!(fault.message.contains("(value size 20 instead of 24, size 10 instead of 16384)"), "{}", fault.message);
+    }
+}

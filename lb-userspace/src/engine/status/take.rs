@@ -1,0 +1,175 @@
+//! How the snapshot is taken.
+
+use std::collections::BTreeMap;
+
+use lb_common::address::Address;
+use lb_common::backend::Backend;
+use lb_common::listener::Listener;
+use lb_common::maps::LAYOUT;
+use lb_common::outcome::Outcome;
+use lb_common::slot::NO_BACKEND;
+
+use super::{
+    BackendState, BackendStatus, Counters, InterfaceState, InterfaceStatus, ListenerStatus, OutcomeStatus, Status,
+};
+use crate::model::{self, Desired, Fault, Interface};
+use crate::neighbour::{NetworkView, Reach};
+use crate::reconcile::{DataPlane, Held, Obstacle, SegmentsByInterface, reach};
+
+/// Takes a snapshot of what is wanted, what is so, and the counters.
+///
+/// # Errors
+/// A counter cannot be read.
+pub(in crate::engine) fn take(
+    desired: &Desired,
+    view: &NetworkView,
+    held: &Held,
+    link_faults: &BTreeMap<String, Fault>,
+    plane: &dyn DataPlane,
+) -> Result<Status, Fault> {
+    let segments = held.segments.iter().map(|(index, segment)| (segment.ifindex, *index)).collect();
+    let snapshot = Snapshot { view, held, plane, segments };
+    let interface = |interface| snapshot.interface(interface, link_faults);
+    let listener = |listener| {
+        let pool = desired.pool_of(listener).ok_or_else(|| Fault::internal("a listener has no pool"))?;
+        snapshot.listener(listener, pool)
+    };
+    let outcome = |outcome: &Outcome| {
+        let Counters { packets, bytes } = plane.outcome_counter(*outcome)?.into();
+        let (name, meaning) = (outcome.name().to_owned(), outcome.meaning().to_owned());
+        Ok(OutcomeStatus { name, meaning, packets, bytes })
+    };
+    Ok(Status {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        layout: LAYOUT.to_owned(),
+        interfaces: desired.interfaces.values().map(interface).collect(),
+        listeners: desired.listeners.values().map(listener).collect::<Result<_, Fault>>()?,
+        outcomes: Outcome::ALL.iter().map(outcome).collect::<Result<_, Fault>>()?,
+    })
+}
+
+struct Snapshot<'a> {
+    view: &'a NetworkView,
+    held: &'a Held,
+    plane: &'a dyn DataPlane,
+    segments: SegmentsByInterface,
+}
+
+impl Snapshot<'_> {
+    fn interface(&self, interface: &Interface, faults: &BTreeMap<String, Fault>) -> InterfaceStatus {
+        let link = self.view.links.get(&interface.name);
+        let attached = self.held.attached.get(&interface.name);
+        let fault = faults.get(&interface.name).map(|fault| fault.message.clone());
+        let (state, reason) = match (attached, link) {
+            (Some(_), _) => (InterfaceState::Attached, fault),
+            (None, None) => {
+                let reason = format!("there is no interface {} now; drlb attaches as soon as there is", interface.name);
+                (InterfaceState::Missing, Some(reason))
+            }
+            (None, Some(_)) => (InterfaceState::Failed, fault),
+        };
+        InterfaceStatus {
+            name: interface.name.clone(),
+            configured_mode: interface.mode,
+            mode: attached.map(|attached| attached.mode),
+            ifindex: link.map(|link| link.ifindex).or(attached.map(|attached| attached.ifindex)),
+            mac: link.map(|link| link.mac.to_string()),
+            state,
+            reason,
+        }
+    }
+
+    fn listener(&self, listener: &model::Listener, pool: &model::Pool) -> Result<ListenerStatus, Fault> {
+        let held = self.held.listeners.get(&listener.key());
+        let counters = held.map(|held| self.plane.listener_counter(held.id)).transpose()?.unwrap_or_default();
+        let places = held.map(|held| self.places(held)).unwrap_or_default();
+        let backend = |backend| self.backend(backend, &listener.name, &places);
+        Ok(ListenerStatus {
+            name: listener.name.clone(),
+            vip: listener.vip,
+            protocol: listener.protocol,
+            port: listener.port,
+            algorithm: pool.algorithm,
+            slots: pool.slots,
+            counters: counters.into(),
+            backends: pool.backends.values().map(backend).collect::<Result<_, Fault>>()?,
+        })
+    }
+
+    /// The places of a listener's backends, and how many slots name each.
+    fn places(&self, listener: &Listener) -> BTreeMap<Address, (u32, u32)> {
+        let mut slots = vec![0; listener.backends_len as usize];
+        for index in 0..listener.slots_len {
+            let named = self.held.slot(listener.slots_base + index).current();
+            if named != NO_BACKEND
+                && let Some(count) = slots.get_mut(usize::from(named))
+            {
+                *count += 1;
+            }
+        }
+        let base = listener.backends_base;
+        let owners = self.held.owners_in(base..base.saturating_add(listener.backends_len));
+        owners.map(|(place, owner)| (owner, (place, slots[(place - base) as usize]))).collect()
+    }
+
+    fn backend(
+        &self,
+        backend: &model::Backend,
+        listener: &model::Name,
+        places: &BTreeMap<Address, (u32, u32)>,
+    ) -> Result<BackendStatus, Fault> {
+        let place = places.get(&backend.address.address()).copied();
+        let counters = place.map(|(place, _)| self.plane.backend_counter(place)).transpose()?.unwrap_or_default();
+        let now = place.map_or(Backend::UNREACHABLE, |(place, _)| self.held.backend(place));
+        let reached = reach(backend.address, self.view, &self.segments, now);
+        let (state, reason) = self.state(backend, listener, &reached);
+        let (mac, ifindex) = match (&reached, self.view.backends.get(&backend.address)) {
+            (_, Some(Reach::Resolved { mac, ifindex })) => (Some(*mac), Some(*ifindex)),
+            (Ok(word), _) => (Some(word.mac()), self.held.segments.get(&word.segment()).map(|segment| segment.ifindex)),
+            _ => (None, None),
+        };
+        Ok(BackendStatus {
+            address: backend.address,
+            weight: backend.weight,
+            admin_up: backend.admin_up,
+            state,
+            reason,
+            mac: mac.map(|mac| mac.to_string()),
+            interface: ifindex.and_then(|ifindex| self.interface_name(ifindex)),
+            slots: place.map_or(0, |(_, slots)| slots),
+            counters: counters.into(),
+        })
+    }
+
+    fn state(
+        &self,
+        backend: &model::Backend,
+        listener: &model::Name,
+        reached: &Result<Backend, Obstacle>,
+    ) -> (BackendState, Option<String>) {
+        let address = backend.address;
+        let (state, reason) = match reached {
+            _ if !backend.admin_up => {
+                let how = format!("`drlb backend set {listener} {address} --up`");
+                (BackendState::AdminDown, format!("it was taken out of service; put it back with {how}"))
+            }
+            _ if backend.weight == 0 => {
+                let how = format!("`drlb backend set {listener} {address} --weight 1`");
+                (BackendState::NoWeight, format!("its weight is 0; give it one with {how}"))
+            }
+            Ok(_) => return (BackendState::Serving, None),
+            Err(Obstacle::Unresolved(why)) => (BackendState::Unresolved, why.to_string()),
+            Err(Obstacle::NotAttached { ifindex }) => {
+                let name =
+                    self.interface_name(*ifindex).unwrap_or_else(|| format!("the interface with index {ifindex}"));
+                let reason = format!("it is behind {name}, which drlb is not attached to; run `drlb attach {name}`");
+                (BackendState::NoInterface, reason)
+            }
+        };
+        (state, Some(reason))
+    }
+
+    fn interface_name(&self, ifindex: u32) -> Option<String> {
+        self.view.links.iter().find(|(_, link)| link.ifindex == ifindex).map(|(name, _)| name.clone())
+    }
+}

@@ -1,0 +1,137 @@
+//! The engine's thread: takes one request after the other, and compares everything once in a while.
+
+use std::sync::{PoisonError, mpsc as std_mpsc};
+use std::thread;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
+
+use super::core::Core;
+use super::{NewestView, Status};
+use crate::model::{Command, Fault};
+
+/// How often everything is compared, against what others may have done to the maps and links.
+const FULL_COMPARISON: Duration = Duration::from_secs(60);
+/// How soon what failed is tried again.
+const RETRY: Duration = Duration::from_secs(2);
+/// How long a command waits for the picture of the network that it needs. The first one takes the kernel some
+/// milliseconds, and so does that of an interface that was made just now.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What can be asked of the engine.
+pub(super) enum Request {
+    /// Do a command.
+    Execute(Command, oneshot::Sender<Result<(), Fault>>),
+    /// Give a snapshot.
+    Status(oneshot::Sender<Result<Status, Fault>>),
+    /// There is a new picture of the network.
+    LookAtNetwork,
+    /// Stop, and answer when all is closed.
+    Stop(oneshot::Sender<()>),
+}
+
+/// A command that waits for a picture of the network.
+struct Waiting {
+    command: Command,
+    reply: oneshot::Sender<Result<(), Fault>>,
+    until: Instant,
+}
+
+/// Starts the thread.
+///
+/// # Errors
+/// The host has no thread left.
+pub(super) fn start(core: Core, requests: mpsc::Receiver<Request>, view: NewestView) -> Result<(), Fault> {
+    let no_thread = |error| Fault::unavailable(format!("the engine's thread cannot be started: {error}"));
+    let (started, has_started) = std_mpsc::sync_channel(1);
+    let run = move || {
+        // The timer and the queue are tokio's; the work itself blocks this thread, which is there for that.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        let runtime = match runtime {
+            Ok(runtime) => {
+                let _ = started.send(Ok(()));
+                runtime
+            }
+            Err(error) => {
+                let _ = started.send(Err(error));
+                return;
+            }
+        };
+        runtime.block_on(Loop { core, requests, view, waiting: Vec::new(), compare_at: Instant::now() }.run());
+    };
+    thread::Builder::new().name("engine".to_owned()).spawn(run).map_err(no_thread)?;
+    has_started.recv().map_err(|_| Fault::internal("the engine's thread ended at once"))?.map_err(no_thread)
+}
+
+struct Loop {
+    core: Core,
+    requests: mpsc::Receiver<Request>,
+    view: NewestView,
+    waiting: Vec<Waiting>,
+    compare_at: Instant,
+}
+
+impl Loop {
+    async fn run(mut self) {
+        self.compare_at = Instant::now() + FULL_COMPARISON;
+        let stop = loop {
+            let wake = self.waiting.iter().map(|waiting| waiting.until).chain([self.compare_at]).min();
+            let request = tokio::select! {
+                request = self.requests.recv() => match request {
+                    Some(request) => request,
+                    // Nobody is left who could ask anything.
+                    None => break None,
+                },
+                () = sleep_until(wake.unwrap_or(self.compare_at)) => Request::LookAtNetwork,
+            };
+            self.look_at_network();
+            match request {
+                Request::Execute(command, reply) => {
+                    let until = Instant::now() + PATIENCE;
+                    self.waiting.push(Waiting { command, reply, until });
+                }
+                Request::Status(reply) => {
+                    let _ = reply.send(self.core.status());
+                }
+                Request::LookAtNetwork => {}
+                Request::Stop(reply) => break Some(reply),
+            }
+            self.execute_what_can_be();
+            self.compare_if_due();
+        };
+        self.core.stop();
+        // Closes the store and the maps before anyone hears that they are closed.
+        drop(self.core);
+        if let Some(reply) = stop {
+            let _ = reply.send(());
+        }
+    }
+
+    fn look_at_network(&mut self) {
+        let newest = self.view.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(view) = newest
+            && self.core.network_changed(view).is_err()
+        {
+            self.compare_at = Instant::now() + RETRY;
+        }
+    }
+
+    fn execute_what_can_be(&mut self) {
+        let now = Instant::now();
+        for Waiting { command, reply, until } in std::mem::take(&mut self.waiting) {
+            if self.core.can_execute(&command) || now >= until {
+                let _ = reply.send(self.core.execute(&command));
+            } else {
+                self.waiting.push(Waiting { command, reply, until });
+            }
+        }
+    }
+
+    fn compare_if_due(&mut self) {
+        if Instant::now() >= self.compare_at {
+            let next = if self.core.compare_everything().is_ok() { FULL_COMPARISON } else { RETRY };
+            self.compare_at = Instant::now() + next;
+        }
+    }
+}

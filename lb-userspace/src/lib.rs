@@ -1,0 +1,16 @@
+//! drlb's agent: owns the desired state, follows the backends' MACs and keeps the BPF maps true.
+//!
+//! The way of a command: `api` → [`engine`] → [`model`] (may it be done?) → `store` (so that it lasts) → `reconcile`
+//! (what must change in the maps) → `dataplane` (change it). The packets' way is in `lb-ebpf`.
+
+pub mod agent;
+pub mod api;
+pub mod backend_setup;
+pub mod cli;
+pub mod dataplane;
+pub mod engine;
+pub mod maglev;
+pub mod model;
+pub mod neighbour;
+pub mod reconcile;
+pub mod store;

@@ -1,0 +1,296 @@
+//! Whether a command can be done, and by which edits: the rules of the desired state.
+
+use std::fmt::Display;
+
+use lb_common::limits;
+
+use super::address::BackendAddr;
+use super::choices::Protocol;
+use super::command::{BackendChange, Command, ListenerChange, NewListener};
+use super::desired::{Desired, Edit};
+use super::fault::Fault;
+use super::name::Name;
+use super::objects::{Backend, Interface, Listener, Pool, PoolSettings};
+use super::primes::{is_prime, nearest_prime};
+
+/// The longest name of an interface, in bytes (`IFNAMSIZ` in linux/if.h, less the closing zero).
+const MAX_INTERFACE_NAME: usize = 15;
+/// The fewest places that a pool takes in the backends' map.
+const MIN_PLACES: u32 = 16;
+
+// Each listener needs at most one VIP, so the limit of the VIPs cannot be met before that of the listeners.
+const _: () = assert!(limits::MAX_VIPS >= limits::MAX_LISTENERS);
+
+impl Desired {
+    /// Checks a command against this state.
+    ///
+    /// # Errors
+    /// The [`Fault`] that refuses it. The state is not changed either way; no edits are returned when the command asks
+    /// for what is already so.
+    pub fn check(&self, command: &Command) -> Result<Vec<Edit>, Fault> {
+        match command {
+            Command::Attach { interface, mode } => self.attach(Interface { name: interface.clone(), mode: *mode }),
+            Command::Detach { interface } => self.detach(interface),
+            Command::AddListener(new) => self.add_listener(new),
+            Command::SetListener { name, change } => self.set_listener(name, change),
+            Command::RemoveListener { name } => self.remove_listener(name),
+            Command::AddBackend { listener, address, weight } => self.add_backend(listener, *address, *weight),
+            Command::SetBackend { listener, address, change } => self.set_backend(listener, *address, change),
+            Command::RemoveBackend { listener, address } => self.remove_backend(listener, *address),
+        }
+    }
+
+    fn attach(&self, interface: Interface) -> Result<Vec<Edit>, Fault> {
+        interface_name(&interface.name)?;
+        if self.interfaces.contains_key(&interface.name) {
+            return Err(Fault::conflict(format!(
+                "drlb is already attached to {0}; to attach in another mode, run `drlb detach {0}` first",
+                interface.name
+            )));
+        }
+        if self.interfaces.len() >= limits::MAX_SEGMENTS as usize {
+            return Err(Fault::conflict(format!("drlb runs on at most {} interfaces", limits::MAX_SEGMENTS)));
+        }
+        Ok(vec![Edit::PutInterface(interface)])
+    }
+
+    fn detach(&self, name: &str) -> Result<Vec<Edit>, Fault> {
+        interface_name(name)?;
+        match self.interfaces.contains_key(name) {
+            true => Ok(vec![Edit::RemoveInterface(name.to_owned())]),
+            false => Err(Fault::not_found(format!(
+                "drlb is not attached to {name}; {}",
+                those_that_exist("it is attached to", self.interfaces.keys())
+            ))),
+        }
+    }
+
+    fn add_listener(&self, new: &NewListener) -> Result<Vec<Edit>, Fault> {
+        let NewListener { name, vip, protocol, port, algorithm, slots } = new.clone();
+        if protocol == Protocol::Ip && port != 0 {
+            return Err(Fault::invalid(format!(
+                "listener `{name}` has protocol ip, which takes every port; leave out port {port} or choose tcp, udp or \
+                 sctp"
+            )));
+        }
+        let slots = slots.unwrap_or(limits::DEFAULT_SLOTS);
+        table_size(&name, slots)?;
+        if self.listeners.contains_key(&name) {
+            return Err(Fault::conflict(format!("there is already a listener `{name}`; choose another name")));
+        }
+        if self.pools.contains_key(&name) {
+            return Err(Fault::conflict(format!("there is already a pool `{name}`; choose another name")));
+        }
+        let listener = Listener { name: name.clone(), vip, protocol, port, pool: name.clone() };
+        if let Some(other) = self.listeners.values().find(|other| other.key() == listener.key()) {
+            return Err(Fault::conflict(format!(
+                "listener `{}` already takes {}; remove it first or choose another VIP, protocol or port",
+                other.name,
+                listener.describe()
+            )));
+        }
+        let is_vip = |address: &BackendAddr| address.ip() == vip.ip();
+        if let Some(pool) = self.pools.values().find(|pool| pool.backends.keys().any(is_vip)) {
+            return Err(Fault::conflict(format!(
+                "{vip} is the own address of a backend in pool `{}`; a VIP must be an address that no backend is reached by",
+                pool.name
+            )));
+        }
+        if self.listeners.len() >= limits::MAX_LISTENERS as usize {
+            return Err(Fault::conflict(format!("a balancer holds at most {} listeners", limits::MAX_LISTENERS)));
+        }
+        self.room_for_table(slots)?;
+        Ok(vec![Edit::PutPool(PoolSettings { name, algorithm, slots }), Edit::PutListener(listener)])
+    }
+
+    fn set_listener(&self, name: &Name, change: &ListenerChange) -> Result<Vec<Edit>, Fault> {
+        let (_, pool) = self.listener(name)?;
+        let mut settings = pool.settings();
+        settings.algorithm = change.algorithm.unwrap_or(settings.algorithm);
+        Ok(if settings == pool.settings() { vec![] } else { vec![Edit::PutPool(settings)] })
+    }
+
+    fn remove_listener(&self, name: &Name) -> Result<Vec<Edit>, Fault> {
+        let (_, pool) = self.listener(name)?;
+        let mut edits = vec![Edit::RemoveListener(name.clone())];
+        if self.listeners_of(&pool.name).count() == 1 {
+            edits.extend(pool.backends.keys().map(|address| Edit::RemoveBackend(pool.name.clone(), *address)));
+            edits.push(Edit::RemovePool(pool.name.clone()));
+        }
+        Ok(edits)
+    }
+
+    fn add_backend(&self, listener: &Name, address: BackendAddr, weight: u16) -> Result<Vec<Edit>, Fault> {
+        let (listener, pool) = self.listener(listener)?;
+        weight_in_range(address, weight)?;
+        if address.family() != listener.vip.family() {
+            let (name, vip, family) = (&listener.name, listener.vip, listener.vip.family());
+            return Err(Fault::invalid(format!(
+                "backend {address} is {} and the VIP {vip} of listener `{name}` is {family}; direct routing does not \
+                 translate, so give the backend's {family} address",
+                address.family(),
+            )));
+        }
+        if address.ip() == listener.vip.ip() {
+            return Err(Fault::invalid(format!(
+                "backend {address} is the VIP of listener `{}` itself; give the server's own address, by which it is \
+                 found on the segment",
+                listener.name
+            )));
+        }
+        if let Some(other) = self.listeners.values().find(|other| other.vip.ip() == address.ip()) {
+            return Err(Fault::conflict(format!(
+                "backend {address} is the VIP of listener `{}`; give the server's own address, by which it is found on \
+                 the segment",
+                other.name
+            )));
+        }
+        if pool.backends.contains_key(&address) {
+            return Err(Fault::conflict(format!(
+                "listener `{}` already has the backend {address}; change it with `drlb backend set`",
+                listener.name
+            )));
+        }
+        self.room_for_backend(listener, pool)?;
+        Ok(vec![Edit::PutBackend(pool.name.clone(), Backend { address, weight, admin_up: true })])
+    }
+
+    fn set_backend(&self, listener: &Name, address: BackendAddr, change: &BackendChange) -> Result<Vec<Edit>, Fault> {
+        let (pool, old) = self.backend(listener, address)?;
+        let backend = Backend {
+            address,
+            weight: change.weight.unwrap_or(old.weight),
+            admin_up: change.admin_up.unwrap_or(old.admin_up),
+        };
+        weight_in_range(address, backend.weight)?;
+        Ok(if backend == *old { vec![] } else { vec![Edit::PutBackend(pool.name.clone(), backend)] })
+    }
+
+    fn remove_backend(&self, listener: &Name, address: BackendAddr) -> Result<Vec<Edit>, Fault> {
+        let (pool, _) = self.backend(listener, address)?;
+        Ok(vec![Edit::RemoveBackend(pool.name.clone(), address)])
+    }
+
+    fn listener(&self, name: &Name) -> Result<(&Listener, &Pool), Fault> {
+        let listener = self.listeners.get(name).ok_or_else(|| {
+            Fault::not_found(format!(
+                "there is no listener `{name}`; {}",
+                those_that_exist("there are:", self.listeners.keys())
+            ))
+        })?;
+        let pool = self
+            .pool_of(listener)
+            .ok_or_else(|| Fault::internal(format!("listener `{name}` has no pool `{}`", listener.pool)))?;
+        Ok((listener, pool))
+    }
+
+    fn backend(&self, listener: &Name, address: BackendAddr) -> Result<(&Pool, &Backend), Fault> {
+        let (_, pool) = self.listener(listener)?;
+        let backend = pool.backends.get(&address).ok_or_else(|| {
+            Fault::not_found(format!(
+                "listener `{listener}` has no backend {address}; {}",
+                those_that_exist("it has", pool.backends.keys())
+            ))
+        })?;
+        Ok((pool, backend))
+    }
+
+    fn room_for_table(&self, slots: u32) -> Result<(), Fault> {
+        let held: u64 = self.pools.values().map(|pool| u64::from(slots_region(pool.slots))).sum();
+        let wanted = held + u64::from(slots_region(slots));
+        if wanted > u64::from(limits::MAX_SLOTS) {
+            return Err(Fault::conflict(format!(
+                "a lookup table of {slots} slots does not fit: {held} of the balancer's {} are taken; set fewer slots \
+                 with --slots",
+                limits::MAX_SLOTS
+            )));
+        }
+        Ok(())
+    }
+
+    fn room_for_backend(&self, listener: &Listener, pool: &Pool) -> Result<(), Fault> {
+        let count = pool.backends.len() as u32 + 1;
+        let name = &listener.name;
+        if count > limits::MAX_POOL_BACKENDS {
+            let max = limits::MAX_POOL_BACKENDS;
+            return Err(Fault::conflict(format!(
+                "listener `{name}` already has {max} backends, the most that one can"
+            )));
+        }
+        if count > pool.slots {
+            return Err(Fault::conflict(format!(
+                "listener `{name}` has {} slots and as many backends; for more, make it anew with more slots",
+                pool.slots
+            )));
+        }
+        let others = self.pools.values().filter(|other| other.name != pool.name);
+        let places: u64 = others.map(|other| u64::from(places_region(other.backends.len() as u32))).sum();
+        if places + u64::from(places_region(count)) > u64::from(limits::MAX_BACKENDS) {
+            return Err(Fault::conflict(format!(
+                "the balancer's {} places for backends are taken; remove backends or listeners first",
+                limits::MAX_BACKENDS
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// How many slots a pool's region has: its lookup table in whole lines of [`limits::SLOTS_PER_LINE`].
+pub(crate) fn slots_region(slots: u32) -> u32 {
+    slots.next_multiple_of(limits::SLOTS_PER_LINE as u32)
+}
+
+/// How many places a pool's region has: a power of two, so that it grows seldom.
+pub(crate) fn places_region(backends: u32) -> u32 {
+    backends.max(MIN_PLACES).next_power_of_two()
+}
+
+fn interface_name(name: &str) -> Result<(), Fault> {
+    // The kernel's own rules: `dev_valid_name` in net/core/dev.c.
+    let objection = if name.is_empty() {
+        "must not be empty".to_owned()
+    } else if name.len() > MAX_INTERFACE_NAME {
+        format!("has {} bytes; {MAX_INTERFACE_NAME} are allowed", name.len())
+    } else if name == "." || name == ".." || name.contains(|c: char| c == '/' || c == ':' || c.is_whitespace()) {
+        "is not one that an interface can have".to_owned()
+    } else {
+        return Ok(());
+    };
+    Err(Fault::invalid(format!("the interface name `{name}` {objection}")))
+}
+
+fn table_size(name: &Name, slots: u32) -> Result<(), Fault> {
+    let nearest = nearest_prime(slots, limits::LARGEST_SLOTS);
+    if slots > limits::LARGEST_SLOTS {
+        return Err(Fault::invalid(format!(
+            "listener `{name}` cannot have {slots} slots; the largest lookup table has {nearest}"
+        )));
+    }
+    if !is_prime(slots) {
+        return Err(Fault::invalid(format!(
+            "listener `{name}` cannot have {slots} slots: the size of a lookup table is a prime; the nearest is {nearest}"
+        )));
+    }
+    Ok(())
+}
+
+fn weight_in_range(address: BackendAddr, weight: u16) -> Result<(), Fault> {
+    match weight <= limits::MAX_WEIGHT {
+        true => Ok(()),
+        false => Err(Fault::invalid(format!(
+            "backend {address} cannot have weight {weight}; a weight is 0 to {}",
+            limits::MAX_WEIGHT
+        ))),
+    }
+}
+
+/// Names what exists when that is a short list: `there are: a, b`.
+fn those_that_exist<T: Display>(intro: &str, names: impl ExactSizeIterator<Item = T>) -> String {
+    /// More names than this do not help.
+    const FEW: usize = 8;
+    match names.len() {
+        0 => "there is none".to_owned(),
+        count if count > FEW => format!("there are {count} others"),
+        _ => format!("{intro} {}", names.map(|name| name.to_string()).collect::<Vec<_>>().join(", ")),
+    }
+}

@@ -1,0 +1,24 @@
+//! What a user wants of the balancer: addresses, names, objects, commands, and the state that they make.
+//!
+//! Everything here is pure and imports no sibling module. A [`Command`] is checked against the [`Desired`] state by
+//! [`Desired::check`], which answers with the [`Edit`]s that carry it out or with the [`Fault`] that refuses it.
+
+mod address;
+mod check;
+mod choices;
+mod command;
+mod desired;
+mod fault;
+mod name;
+mod objects;
+mod primes;
+
+pub(crate) use check::{places_region, slots_region};
+
+pub use address::{BackendAddr, Vip};
+pub use choices::{Algorithm, AttachMode, Protocol, XdpMode};
+pub use command::{BackendChange, Command, ListenerChange, NewListener};
+pub use desired::{Desired, Edit};
+pub use fault::{Fault, FaultKind};
+pub use name::Name;
+pub use objects::{Backend, Interface, Listener, Pool, PoolSettings};

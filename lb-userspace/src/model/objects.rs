@@ -1,0 +1,96 @@
+//! The objects of the desired state. Each is also the body of its record in the store.
+
+use std::collections::BTreeMap;
+
+use lb_common::address::Port;
+use lb_common::listener::ListenerKey;
+use serde::{Deserialize, Serialize};
+
+use super::address::{BackendAddr, Vip};
+use super::choices::{Algorithm, AttachMode, Protocol};
+use super::name::Name;
+
+/// An interface that the XDP program is to run on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interface {
+    /// Its name in this host's network namespace.
+    pub name: String,
+    /// How to attach.
+    pub mode: AttachMode,
+}
+
+/// A VIP, a protocol and a port, and the pool that serves them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listener {
+    /// Its name.
+    pub name: Name,
+    /// The VIP.
+    pub vip: Vip,
+    /// The protocol.
+    pub protocol: Protocol,
+    /// The port; 0 for every port.
+    pub port: u16,
+    /// The pool.
+    pub pool: Name,
+}
+
+impl Listener {
+    /// What it listens on, as the listeners' map has it.
+    #[must_use]
+    pub fn key(&self) -> ListenerKey {
+        ListenerKey::new(self.vip.address(), self.protocol.number(), Port::from_host(self.port))
+    }
+
+    /// What it listens on, as people say it: `tcp port 80 of 192.0.2.10`.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        match (self.protocol, self.port) {
+            (Protocol::Ip, _) => format!("every protocol of {}", self.vip),
+            (protocol, 0) => format!("every {protocol} port of {}", self.vip),
+            (protocol, port) => format!("{protocol} port {port} of {}", self.vip),
+        }
+    }
+}
+
+/// Backends, and how flows are spread over them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pool {
+    /// Its name.
+    pub name: Name,
+    /// What of a flow chooses its slot.
+    pub algorithm: Algorithm,
+    /// Slots of its lookup table, a prime.
+    pub slots: u32,
+    /// Its backends.
+    pub backends: BTreeMap<BackendAddr, Backend>,
+}
+
+/// A server that holds the VIP.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backend {
+    /// Its own address.
+    pub address: BackendAddr,
+    /// Its share of the flows, in proportion to the weights of the others; 0 for none.
+    pub weight: u16,
+    /// False when an operator took it out of service.
+    pub admin_up: bool,
+}
+
+/// A pool without its backends: what the store keeps as one record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolSettings {
+    /// Its name.
+    pub name: Name,
+    /// What of a flow chooses its slot.
+    pub algorithm: Algorithm,
+    /// Slots of its lookup table, a prime.
+    pub slots: u32,
+}
+
+impl Pool {
+    /// The pool without its backends.
+    #[must_use]
+    pub fn settings(&self) -> PoolSettings {
+        PoolSettings { name: self.name.clone(), algorithm: self.algorithm, slots: self.slots }
+    }
+}

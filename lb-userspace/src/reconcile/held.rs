@@ -1,0 +1,226 @@
+//! What the maps hold, as an image in memory.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use lb_common::address::{Address, MacAddr};
+use lb_common::backend::{Backend, BackendOwner, Segment};
+use lb_common::limits;
+use lb_common::listener::{Listener, ListenerKey, Vip};
+use lb_common::slot::Slot;
+
+use super::change::Change;
+use crate::model::XdpMode;
+
+/// How many elements the maps have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// Slots of all pools.
+    pub slots: u32,
+    /// Backend places of all pools.
+    pub places: u32,
+    /// Listeners, and listeners' counters.
+    pub listeners: u32,
+    /// Segments.
+    pub segments: u16,
+}
+
+impl Sizes {
+    /// The sizes of the real maps, see [`limits`].
+    pub const FULL: Self = Self {
+        slots: limits::MAX_SLOTS,
+        places: limits::MAX_BACKENDS,
+        listeners: limits::MAX_LISTENERS,
+        segments: limits::MAX_SEGMENTS as u16,
+    };
+}
+
+/// An interface that the program is attached to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attached {
+    /// The interface's index when it was attached.
+    pub ifindex: u32,
+    /// The MAC that the program was loaded with; `None` for a program that an earlier agent loaded.
+    pub mac: Option<MacAddr>,
+    /// Where the program runs.
+    pub mode: XdpMode,
+}
+
+/// What the maps hold.
+///
+/// The engine reads it from the maps at start and once in a while, and otherwise follows its own changes, so that a
+/// plan costs no system calls.
+#[derive(Clone, Debug)]
+pub struct Held {
+    /// Size of the maps.
+    pub sizes: Sizes,
+    /// All listeners.
+    pub listeners: BTreeMap<ListenerKey, Listener>,
+    /// All VIPs.
+    pub vips: BTreeMap<Address, Vip>,
+    /// All segments that have an interface.
+    pub segments: BTreeMap<u16, Segment>,
+    /// The interfaces that frames go out by, by segment.
+    pub egress: BTreeMap<u16, u32>,
+    /// The interfaces that the program is attached to, by name.
+    pub attached: BTreeMap<String, Attached>,
+    /// All slots, as words. Only those of listeners' tables are meaningful.
+    slots: Vec<u32>,
+    /// All places.
+    backends: Vec<u64>,
+    /// Owners of the places.
+    owners: BTreeMap<u32, Address>,
+    /// When places and listeners' ids were freed, so that the one that is free for longest is taken again first.
+    freed_places: Freed,
+    freed_ids: Freed,
+}
+
+/// Numbers in the order in which they were freed.
+#[derive(Clone, Debug, Default)]
+struct Freed {
+    count: u64,
+    when: BTreeMap<u32, u64>,
+}
+
+impl Freed {
+    fn add(&mut self, number: u32) {
+        self.count += 1;
+        self.when.insert(number, self.count);
+    }
+
+    fn age(&self, number: u32) -> u64 {
+        self.when.get(&number).copied().unwrap_or(0)
+    }
+}
+
+impl Held {
+    /// Empty maps.
+    #[must_use]
+    pub fn empty(sizes: Sizes) -> Self {
+        Self {
+            sizes,
+            listeners: BTreeMap::new(),
+            vips: BTreeMap::new(),
+            segments: BTreeMap::new(),
+            egress: BTreeMap::new(),
+            attached: BTreeMap::new(),
+            slots: vec![0; sizes.slots as usize],
+            backends: vec![0; sizes.places as usize],
+            owners: BTreeMap::new(),
+            freed_places: Freed::default(),
+            freed_ids: Freed::default(),
+        }
+    }
+
+    /// Takes over what does not stand in the maps from an older image of them: what was freed when.
+    #[must_use]
+    pub fn remembering(mut self, older: &Self) -> Self {
+        self.freed_places = older.freed_places.clone();
+        self.freed_ids = older.freed_ids.clone();
+        self
+    }
+
+    /// A slot, by its index in the slots' map; empty beyond the end.
+    #[must_use]
+    pub fn slot(&self, index: u32) -> Slot {
+        self.slots.get(index as usize).map_or(Slot::EMPTY, |word| Slot(*word))
+    }
+
+    /// Writes a slot.
+    pub fn set_slot(&mut self, index: u32, slot: Slot) {
+        if let Some(word) = self.slots.get_mut(index as usize) {
+            *word = slot.0;
+        }
+    }
+
+    /// Where the backend of a place is.
+    #[must_use]
+    pub fn backend(&self, place: u32) -> Backend {
+        self.backends.get(place as usize).map_or(Backend::UNREACHABLE, |word| Backend(*word))
+    }
+
+    /// Who has a place; `None` if it is free.
+    #[must_use]
+    pub fn owner(&self, place: u32) -> Option<Address> {
+        self.owners.get(&place).copied()
+    }
+
+    /// The places that are taken, and by whom, in a range of places.
+    pub fn owners_in(&self, places: std::ops::Range<u32>) -> impl Iterator<Item = (u32, Address)> {
+        self.owners.range(places).map(|(place, owner)| (*place, *owner))
+    }
+
+    /// Writes a place and its owner, as read from the maps.
+    pub fn set_place(&mut self, place: u32, owner: BackendOwner, backend: Backend) {
+        if let Some(word) = self.backends.get_mut(place as usize) {
+            *word = backend.0;
+        }
+        if owner == BackendOwner::FREE {
+            self.owners.remove(&place);
+        } else {
+            self.owners.insert(place, owner.address);
+        }
+    }
+
+    /// Indexes of free places above `base`, those that are free for longest first.
+    pub(super) fn longest_free_first(&self, base: u32, mut indexes: Vec<u32>) -> Vec<u32> {
+        indexes.sort_by_cached_key(|index| (self.freed_places.age(base + index), *index));
+        indexes
+    }
+
+    /// The listener's id that is free for longest, apart from those in `taken`.
+    pub(super) fn free_id(&self, taken: &BTreeSet<u32>) -> Option<u32> {
+        let mut used = taken.clone();
+        used.extend(self.listeners.values().map(|listener| listener.id));
+        (0..self.sizes.listeners).filter(|id| !used.contains(id)).min_by_key(|id| (self.freed_ids.age(*id), *id))
+    }
+
+    /// Makes a change, as the data plane makes it in the maps.
+    pub fn change(&mut self, change: &Change) {
+        match change {
+            Change::SetSegment { index, segment } => {
+                self.segments.insert(*index, *segment);
+                self.egress.insert(*index, segment.ifindex);
+            }
+            Change::ClearSegment { index } => {
+                self.segments.remove(index);
+                self.egress.remove(index);
+            }
+            Change::TakePlace { place, owner, backend } => {
+                self.set_place(*place, BackendOwner { address: *owner }, *backend);
+            }
+            Change::CopyPlace { from, to } => {
+                let owner = self.owner(*from).map_or(BackendOwner::FREE, |address| BackendOwner { address });
+                self.set_place(*to, owner, self.backend(*from));
+            }
+            Change::SetPlace { place, backend } => {
+                if let Some(word) = self.backends.get_mut(*place as usize) {
+                    *word = backend.0;
+                }
+            }
+            Change::FreePlace { place } => {
+                if self.owners.remove(place).is_some() {
+                    self.freed_places.add(*place);
+                }
+            }
+            Change::WriteSlots { base, moves } => {
+                for (index, slot) in moves {
+                    self.set_slot(base + index, *slot);
+                }
+            }
+            Change::PutListener { key, listener, .. } => {
+                self.listeners.insert(*key, *listener);
+            }
+            Change::RemoveListener { key } => {
+                if let Some(listener) = self.listeners.remove(key) {
+                    self.freed_ids.add(listener.id);
+                }
+            }
+            Change::PutVip { address, vip } => {
+                self.vips.insert(*address, *vip);
+            }
+            Change::RemoveVip { address } => {
+                self.vips.remove(address);
+            }
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! Which interfaces the program must be attached to and which not.
+
+use lb_common::address::MacAddr;
+
+use super::held::Held;
+use crate::model::{AttachMode, Desired};
+use crate::neighbour::NetworkView;
+
+/// A change of where the program runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LinkChange {
+    /// Attach the program to an interface.
+    Attach {
+        /// The interface's name.
+        name: String,
+        /// Its index.
+        ifindex: u32,
+        /// Its MAC.
+        mac: MacAddr,
+        /// How to attach.
+        mode: AttachMode,
+    },
+    /// Replace the attached program in place by a newly loaded one: no packet goes by without a program.
+    Renew {
+        /// The interface's name.
+        name: String,
+        /// Its MAC.
+        mac: MacAddr,
+    },
+    /// Take the program off an interface.
+    Detach {
+        /// The interface's name.
+        name: String,
+    },
+}
+
+impl LinkChange {
+    /// The interface's name.
+    #[must_use]
+    pub fn interface(&self) -> &str {
+        match self {
+            Self::Attach { name, .. } | Self::Renew { name, .. } | Self::Detach { name } => name,
+        }
+    }
+}
+
+/// The changes, before and after those of the maps.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LinkPlan {
+    /// Before: what is attached makes segments for backends to stand on.
+    pub first: Vec<LinkChange>,
+    /// After: no backend stands on them any more.
+    pub last: Vec<LinkChange>,
+}
+
+/// Plans the links: what is wanted and there is attached, with its own MAC; what is attached and not wanted, or whose
+/// interface is gone or is another one of the same name, is detached.
+#[must_use]
+pub fn plan_links(desired: &Desired, view: &NetworkView, held: &Held) -> LinkPlan {
+    let mut plan = LinkPlan::default();
+    for (name, interface) in &desired.interfaces {
+        let link = view.links.get(name);
+        let attached = held.attached.get(name);
+        if let Some(attached) = attached
+            && link.is_none_or(|link| link.ifindex != attached.ifindex)
+        {
+            plan.first.push(LinkChange::Detach { name: name.clone() });
+        }
+        let Some(link) = link else { continue };
+        match attached.filter(|attached| attached.ifindex == link.ifindex) {
+            None => plan.first.push(LinkChange::Attach {
+                name: name.clone(),
+                ifindex: link.ifindex,
+                mac: link.mac,
+                mode: interface.mode,
+            }),
+            Some(attached) if attached.mac != Some(link.mac) => {
+                plan.first.push(LinkChange::Renew { name: name.clone(), mac: link.mac });
+            }
+            Some(_) => {}
+        }
+    }
+    let unwanted = held.attached.keys().filter(|name| !desired.interfaces.contains_key(*name));
+    plan.last = unwanted.map(|name| LinkChange::Detach { name: name.clone() }).collect();
+    plan
+}

@@ -1,0 +1,327 @@
+//! Random commands and random networks: whatever happens, a plan leads to what is wanted, by the way of few and safe
+//! changes. What a packet could meet on that way is checked by [`Memory`] after each change.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use lb_common::address::{Address, MacAddr};
+use lb_common::listener::{Listener, ListenerKey};
+use lb_common::slot::NO_BACKEND;
+use proptest::prelude::*;
+
+use super::memory::Memory;
+use super::*;
+use crate::maglev;
+use crate::model::{
+    self, Algorithm, AttachMode, BackendAddr, BackendChange, Command, Desired, Edit, Fault, ListenerChange, Name,
+    NewListener, Protocol, Vip,
+};
+use crate::neighbour::{Link, NetworkView, Reach, Unresolved};
+
+/// Small maps, so that they fill up and break into pieces.
+const SIZES: Sizes = Sizes { slots: 160, places: 128, listeners: 5, segments: 3 };
+
+#[derive(Clone, Debug)]
+enum Step {
+    Command(Command),
+    /// A second listener on a pool: no command makes one yet.
+    Share {
+        pool: Name,
+        vip: Vip,
+        port: u16,
+    },
+    /// Many backends at once, so that the pool's region grows.
+    AddMany {
+        listener: Name,
+        count: u8,
+    },
+    Reach(BackendAddr, Reach),
+    Link(String, Option<Link>),
+    Restart,
+}
+
+struct World {
+    desired: Desired,
+    view: NetworkView,
+    plane: Memory,
+    held: Held,
+}
+
+impl World {
+    fn new() -> Self {
+        let plane = Memory::new(SIZES);
+        let held = plane.held.clone();
+        Self { desired: Desired::default(), view: NetworkView::default(), plane, held }
+    }
+
+    fn step(&mut self, step: Step) {
+        match step {
+            Step::Command(command) => {
+                let Ok(edits) = self.desired.check(&command) else { return };
+                self.edit(edits);
+            }
+            Step::Share { pool, vip, port } => {
+                let name: Name = format!("share-{port}").parse().expect("a name");
+                let listener = model::Listener { name, vip, protocol: Protocol::Sctp, port, pool };
+                let taken = |other: &model::Listener| other.name == listener.name || other.key() == listener.key();
+                let family = |pool: &model::Pool| pool.backends.keys().all(|backend| backend.family() == vip.family());
+                let fits = self.desired.pools.get(&listener.pool).is_some_and(family);
+                if fits && !self.desired.listeners.values().any(taken) {
+                    self.edit(vec![Edit::PutListener(listener)]);
+                }
+            }
+            Step::AddMany { listener, count } => {
+                let mut edits = Vec::new();
+                for last in 0..count {
+                    let address = IpAddr::from(Ipv4Addr::new(192, 0, 2, 100 + last)).try_into().expect("a backend");
+                    let command = Command::AddBackend { listener: listener.clone(), address, weight: 1 };
+                    edits.extend(self.desired.check(&command).unwrap_or_default());
+                }
+                self.edit(edits);
+            }
+            Step::Reach(address, reach) => {
+                self.view.backends.insert(address, reach);
+                let touched = self.desired.pools.values().filter(|pool| pool.backends.contains_key(&address));
+                let pools = touched.map(|pool| pool.name.clone()).collect();
+                self.reconcile(&Scope::Some { pools, keys: BTreeSet::new() }).expect("room for no new thing");
+            }
+            Step::Link(name, link) => {
+                match link {
+                    Some(link) => self.view.links.insert(name, link),
+                    None => self.view.links.remove(&name),
+                };
+                let pools = BTreeSet::new();
+                self.reconcile(&Scope::Some { pools, keys: BTreeSet::new() }).expect("room for no new thing");
+            }
+            Step::Restart => self.held = self.plane.read().expect("memory"),
+        }
+        self.verify();
+    }
+
+    fn edit(&mut self, edits: Vec<Edit>) {
+        let mut keys = BTreeSet::new();
+        let mut pools = BTreeSet::new();
+        for edit in &edits {
+            match edit {
+                Edit::PutListener(listener) => {
+                    keys.insert(listener.key());
+                }
+                Edit::RemoveListener(name) => {
+                    keys.insert(self.desired.listeners[name].key());
+                }
+                Edit::PutPool(settings) => {
+                    pools.insert(settings.name.clone());
+                }
+                Edit::PutBackend(pool, _) | Edit::RemoveBackend(pool, _) => {
+                    pools.insert(pool.clone());
+                }
+                Edit::RemovePool(_) | Edit::PutInterface(_) | Edit::RemoveInterface(_) => {}
+            }
+        }
+        let undo = self.desired.edit_all(edits);
+        let scope = Scope::Some { pools, keys };
+        if self.reconcile(&scope).is_err() {
+            self.desired.edit_all(undo);
+            self.reconcile(&scope).expect("the way back");
+        }
+    }
+
+    fn reconcile(&mut self, scope: &Scope) -> Result<(), Fault> {
+        let links = plan_links(&self.desired, &self.view, &self.held);
+        for change in &links.first {
+            self.link(change);
+        }
+        let changes = plan(&self.desired, &self.view, &self.held, scope)?;
+        for change in &changes {
+            if let Change::WriteSlots { base, moves } = change {
+                self.only_what_moves_is_written(*base, moves);
+            }
+            apply(std::slice::from_ref(change), &mut self.plane, &mut self.held).expect("memory");
+        }
+        for change in &links.last {
+            self.link(change);
+        }
+        Ok(())
+    }
+
+    fn link(&mut self, change: &LinkChange) {
+        self.plane.link(change).expect("memory");
+        self.held.attached = self.plane.held.attached.clone();
+    }
+
+    fn only_what_moves_is_written(&self, base: u32, moves: &[(u32, lb_common::slot::Slot)]) {
+        if self.held.listeners.values().any(|listener| listener.slots_base == base && listener.slots_len > 0) {
+            for (index, slot) in moves {
+                assert_ne!(self.plane.held.slot(base + index), *slot, "slot {index} did not have to be written");
+            }
+        }
+    }
+
+    /// The maps hold exactly what is wanted, and both plans of it are empty, from the image in memory and from what an
+    /// agent that starts anew would read.
+    fn verify(&mut self) {
+        let read = self.plane.read().expect("memory");
+        for held in [&self.held, &read] {
+            assert_eq!(plan(&self.desired, &self.view, held, &Scope::All), Ok(vec![]));
+            assert_eq!(plan_links(&self.desired, &self.view, held), LinkPlan::default());
+        }
+        let held = &self.plane.held;
+        let keys: BTreeSet<ListenerKey> = self.desired.listeners.values().map(|listener| listener.key()).collect();
+        assert_eq!(held.listeners.keys().copied().collect::<BTreeSet<_>>(), keys);
+        let vips: BTreeSet<Address> = keys.iter().map(|key| key.vip).collect();
+        assert_eq!(held.vips.keys().copied().collect::<BTreeSet<_>>(), vips);
+        let ids: BTreeSet<u32> = held.listeners.values().map(|listener| listener.id).collect();
+        assert_eq!(ids.len(), keys.len(), "two listeners share counters");
+        let owned = held.owners_in(0..SIZES.places).count();
+        let wanted: usize = self.desired.pools.values().map(|pool| pool.backends.len()).sum();
+        assert_eq!(owned, wanted);
+        for listener in self.desired.listeners.values() {
+            self.verify_table(&held.listeners[&listener.key()], self.desired.pool_of(listener).expect("its pool"));
+        }
+    }
+
+    fn verify_table(&self, listener: &Listener, pool: &model::Pool) {
+        let held = &self.plane.held;
+        let segments: SegmentsByInterface = held.segments.iter().map(|(index, s)| (s.ifindex, *index)).collect();
+        let place_of = |address: Address| {
+            let mut places = held.owners_in(listener.backends_base..listener.backends_base + listener.backends_len);
+            places.find(|(_, owner)| *owner == address).expect("each backend has a place").0
+        };
+        let serving: Vec<(Address, u16)> = (pool.backends.values())
+            .filter(|backend| backend.admin_up && backend.weight > 0)
+            .filter(|backend| {
+                let now = held.backend(place_of(backend.address.address()));
+                reach(backend.address, &self.view, &segments, now).is_ok()
+            })
+            .map(|backend| (backend.address.address(), backend.weight))
+            .collect();
+        let table = maglev::table(&serving, listener.slots_len);
+        for (index, expected) in (0..listener.slots_len).zip(table) {
+            let slot = held.slot(listener.slots_base + index).current();
+            let found = (slot != NO_BACKEND).then(|| held.owner(listener.backends_base + u32::from(slot))).flatten();
+            assert_eq!(found, serving.get(usize::from(expected)).map(|backend| backend.0));
+        }
+    }
+}
+
+fn name() -> impl Strategy<Value = Name> {
+    prop::sample::select(vec!["a", "b", "c", "d"]).prop_map(|name| name.parse().expect("a name"))
+}
+
+fn vip() -> impl Strategy<Value = Vip> {
+    let v6: IpAddr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x10).into();
+    let v4 = |last| IpAddr::from(Ipv4Addr::new(192, 0, 2, last));
+    prop::sample::select(vec![v4(10), v4(10), v4(11), v6]).prop_map(|ip| ip.try_into().expect("a VIP"))
+}
+
+fn address() -> impl Strategy<Value = BackendAddr> {
+    let v6 = |last| IpAddr::from(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 1, last));
+    let v4 = |last: u16| IpAddr::from(Ipv4Addr::new(192, 0, 2, 100 + last as u8));
+    prop_oneof![4 => (0_u16..24).prop_map(v4), 1 => (0_u16..3).prop_map(v6)]
+        .prop_map(|ip| ip.try_into().expect("a backend"))
+}
+
+fn interface() -> impl Strategy<Value = String> {
+    prop::sample::select(vec!["eth1", "eth2"]).prop_map(str::to_owned)
+}
+
+fn new_listener() -> impl Strategy<Value = NewListener> {
+    let protocol = prop::sample::select(Protocol::ALL);
+    let port = prop::sample::select(vec![0, 80]);
+    (name(), vip(), protocol, port, prop::sample::select(vec![7, 13, 29, 41])).prop_map(
+        |(name, vip, protocol, port, slots)| NewListener {
+            name,
+            vip,
+            protocol,
+            port: if protocol == Protocol::Ip { 0 } else { port },
+            algorithm: Algorithm::SourceIpPort,
+            slots: Some(slots),
+        },
+    )
+}
+
+fn command() -> impl Strategy<Value = Command> {
+    let weight = || 0_u16..4;
+    let change = (prop::option::of(weight()), prop::option::of(any::<bool>()))
+        .prop_map(|(weight, admin_up)| BackendChange { weight, admin_up });
+    let algorithm = prop::option::of(prop::sample::select(Algorithm::ALL));
+    prop_oneof![
+        1 => interface().prop_map(|interface| Command::Attach { interface, mode: AttachMode::Native }),
+        1 => interface().prop_map(|interface| Command::Detach { interface }),
+        3 => new_listener().prop_map(Command::AddListener),
+        1 => (name(), algorithm).prop_map(|(name, algorithm)| Command::SetListener { name, change: ListenerChange { algorithm } }),
+        1 => name().prop_map(|name| Command::RemoveListener { name }),
+        12 => (name(), address(), weight()).prop_map(|(listener, address, weight)| Command::AddBackend { listener, address, weight }),
+        3 => (name(), address(), change).prop_map(|(listener, address, change)| Command::SetBackend { listener, address, change }),
+        4 => (name(), address()).prop_map(|(listener, address)| Command::RemoveBackend { listener, address }),
+    ]
+}
+
+fn any_reach() -> impl Strategy<Value = Reach> {
+    let resolved = (0_u8..3, 2_u32..5)
+        .prop_map(|(last, ifindex)| Reach::Resolved { mac: MacAddr([2, 0, 0, 0, 1, last]), ifindex });
+    let why = prop::sample::select(vec![Unresolved::Asking, Unresolved::NoAnswer, Unresolved::NoRoute]);
+    prop_oneof![6 => resolved, 2 => why.prop_map(|why| Reach::Unresolved { why })]
+}
+
+fn link() -> impl Strategy<Value = Option<Link>> {
+    let link = (2_u32..5, 0_u8..2).prop_map(|(ifindex, last)| Link {
+        ifindex,
+        mac: MacAddr([2, 0, 0, 0, 0, last]),
+        up: true,
+        xdp_program: None,
+    });
+    prop::option::weighted(0.8, link)
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let share = (name(), vip(), 1_u16..3).prop_map(|(pool, vip, port)| Step::Share { pool, vip, port });
+    let many = (name(), 10_u8..24).prop_map(|(listener, count)| Step::AddMany { listener, count });
+    prop_oneof![
+        1 => many,
+        20 => command().prop_map(Step::Command),
+        1 => share,
+        10 => (address(), any_reach()).prop_map(|(address, reach)| Step::Reach(address, reach)),
+        2 => (interface(), link()).prop_map(|(name, link)| Step::Link(name, link)),
+        1 => Just(Step::Restart),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_plan_leads_to_what_is_wanted_by_safe_steps(steps in prop::collection::vec(step(), 1..120)) {
+        let mut world = World::new();
+        for step in steps {
+            // Two interfaces never have one index, whatever the draw says.
+            if let Step::Link(name, Some(link)) = &step
+                && world.view.links.iter().any(|(other, known)| other != name && known.ifindex == link.ifindex)
+            {
+                continue;
+            }
+            world.step(step);
+        }
+    }
+
+    #[test]
+    fn a_plan_that_was_cut_short_is_completed(steps in prop::collection::vec(step(), 1..60), cut in 0_usize..40) {
+        let mut world = World::new();
+        for step in steps {
+            if let Step::Command(command) = &step && let Ok(edits) = world.desired.check(command) {
+                let _ = world.desired.edit_all(edits);
+            } else if let Step::Reach(address, reach) = step {
+                world.view.backends.insert(address, reach);
+            }
+        }
+        let link = Link { ifindex: 3, mac: MacAddr([2, 0, 0, 0, 0, 1]), up: true, xdp_program: None };
+        world.view.links = BTreeMap::from([("eth1".to_owned(), link)]);
+        let Ok(changes) = plan(&world.desired, &world.view, &world.held, &Scope::All) else { return Ok(()) };
+        world.plane.changes_left = Some(cut);
+        let _ = apply(&changes, &mut world.plane, &mut world.held);
+        world.plane.changes_left = None;
+        world.held = world.plane.read().expect("memory");
+        world.reconcile(&Scope::All).expect("room, as before");
+        world.verify();
+    }
+}

@@ -1,0 +1,87 @@
+//! The desired state as entries of a store, and back.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{Change, Entry, Kind};
+use crate::model::{Backend, BackendAddr, Desired, Edit, Fault, Interface, Listener, Name, PoolSettings};
+
+/// The changes of the store that write down edits of the desired state.
+///
+/// # Errors
+/// An object has no JSON form, which would be a bug.
+pub fn changes_of(edits: &[Edit]) -> Result<Vec<Change>, Fault> {
+    edits.iter().map(change_of).collect()
+}
+
+/// The desired state that entries describe.
+///
+/// # Errors
+/// An entry is not what this version of drlb writes.
+pub fn desired_of(entries: &[Entry]) -> Result<Desired, Fault> {
+    // Pools before what stands in them or names them.
+    let order = [Kind::Interface, Kind::Pool, Kind::Backend, Kind::Listener];
+    let mut desired = Desired::default();
+    for kind in order {
+        for entry in entries.iter().filter(|entry| entry.kind == kind) {
+            let edit = edit_of(entry)?;
+            desired.edit(edit).ok_or_else(|| damaged(entry, "it belongs to a pool that is not there"))?;
+        }
+    }
+    for listener in desired.listeners.values() {
+        if desired.pool_of(listener).is_none() {
+            let (name, pool) = (&listener.name, &listener.pool);
+            return Err(Fault::unavailable(format!(
+                "the store's listener `{name}` names a pool `{pool}` that is not there"
+            )));
+        }
+    }
+    Ok(desired)
+}
+
+fn change_of(edit: &Edit) -> Result<Change, Fault> {
+    let delete = |kind, key| Ok(Change::Delete { kind, key });
+    match edit {
+        Edit::PutInterface(interface) => put(Kind::Interface, interface.name.clone(), interface),
+        Edit::RemoveInterface(name) => delete(Kind::Interface, name.clone()),
+        Edit::PutPool(settings) => put(Kind::Pool, settings.name.to_string(), settings),
+        Edit::RemovePool(name) => delete(Kind::Pool, name.to_string()),
+        Edit::PutBackend(pool, backend) => put(Kind::Backend, backend_key(pool, backend.address), backend),
+        Edit::RemoveBackend(pool, address) => delete(Kind::Backend, backend_key(pool, *address)),
+        Edit::PutListener(listener) => put(Kind::Listener, listener.name.to_string(), listener),
+        Edit::RemoveListener(name) => delete(Kind::Listener, name.to_string()),
+    }
+}
+
+fn put(kind: Kind, key: String, object: &impl Serialize) -> Result<Change, Fault> {
+    let body = serde_json::to_string(object)
+        .map_err(|error| Fault::internal(format!("{} `{key}` has no JSON form: {error}", kind.name())))?;
+    Ok(Change::Put(Entry { kind, key, body }))
+}
+
+fn edit_of(entry: &Entry) -> Result<Edit, Fault> {
+    Ok(match entry.kind {
+        Kind::Interface => Edit::PutInterface(object::<Interface>(entry)?),
+        Kind::Pool => Edit::PutPool(object::<PoolSettings>(entry)?),
+        Kind::Listener => Edit::PutListener(object::<Listener>(entry)?),
+        Kind::Backend => {
+            // A name has no slash, so the first one ends it.
+            let pool = entry.key.split_once('/').and_then(|(pool, _)| pool.parse().ok());
+            let pool: Name = pool.ok_or_else(|| damaged(entry, "its key names no pool"))?;
+            Edit::PutBackend(pool, object::<Backend>(entry)?)
+        }
+    })
+}
+
+fn object<T: DeserializeOwned>(entry: &Entry) -> Result<T, Fault> {
+    serde_json::from_str(&entry.body).map_err(|error| damaged(entry, &error.to_string()))
+}
+
+fn damaged(entry: &Entry, why: &str) -> Fault {
+    let (kind, key) = (entry.kind.name(), &entry.key);
+    Fault::unavailable(format!("the store's entry of {kind} `{key}` cannot be read: {why}"))
+}
+
+fn backend_key(pool: &Name, address: BackendAddr) -> String {
+    format!("{pool}/{address}")
+}
