@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -18,16 +18,23 @@ pub const DEFAULT_SOCKET: &str = "/run/drlb.sock";
 /// Held while the process's file mode mask is changed: two that change it at once would restore it wrongly.
 static MASK: Mutex<()> = Mutex::new(());
 
-/// A listening socket whose file goes away with it.
+/// A listening socket whose file goes away with it, unless another one has taken its place.
 #[derive(Debug)]
 pub struct BoundSocket {
     path: PathBuf,
+    inode: u64,
 }
 
 impl Drop for BoundSocket {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
+        if inode(&self.path).is_ok_and(|inode| inode == self.inode) {
+            let _ = fs::remove_file(&self.path);
+        }
     }
+}
+
+fn inode(path: &Path) -> io::Result<u64> {
+    Ok(fs::symlink_metadata(path)?.ino())
 }
 
 /// Listens on a Unix socket that only its owner may use. The file that a dead agent left is replaced.
@@ -71,13 +78,14 @@ pub fn bind(path: &Path) -> Result<(UnixListener, BoundSocket), Fault> {
         umask(mask);
         listener
     };
-    let listener = listener.map_err(|error| {
+    let bound =
+        listener.and_then(|listener| Ok((listener, BoundSocket { path: path.to_owned(), inode: inode(path)? })));
+    bound.map_err(|error| {
         Fault::unavailable(format!(
             "cannot listen on {shown}: {error}; check that its folder exists and that you are root, or name another \
              path with --socket"
         ))
-    })?;
-    Ok((listener, BoundSocket { path: path.to_owned() }))
+    })
 }
 
 #[cfg(test)]
@@ -113,6 +121,19 @@ mod tests {
         drop(listener);
         assert!(path.exists());
         bind(&path).expect("the dead one's place");
+    }
+
+    #[tokio::test]
+    async fn a_successors_socket_is_left_alone() {
+        let folder = folder();
+        let path = folder.path().join("drlb.sock");
+        let (_listener, first) = bind(&path).expect("a socket");
+        fs::rename(&path, folder.path().join("moved")).expect("the file is moved away");
+        let (_successor, second) = bind(&path).expect("a socket in its place");
+        drop(first);
+        assert!(path.exists());
+        drop(second);
+        assert!(!path.exists());
     }
 
     #[tokio::test]
