@@ -25,7 +25,7 @@ use lb_common::maps::{LAYOUT, PINNED};
 use lb_common::outcome::{Counter, Outcome};
 
 pub use maps::Maps;
-pub use object::{Instance, Run};
+pub use object::{Instance, OBJECT, Run};
 
 use crate::model::Fault;
 use crate::reconcile::{Attached, Change, DataPlane, Held, LinkChange};
@@ -123,3 +123,6 @@ impl DataPlane for Dataplane {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,7 +12,7 @@ use super::fault::{chain, object_fault, program_fault};
 use crate::model::Fault;
 
 /// The object that the build script built from `lb-ebpf`.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/drlb.bpf.o"));
+pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/drlb.bpf.o"));
 
 /// The program, loaded into the kernel for one interface. All instances share the pinned maps.
 #[derive(Debug)]

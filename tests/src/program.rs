@@ -1,0 +1,191 @@
+//! The real XDP program, run on given bytes by `BPF_PROG_TEST_RUN`, with maps filled from [`HostTables`]: the same tables
+//! that the host build of the pipeline uses, so that the two can be compared.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
+use aya::programs::{TestRun, TestRunOptions, Xdp};
+use aya::{Ebpf, EbpfLoader};
+use lb_common::backend::Backend;
+use lb_common::maps;
+use lb_common::outcome::{Counter, Outcome};
+use lb_common::slot::{Slot, SlotLine};
+use lb_ebpf::finish::Verdict;
+use lb_ebpf::host::{Counters, HostTables};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+
+/// The interface that packets of a test run come in by, unless told: the namespace's loopback.
+pub const INGRESS: u32 = 1;
+
+/// Longest packet that a test run takes in one linear piece: a page less the headroom and the tailroom that the kernel
+/// keeps (`net/bpf/test_run.c`).
+pub const LONGEST: usize = 3_500;
+
+/// The program, loaded in a network and mount namespace of the calling thread's own.
+pub struct Program {
+    ebpf: Ebpf,
+    places: u32,
+    listeners: u32,
+}
+
+/// What the program made of a packet.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// `XDP_PASS`, `XDP_DROP`, `XDP_TX` or `XDP_REDIRECT`.
+    pub verdict: Action,
+    /// The packet after it.
+    pub packet: Vec<u8>,
+}
+
+/// A verdict, as the kernel gets it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// `XDP_PASS`.
+    Pass,
+    /// `XDP_DROP`.
+    Drop,
+    /// `XDP_TX`.
+    Transmit,
+    /// `XDP_REDIRECT`.
+    Redirect,
+}
+
+impl From<Verdict> for Action {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Pass => Self::Pass,
+            Verdict::Drop => Self::Drop,
+            Verdict::Transmit => Self::Transmit,
+            Verdict::Redirect(_) => Self::Redirect,
+        }
+    }
+}
+
+impl Program {
+    /// Loads the program and fills its maps with what `tables` holds. Moves the calling thread into new namespaces, with
+    /// a BPF file system of their own: nothing of this is left when the thread ends.
+    ///
+    /// # Errors
+    /// Not root, or the kernel refuses the program.
+    pub fn load(tables: &HostTables) -> Result<Self> {
+        unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS)
+            .context("cannot make namespaces: run the tests as root")?;
+        let nothing = None::<&Path>;
+        mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing)?;
+        mount(Some("bpf"), "/sys/fs/bpf", Some("bpf"), MsFlags::empty(), nothing)?;
+
+        let own_mac = tables.own_mac.0;
+        let mut ebpf = EbpfLoader::new()
+            .default_map_pin_directory("/sys/fs/bpf")
+            .override_global(maps::OWN_MAC, &own_mac, true)
+            .override_global(maps::HASH_KEY, &tables.hash_key, true)
+            .load(lb_userspace::dataplane::OBJECT)
+            .map_err(|error| anyhow::anyhow!("cannot load the BPF object: {error:#}"))?;
+        program(&mut ebpf)?.load().map_err(|error| anyhow::anyhow!("the kernel refuses the program: {error:#}"))?;
+        let places = u32::try_from(tables.backends.len())?;
+        let listeners = tables.listeners.values().map(|listener| listener.id + 1).max().unwrap_or(0);
+        let mut loaded = Self { ebpf, places, listeners };
+        loaded.fill(tables)?;
+        Ok(loaded)
+    }
+
+    fn map(&mut self, name: &str) -> Result<&mut Map> {
+        self.ebpf.map_mut(name).with_context(|| format!("the object has no map {name}"))
+    }
+
+    fn fill(&mut self, tables: &HostTables) -> Result<()> {
+        let mut vips = HashMap::<&mut MapData, [u32; 4], u32>::try_from(self.map(maps::VIPS)?)?;
+        for (address, vip) in &tables.vips {
+            vips.insert(address.0, vip.wildcards, 0)?;
+        }
+        let mut listeners = HashMap::<&mut MapData, [u8; 20], [u32; 6]>::try_from(self.map(maps::LISTENERS)?)?;
+        for (key, listener) in &tables.listeners {
+            listeners.insert(bytemuck::cast::<_, [u8; 20]>(*key), bytemuck::cast::<_, [u32; 6]>(*listener), 0)?;
+        }
+        let mut slots = Array::<&mut MapData, [u32; 16]>::try_from(self.map(maps::SLOTS)?)?;
+        for (index, line) in tables.slots.chunks(16).enumerate() {
+            let mut whole = SlotLine([Slot::EMPTY; 16]);
+            whole.0[..line.len()].copy_from_slice(line);
+            slots.set(u32::try_from(index)?, bytemuck::cast::<_, [u32; 16]>(whole), 0)?;
+        }
+        let mut backends = Array::<&mut MapData, u64>::try_from(self.map(maps::BACKENDS)?)?;
+        for (place, Backend(word)) in tables.backends.iter().enumerate() {
+            backends.set(u32::try_from(place)?, word, 0)?;
+        }
+        let mut segments = Array::<&mut MapData, [u32; 3]>::try_from(self.map(maps::SEGMENTS)?)?;
+        for (index, segment) in tables.segments.iter().enumerate() {
+            segments.set(u32::try_from(index)?, bytemuck::cast::<_, [u32; 3]>(*segment), 0)?;
+        }
+        // A test run sends nothing: any interface that exists will do as the way out.
+        let mut egress = aya::maps::DevMap::try_from(self.map(maps::EGRESS)?)?;
+        for index in 0..u32::try_from(tables.segments.len())? {
+            egress.set(index, INGRESS, None, 0)?;
+        }
+        Ok(())
+    }
+
+    /// Runs the program on a packet.
+    ///
+    /// # Errors
+    /// A packet shorter than an Ethernet header or longer than [`LONGEST`], or the run itself fails.
+    pub fn run(&mut self, packet: &[u8]) -> Result<Answer> {
+        ensure!((14..=LONGEST).contains(&packet.len()), "a test run takes 14 to {LONGEST} bytes, not {}", packet.len());
+        let mut out = vec![0; packet.len() + 256];
+        let mut options = TestRunOptions::new();
+        options.data_in = Some(packet);
+        options.data_out = Some(&mut out);
+        let result = program(&mut self.ebpf)?.test_run(options)?;
+        out.truncate(result.data_size_out as usize);
+        let verdict = match result.return_value {
+            1 => Action::Drop,
+            2 => Action::Pass,
+            3 => Action::Transmit,
+            4 => Action::Redirect,
+            other => bail!("the program answered {other}, which is no verdict of ours"),
+        };
+        Ok(Answer { verdict, packet: out })
+    }
+
+    /// All counters that are not zero, summed over the CPUs.
+    ///
+    /// # Errors
+    /// The maps cannot be read.
+    pub fn counters(&mut self) -> Result<Counters> {
+        let (places, listeners) = (self.places, self.listeners);
+        let outcomes = self.sums(maps::OUTCOME_COUNTERS, Outcome::COUNT)?;
+        Ok(Counters {
+            outcomes: outcomes.into_iter().map(|(index, counter)| (Outcome::ALL[index as usize], counter)).collect(),
+            listeners: self.sums(maps::LISTENER_COUNTERS, listeners)?.into_iter().collect(),
+            backends: self.sums(maps::BACKEND_COUNTERS, places)?.into_iter().collect(),
+        })
+    }
+
+    fn sums(&mut self, name: &str, count: u32) -> Result<Vec<(u32, Counter)>> {
+        let counters = PerCpuArray::<&mut MapData, [u64; 2]>::try_from(self.map(name)?)?;
+        let mut sums = Vec::new();
+        for index in 0..count {
+            let sum = counters
+                .get(&index, 0)?
+                .iter()
+                .fold(Counter::default(), |sum, &[packets, bytes]| sum.plus(Counter { packets, bytes }));
+            if sum != Counter::default() {
+                sums.push((index, sum));
+            }
+        }
+        Ok(sums)
+    }
+
+    /// Instructions that the verifier processed to accept the program.
+    ///
+    /// # Errors
+    /// The kernel does not tell.
+    pub fn verified_instructions(&mut self) -> Result<u32> {
+        program(&mut self.ebpf)?.info()?.verified_instruction_count().context("this kernel does not tell")
+    }
+}
+
+fn program(ebpf: &mut Ebpf) -> Result<&mut Xdp> {
+    Ok(ebpf.program_mut(maps::PROGRAM).context("the object has no program of ours")?.try_into()?)
+}
