@@ -3,6 +3,7 @@
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use xtask::toolchain;
@@ -11,10 +12,21 @@ use xtask::toolchain;
 const SOURCES: &[&str] =
     &["Cargo.lock", "Cargo.toml", "lb-common/Cargo.toml", "lb-common/src", "lb-ebpf/Cargo.toml", "lb-ebpf/src"];
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
     let variable = |name: &str| env::var(name).with_context(|| format!("cargo has not set {name}"));
     let out = PathBuf::from(variable("OUT_DIR")?);
-    let workspace = PathBuf::from(variable("CARGO_MANIFEST_DIR")?).join("..");
+    let package = PathBuf::from(variable("CARGO_MANIFEST_DIR")?);
+    let workspace = package.parent().context("this package stands in no workspace")?;
     for source in SOURCES {
         println!("cargo::rerun-if-changed={}", workspace.join(source).display());
     }
@@ -30,7 +42,7 @@ fn main() -> Result<()> {
     println!("cargo::rerun-if-changed={}", toolchain.linker.display());
 
     let arch = variable("CARGO_CFG_TARGET_ARCH")?;
-    let object = toolchain::build_object(&toolchain, &workspace, &target_dir(&out), &arch)?;
+    let object = toolchain::build_object(&toolchain, workspace, &target_dir(&out), &arch)?;
     let embedded = out.join("drlb.bpf.o");
     fs::copy(&object, &embedded)
         .with_context(|| format!("{} cannot be copied to {}", object.display(), embedded.display()))?;

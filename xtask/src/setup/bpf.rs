@@ -5,7 +5,8 @@
 //! distributions have, and then bpf-linker's own released program is taken.
 
 use std::env;
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
@@ -32,27 +33,18 @@ pub(super) fn toolchain(workspace: &Workspace, packages: &Packages) -> Result<To
         console::fact(format_args!("BPF toolchain: {found}"));
         return Ok(found);
     }
-    if !install_linker_for_any(workspace, packages)? && install_compiler(packages)? {
-        install_linker_for_any(workspace, packages)?;
+    let complete = build_linker(workspace, packages)?
+        || (install_compiler(packages)? && build_linker(workspace, packages)?)
+        || (install_nightly()? && build_linker(workspace, packages)?);
+    if !complete {
+        download_linker(packages)?;
     }
     let found = toolchain::probe()?;
     console::fact(format_args!("BPF toolchain: {found}"));
     Ok(found)
 }
 
-/// Installs a linker for the best compiler that one can be had for; false if there is no such compiler.
-fn install_linker_for_any(workspace: &Workspace, packages: &Packages) -> Result<bool> {
-    for compiler in Search::run()?.fit {
-        if toolchain::find_linker(&compiler, &toolchain::linkers()).is_ok()
-            || install_linker(workspace, packages, &compiler)?
-        {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-/// Installs a compiler that has, or can build, `core` for BPF; false if none can be had.
+/// Installs Debian's compiler that has `core` for BPF; false if there is none.
 fn install_compiler(packages: &Packages) -> Result<bool> {
     for family in COMPILERS {
         let mut new_enough = true;
@@ -65,35 +57,35 @@ fn install_compiler(packages: &Packages) -> Result<bool> {
             return Ok(true);
         }
     }
-    if Command::new("rustup").arg("--version").output().is_ok_and(|output| output.status.success()) {
-        console::fact("a Rust compiler for BPF: missing, installing a nightly with rust-src");
-        let mut install = Command::new("rustup");
-        install.args(["toolchain", "install", "nightly", "--profile", "minimal", "--component", "rust-src"]);
-        console::run(install.arg("--no-self-update"))?;
-        return Ok(true);
-    }
     Ok(false)
 }
 
-/// Installs a bpf-linker that reads what the compiler writes; false if there is no way to.
-fn install_linker(workspace: &Workspace, packages: &Packages, compiler: &Compiler) -> Result<bool> {
-    if let Some((llvm, prefix)) = llvm_for(compiler, packages)? {
-        console::fact(format_args!("bpf-linker for LLVM {llvm}: missing, building it (about a minute)"));
-        let arguments = toolchain::install_arguments(llvm);
-        let mut build = workspace.cargo(arguments.iter().map(String::as_str));
-        // One that is there already does not fit.
-        console::run(build.arg("--force").env("LLVM_PREFIX", prefix))?;
-        return Ok(true);
+/// Installs a nightly with rust-src, if there is no compiler for BPF; false if that is not needed, or there is no rustup.
+fn install_nightly() -> Result<bool> {
+    let rustup = Command::new("rustup").arg("--version").output().is_ok_and(|output| output.status.success());
+    if !rustup || !Search::run()?.fit.is_empty() {
+        return Ok(false);
     }
-    if compiler.llvm <= *LINKABLE.end()
-        && let Some(folder) = toolchain::cargo_bin()
-    {
-        console::fact(format_args!(
-            "bpf-linker: missing, and no package has LLVM {}; fetching its release from its makers",
-            compiler.llvm
-        ));
-        download_linker(packages, &folder)?;
-        return Ok(true);
+    console::fact("a Rust compiler for BPF: missing, installing a nightly with rust-src");
+    let mut install = Command::new("rustup");
+    install.args(["toolchain", "install", "nightly", "--profile", "minimal", "--component", "rust-src"]);
+    Ok(or_say(console::run(install.arg("--no-self-update"))))
+}
+
+/// Builds a linker for the best compiler whose LLVM there is, or is a package; false if there is none.
+fn build_linker(workspace: &Workspace, packages: &Packages) -> Result<bool> {
+    for compiler in Search::run()?.fit {
+        if toolchain::find_linker(&compiler, &toolchain::linkers()).is_ok() {
+            return Ok(true);
+        }
+        if let Some((llvm, prefix)) = llvm_for(&compiler, packages)? {
+            console::fact(format_args!("bpf-linker for LLVM {llvm}: missing, building it (about a minute)"));
+            let arguments = toolchain::install_arguments(llvm);
+            let mut build = workspace.cargo(arguments.iter().map(String::as_str));
+            // One that is there already does not fit.
+            console::run(build.arg("--force").env("LLVM_PREFIX", prefix))?;
+            return Ok(true);
+        }
     }
     Ok(false)
 }
@@ -116,8 +108,14 @@ fn llvm_for(compiler: &Compiler, packages: &Packages) -> Result<Option<(u32, Pat
     Ok(None)
 }
 
-/// Puts the program that bpf-linker's makers release, which has LLVM built in, into `folder`.
-fn download_linker(packages: &Packages, folder: &Path) -> Result<()> {
+/// Installs the program that bpf-linker's makers release, which has LLVM built in, where cargo would install it. Does
+/// nothing if no compiler is there that it would fit.
+fn download_linker(packages: &Packages) -> Result<()> {
+    let fits = Search::run()?.fit.iter().any(|compiler| compiler.llvm <= *LINKABLE.end());
+    let Some(folder) = toolchain::cargo_bin().filter(|_| fits) else { return Ok(()) };
+    console::fact(
+        "bpf-linker: missing, and no package has an LLVM for it; fetching the program that its makers release",
+    );
     for tool in ["curl", "zstd"] {
         if Command::new(tool).arg("--version").output().is_err() {
             packages.install(&[tool], "fetching bpf-linker")?;
@@ -126,13 +124,23 @@ fn download_linker(packages: &Packages, folder: &Path) -> Result<()> {
     let archive = format!("bpf-linker-{}-unknown-linux-musl.tar.zst", env::consts::ARCH);
     let address =
         format!("https://github.com/aya-rs/bpf-linker/releases/download/v{}/{archive}", toolchain::LINKER_VERSION);
-    let file = env::temp_dir().join(archive);
+    fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
+    let file = folder.join(archive);
     let fetched = console::run(Command::new("curl").args(["-fL", "--retry", "3", "-o"]).arg(&file).arg(address))
         .and_then(|()| {
-            std::fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
-            console::run(Command::new("tar").args(["--zstd", "-x", "-f"]).arg(&file).arg("-C").arg(folder))
+            console::run(Command::new("tar").args(["--zstd", "-x", "-f"]).arg(&file).arg("-C").arg(&folder))
         });
     // Gone or never there: either way nothing is left behind.
-    let _ = std::fs::remove_file(&file);
-    fetched
+    let _ = fs::remove_file(&file);
+    or_say(fetched);
+    Ok(())
+}
+
+/// True if something succeeded. If not, its error is said, and the search for the toolchain will tell what to do: it names
+/// every way.
+fn or_say(result: Result<()>) -> bool {
+    if let Err(error) = &result {
+        console::fact(format_args!("{error:#}"));
+    }
+    result.is_ok()
 }

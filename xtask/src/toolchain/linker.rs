@@ -118,10 +118,17 @@ fn linked_llvm(program: &[u8]) -> Option<u32> {
 struct Scratch(PathBuf);
 
 impl Scratch {
+    /// A new one: one that is there already may be somebody else's.
     fn new() -> io::Result<Self> {
-        let folder = env::temp_dir().join(format!("drlb-linker-trial-{}", process::id()));
-        fs::create_dir_all(&folder)?;
-        Ok(Self(folder))
+        let mut number = 0;
+        loop {
+            let folder = env::temp_dir().join(format!("drlb-linker-trial-{}-{number}", process::id()));
+            match fs::create_dir(&folder) {
+                Ok(()) => return Ok(Self(folder)),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
+                Err(error) => return Err(error),
+            }
+        }
     }
 }
 
