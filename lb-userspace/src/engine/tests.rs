@@ -1,1 +1,433 @@
+//! The engine on a data plane and a store in memory.
 
+use std::collections::BTreeMap;
+use std::sync::MutexGuard;
+
+use lb_common::address::MacAddr;
+use lb_common::listener::Listener;
+
+use super::core::Core;
+use super::status::{BackendState, InterfaceState};
+use super::*;
+use crate::model::{
+    Algorithm, AttachMode, BackendAddr, BackendChange, FaultKind, ListenerChange, Name, NewListener, Protocol, XdpMode,
+};
+use crate::neighbour::{Link, Reach, Unresolved};
+use crate::reconcile::memory::Memory;
+use crate::reconcile::{LinkChange, Sizes};
+use crate::store::{Change, Entry, Kind, Store};
+
+const SIZES: Sizes = Sizes { slots: 512, places: 256, listeners: 8, segments: 4 };
+
+#[derive(Default)]
+struct Entries {
+    entries: BTreeMap<(Kind, String), Entry>,
+    refuses: bool,
+}
+
+impl Store for Arc<Mutex<Entries>> {
+    fn load(&self) -> Result<Vec<Entry>, Fault> {
+        Ok(self.lock().expect("entries").entries.values().cloned().collect())
+    }
+
+    fn commit(&mut self, changes: &[Change]) -> Result<(), Fault> {
+        let mut store = self.lock().expect("entries");
+        if store.refuses {
+            return Err(Fault::unavailable("the disk is full"));
+        }
+        for change in changes {
+            match change {
+                Change::Put(entry) => store.entries.insert((entry.kind, entry.key.clone()), entry.clone()),
+                Change::Delete { kind, key } => store.entries.remove(&(*kind, key.clone())),
+            };
+        }
+        Ok(())
+    }
+}
+
+/// What outlives an agent.
+struct Host {
+    store: Arc<Mutex<Entries>>,
+    plane: Arc<Mutex<Memory>>,
+    view: NetworkView,
+}
+
+impl Host {
+    fn new() -> Self {
+        let mut host = Self {
+            store: Arc::default(),
+            plane: Arc::new(Mutex::new(Memory::new(SIZES))),
+            view: NetworkView::default(),
+        };
+        host.link("eth1", 2, 1);
+        host.link("eth2", 3, 2);
+        for last in 21..60 {
+            let mac = MacAddr([2, 0, 0, 0, 1, last]);
+            host.view.backends.insert(address(last), Reach::Resolved { mac, ifindex: 2 });
+        }
+        host
+    }
+
+    fn link(&mut self, name: &str, ifindex: u32, last: u8) {
+        let link = Link { ifindex, mac: MacAddr([2, 0, 0, 0, 0, last]), up: true, xdp_program: None };
+        self.view.links.insert(name.to_owned(), link);
+        self.plane().interfaces.insert(name.to_owned());
+    }
+
+    fn plane(&self) -> MutexGuard<'_, Memory> {
+        self.plane.lock().expect("memory")
+    }
+
+    fn boot(&self) -> Core {
+        let (store, plane) = (Box::new(Arc::clone(&self.store)), Box::new(Arc::clone(&self.plane)));
+        Core::new(store, plane).expect("a core")
+    }
+
+    /// A core that has seen the network.
+    fn start(&self) -> Core {
+        let mut core = self.boot();
+        self.look(&mut core);
+        core
+    }
+
+    fn look(&self, core: &mut Core) {
+        core.network_changed(Arc::new(self.view.clone())).expect("a picture of the network");
+    }
+
+    /// All that a failed command must leave as it was: what the store holds, and what packets meet. Which place a
+    /// backend has and which counters a listener has may differ when they were taken out and put back.
+    fn state(&self) -> String {
+        let (entries, held) = (&self.store.lock().expect("entries").entries, &mut *self.plane());
+        let read = crate::reconcile::DataPlane::read(held).expect("memory");
+        let places = read.owners_in(0..SIZES.places).count();
+        let mut tables = Vec::new();
+        for (key, listener) in &read.listeners {
+            let owner_of = |index| {
+                let current = read.slot(listener.slots_base + index).current();
+                read.owner(listener.backends_base + u32::from(current))
+            };
+            let table: Vec<_> = (0..listener.slots_len).map(owner_of).collect();
+            tables.push((key, Listener { id: 0, ..*listener }, table));
+        }
+        let (vips, segments, attached) = (&read.vips, &read.segments, &read.attached);
+        format!("{entries:?} {tables:?} {vips:?} {segments:?} {attached:?} {places}")
+    }
+}
+
+fn name(text: &str) -> Name {
+    text.parse().expect("a name")
+}
+
+fn address(last: u8) -> BackendAddr {
+    format!("192.0.2.{last}").parse().expect("an address")
+}
+
+fn attach(interface: &str) -> Command {
+    Command::Attach { interface: interface.to_owned(), mode: AttachMode::Native }
+}
+
+fn detach(interface: &str) -> Command {
+    Command::Detach { interface: interface.to_owned() }
+}
+
+fn add_listener(text: &str, port: u16) -> Command {
+    Command::AddListener(NewListener {
+        name: name(text),
+        vip: "192.0.2.10".parse().expect("a VIP"),
+        protocol: Protocol::Tcp,
+        port,
+        algorithm: Algorithm::SourceIpPort,
+        slots: Some(101),
+    })
+}
+
+fn add_backend(listener: &str, last: u8, weight: u16) -> Command {
+    Command::AddBackend { listener: name(listener), address: address(last), weight }
+}
+
+fn do_all(core: &mut Core, commands: impl IntoIterator<Item = Command>) {
+    for command in commands {
+        core.execute(&command).unwrap_or_else(|fault| panic!("{command:?}: {fault}"));
+    }
+}
+
+/// A listener `web` with three backends behind eth1.
+fn usual(core: &mut Core) {
+    do_all(core, [attach("eth1"), add_listener("web", 80)]);
+    do_all(core, [add_backend("web", 21, 1), add_backend("web", 22, 1), add_backend("web", 23, 2)]);
+}
+
+fn slots(core: &Core, listener: &str) -> Vec<u32> {
+    let status = core.status().expect("a status");
+    let listener = status.listeners.into_iter().find(|found| found.name == name(listener)).expect("the listener");
+    listener.backends.into_iter().map(|backend| backend.slots).collect()
+}
+
+#[test]
+fn commands_reach_the_maps_and_the_status() {
+    let host = Host::new();
+    let mut core = host.start();
+    usual(&mut core);
+    do_all(&mut core, [add_backend("web", 24, 0), add_backend("web", 25, 1), add_backend("web", 99, 1)]);
+    let change = BackendChange { admin_up: Some(false), ..BackendChange::default() };
+    do_all(&mut core, [Command::SetBackend { listener: name("web"), address: address(25), change }]);
+
+    let status = core.status().expect("a status");
+    let [interface] = status.interfaces.as_slice() else { panic!("{:?}", status.interfaces) };
+    assert_eq!(
+        (interface.state, interface.mode, interface.ifindex),
+        (InterfaceState::Attached, Some(XdpMode::Native), Some(2))
+    );
+    assert_eq!(interface.mac.as_deref(), Some("02:00:00:00:00:01"));
+    let [web] = status.listeners.as_slice() else { panic!("{:?}", status.listeners) };
+    let states: Vec<_> = web.backends.iter().map(|backend| backend.state).collect();
+    use BackendState::{AdminDown, NoWeight, Serving, Unresolved};
+    assert_eq!(states, [Serving, Serving, Serving, NoWeight, AdminDown, Unresolved]);
+    let slots: Vec<_> = web.backends.iter().map(|backend| backend.slots).collect();
+    assert_eq!((slots[0] + slots[1] + slots[2], &slots[3..]), (101, &[0, 0, 0][..]));
+    assert!(slots[2] > slots[0] && slots[2] > slots[1]);
+    assert_eq!(web.backends[0].mac.as_deref(), Some("02:00:00:00:01:15"));
+    assert_eq!(web.backends[0].interface.as_deref(), Some("eth1"));
+    let reason = web.backends[4].reason.as_deref().expect("a reason");
+    assert!(reason.contains("`drlb backend set web 192.0.2.25 --up`"), "{reason}");
+    assert_eq!(serde_json::to_value(&status).expect("JSON")["listeners"][0]["backends"][3]["state"], "no-weight");
+}
+
+#[test]
+fn a_backend_behind_an_interface_that_is_not_attached_takes_nothing() {
+    let mut host = Host::new();
+    let mac = MacAddr([2, 0, 0, 0, 1, 22]);
+    host.view.backends.insert(address(22), Reach::Resolved { mac, ifindex: 3 });
+    let mut core = host.start();
+    usual(&mut core);
+    assert_eq!(slots(&core, "web")[1], 0);
+    let status = core.status().expect("a status");
+    let backend = &status.listeners[0].backends[1];
+    assert_eq!(backend.state, BackendState::NoInterface);
+    let reason = "it is behind eth2, which drlb is not attached to; run `drlb attach eth2`";
+    assert_eq!(backend.reason.as_deref(), Some(reason));
+    do_all(&mut core, [attach("eth2")]);
+    assert!(slots(&core, "web")[1] > 0);
+    do_all(&mut core, [detach("eth1")]);
+    assert_eq!(slots(&core, "web"), [0, 101, 0]);
+}
+
+#[test]
+fn a_new_agent_changes_nothing() {
+    let mut host = Host::new();
+    usual(&mut host.start());
+    let before = host.state();
+    host.plane().changes.clear();
+    // The first picture of the network, before any neighbour has answered.
+    host.view.backends.clear();
+    let mut core = host.start();
+    assert_eq!(slots(&core, "web").iter().sum::<u32>(), 101);
+    core.compare_everything().expect("a comparison");
+    assert_eq!(host.plane().changes, []);
+    assert_eq!(host.state(), before);
+}
+
+#[test]
+fn nothing_is_changed_before_the_first_picture_of_the_network() {
+    let host = Host::new();
+    usual(&mut host.start());
+    host.plane().changes.clear();
+    let mut core = host.boot();
+    core.compare_everything().expect("nothing to do");
+    assert!(!core.can_execute(&add_backend("web", 24, 1)));
+    let fault = core.execute(&add_backend("web", 24, 1)).expect_err("too early");
+    assert_eq!(fault.kind, FaultKind::Unavailable);
+    assert_eq!(host.plane().changes, []);
+}
+
+#[test]
+fn a_refused_commit_leaves_all_as_it_was() {
+    let host = Host::new();
+    let mut core = host.start();
+    usual(&mut core);
+    let before = host.state();
+    host.store.lock().expect("entries").refuses = true;
+    for command in [add_backend("web", 24, 1), attach("eth2"), detach("eth1"), add_listener("dns", 53)] {
+        let fault = core.execute(&command).expect_err("the disk is full");
+        assert_eq!(fault.message, "the disk is full");
+        assert_eq!(host.state(), before);
+    }
+    host.store.lock().expect("entries").refuses = false;
+    do_all(&mut core, [add_backend("web", 24, 1), attach("eth2"), detach("eth1"), add_listener("dns", 53)]);
+}
+
+#[test]
+fn a_command_that_fails_halfway_leaves_all_as_it_was() {
+    let remove = Command::RemoveListener { name: name("web") };
+    let change = ListenerChange { algorithm: Some(Algorithm::SourceIp) };
+    let set = Command::SetListener { name: name("web"), change };
+    for command in [add_backend("web", 24, 1), add_listener("dns", 53), remove, set, detach("eth1")] {
+        for step in 0.. {
+            let host = Host::new();
+            let mut core = host.start();
+            usual(&mut core);
+            let before = host.state();
+            host.plane().changes_left = Some(step);
+            if core.execute(&command).is_ok() {
+                assert!(step > 0, "{command:?} has no step");
+                break;
+            }
+            assert_eq!(host.state(), before, "{command:?} fails at step {step}");
+            core.compare_everything().expect("a comparison");
+            core.execute(&command).expect("now it can be done");
+        }
+    }
+}
+
+#[test]
+fn an_interface_that_refuses_the_program_is_not_kept() {
+    let host = Host::new();
+    host.plane().refusing.insert("eth1".to_owned());
+    let mut core = host.start();
+    let before = host.state();
+    let fault = core.execute(&attach("eth1")).expect_err("it refuses");
+    assert_eq!(fault.message, "interface eth1 has no XDP");
+    assert_eq!(host.state(), before);
+    assert!(core.status().expect("a status").interfaces.is_empty());
+}
+
+#[test]
+fn an_unknown_interface_is_refused_and_a_new_one_is_waited_for() {
+    let mut host = Host::new();
+    let mut core = host.start();
+    let fault = core.execute(&attach("eth9")).expect_err("there is none");
+    assert_eq!(fault.message, "there is no interface eth9 on this host; there are: eth1, eth2");
+    assert_eq!(fault.kind, FaultKind::NotFound);
+
+    host.plane().interfaces.insert("eth3".to_owned());
+    assert!(!core.can_execute(&attach("eth3")), "the picture of the network lags behind");
+    host.link("eth3", 4, 3);
+    host.look(&mut core);
+    assert!(core.can_execute(&attach("eth3")));
+    do_all(&mut core, [attach("eth3")]);
+}
+
+#[test]
+fn an_interface_that_goes_and_comes_back_is_attached_again() {
+    let mut host = Host::new();
+    let mut core = host.start();
+    usual(&mut core);
+    host.view.links.remove("eth1");
+    host.look(&mut core);
+    let status = core.status().expect("a status");
+    assert_eq!(status.interfaces[0].state, InterfaceState::Missing);
+    assert_eq!(slots(&core, "web"), [0, 0, 0]);
+
+    host.link("eth1", 7, 1);
+    for reach in host.view.backends.values_mut() {
+        if let Reach::Resolved { ifindex, .. } = reach {
+            *ifindex = 7;
+        }
+    }
+    host.look(&mut core);
+    assert_eq!(core.status().expect("a status").interfaces[0].ifindex, Some(7));
+    assert_eq!(slots(&core, "web").iter().sum::<u32>(), 101);
+}
+
+#[test]
+fn a_new_mac_of_an_interface_renews_its_program() {
+    let mut host = Host::new();
+    let mut core = host.start();
+    usual(&mut core);
+    host.plane().links.clear();
+    host.link("eth1", 2, 9);
+    host.look(&mut core);
+    let mac = MacAddr([2, 0, 0, 0, 0, 9]);
+    assert_eq!(host.plane().links, [LinkChange::Renew { name: "eth1".to_owned(), mac }]);
+    assert_eq!(host.plane().held.segments.values().map(|segment| segment.mac).collect::<Vec<_>>(), [mac]);
+}
+
+#[test]
+fn an_interface_that_cannot_be_attached_again_is_named_and_tried_again() {
+    let mut host = Host::new();
+    let mut core = host.start();
+    usual(&mut core);
+    host.plane().refusing.insert("eth1".to_owned());
+    host.link("eth1", 7, 1);
+    host.look(&mut core);
+    let status = core.status().expect("a status");
+    assert_eq!(status.interfaces[0].state, InterfaceState::Failed);
+    assert_eq!(status.interfaces[0].reason.as_deref(), Some("interface eth1 has no XDP"));
+    // The other commands are not held up.
+    do_all(&mut core, [add_backend("web", 24, 1)]);
+    host.plane().refusing.clear();
+    core.compare_everything().expect("a comparison");
+    let status = core.status().expect("a status");
+    assert_eq!((status.interfaces[0].state, &status.interfaces[0].reason), (InterfaceState::Attached, &None));
+}
+
+#[test]
+fn a_backend_whose_mac_is_lost_takes_nothing_until_it_is_found_again() {
+    let mut host = Host::new();
+    let mut core = host.start();
+    usual(&mut core);
+    let full = slots(&core, "web");
+    let resolved = host.view.backends[&address(22)].clone();
+    for (why, taken) in [(Unresolved::Asking, full[1]), (Unresolved::NoAnswer, 0), (Unresolved::Asking, 0)] {
+        host.view.backends.insert(address(22), Reach::Unresolved { why: why.clone() });
+        host.look(&mut core);
+        assert_eq!(slots(&core, "web")[1], taken, "{why:?}");
+    }
+    host.view.backends.insert(address(22), resolved);
+    host.look(&mut core);
+    assert_eq!(slots(&core, "web"), full);
+}
+
+#[test]
+fn what_others_change_in_the_maps_is_repaired() {
+    let host = Host::new();
+    let mut core = host.start();
+    usual(&mut core);
+    let before = host.state();
+    host.plane().held.vips.clear();
+    let base = host.plane().held.listeners.values().next().expect("a listener").slots_base;
+    host.plane().held.set_slot(base + 3, lb_common::slot::Slot::EMPTY);
+    assert_ne!(host.state(), before);
+    core.compare_everything().expect("a comparison");
+    assert_eq!(host.state(), before);
+}
+
+#[test]
+fn targets_are_all_backends() {
+    let host = Host::new();
+    let mut core = host.start();
+    let targets = core.targets();
+    usual(&mut core);
+    assert_eq!(targets.borrow().backends, [21, 22, 23].map(address).into());
+    do_all(&mut core, [Command::RemoveBackend { listener: name("web"), address: address(22) }]);
+    assert_eq!(targets.borrow().backends, [21, 23].map(address).into());
+}
+
+#[tokio::test]
+async fn a_command_waits_for_the_first_picture_of_the_network() {
+    let host = Host::new();
+    let (engine, _targets) = Engine::with(host.boot()).expect("an engine");
+    let early = tokio::spawn({
+        let engine = engine.clone();
+        async move { engine.execute(attach("eth1")).await }
+    });
+    assert!(engine.status().await.expect("a status").interfaces.is_empty());
+    engine.network_changed(Arc::new(host.view.clone()));
+    assert_eq!(early.await.expect("a task"), Ok(()));
+    assert_eq!(engine.status().await.expect("a status").interfaces.len(), 1);
+}
+
+#[tokio::test]
+async fn stopping_leaves_what_forwards_and_removes_the_rest() {
+    let host = Host::new();
+    for (command, removed) in [(attach("eth1"), false), (detach("eth1"), true)] {
+        let (engine, _targets) = Engine::with(host.boot()).expect("an engine");
+        engine.network_changed(Arc::new(host.view.clone()));
+        engine.execute(command).await.expect("done");
+        let other = engine.clone();
+        engine.stop().await;
+        assert_eq!(host.plane().pins_removed, removed);
+        let fault = other.status().await.expect_err("it has stopped");
+        assert_eq!(fault.message, "the agent is stopping; ask again when it runs");
+    }
+}

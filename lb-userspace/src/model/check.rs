@@ -294,3 +294,7 @@ fn those_that_exist<T: Display>(intro: &str, names: impl ExactSizeIterator<Item 
         _ => format!("{intro} {}", names.map(|name| name.to_string()).collect::<Vec<_>>().join(", ")),
     }
 }
+
+#[cfg(test)]
+#[path = "check_tests.rs"]
+mod tests;

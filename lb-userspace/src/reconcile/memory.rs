@@ -1,6 +1,7 @@
 //! A data plane in memory, for tests.
 
 use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use lb_common::outcome::{Counter, Outcome};
 use lb_common::slot::{NO_BACKEND, Slot};
@@ -8,13 +9,52 @@ use lb_common::slot::{NO_BACKEND, Slot};
 use super::{Attached, Change, DataPlane, Held, LinkChange, Sizes};
 use crate::model::{AttachMode, Fault, XdpMode};
 
+/// A data plane that a test can look into while the engine has it.
+impl DataPlane for Arc<Mutex<Memory>> {
+    fn read(&mut self) -> Result<Held, Fault> {
+        open(self).read()
+    }
+
+    fn change(&mut self, change: &Change) -> Result<(), Fault> {
+        open(self).change(change)
+    }
+
+    fn link(&mut self, change: &LinkChange) -> Result<Option<Attached>, Fault> {
+        open(self).link(change)
+    }
+
+    fn interface_exists(&self, name: &str) -> bool {
+        open(self).interface_exists(name)
+    }
+
+    fn listener_counter(&self, id: u32) -> Result<Counter, Fault> {
+        open(self).listener_counter(id)
+    }
+
+    fn backend_counter(&self, place: u32) -> Result<Counter, Fault> {
+        open(self).backend_counter(place)
+    }
+
+    fn outcome_counter(&self, outcome: Outcome) -> Result<Counter, Fault> {
+        open(self).outcome_counter(outcome)
+    }
+
+    fn remove_pins(&mut self) -> Result<(), Fault> {
+        open(self).remove_pins()
+    }
+}
+
+fn open(memory: &Arc<Mutex<Memory>>) -> MutexGuard<'_, Memory> {
+    memory.lock().expect("no test panics while it looks into it")
+}
+
 /// Maps and links in memory, which check after each change what a packet could meet.
 pub(crate) struct Memory {
     pub(crate) held: Held,
     /// Changes that were made.
     pub(crate) changes: Vec<Change>,
     pub(crate) links: Vec<LinkChange>,
-    /// How many more changes succeed.
+    /// How many more changes succeed before one fails.
     pub(crate) changes_left: Option<usize>,
     /// Interfaces that refuse the program.
     pub(crate) refusing: BTreeSet<String>,
@@ -79,8 +119,13 @@ impl DataPlane for Memory {
     }
 
     fn change(&mut self, change: &Change) -> Result<(), Fault> {
-        if let Some(left) = &mut self.changes_left {
-            *left = left.checked_sub(1).ok_or_else(|| Fault::unavailable("the map is full"))?;
+        match &mut self.changes_left {
+            Some(0) => {
+                self.changes_left = None;
+                return Err(Fault::unavailable("the map is full"));
+            }
+            Some(left) => *left -= 1,
+            None => {}
         }
         match change {
             Change::WriteSlots { base, moves } => {

@@ -1,0 +1,252 @@
+//! The data plane in the kernel of the machine that runs the tests: each test in network and mount namespaces of its
+//! own, which end with its thread.
+
+use std::net::Ipv4Addr;
+use std::process::Command;
+use std::thread;
+
+use lb_common::backend::{Backend, BackendOwner, Segment};
+use lb_common::listener::{Listener, ListenerKey, Vip};
+use lb_common::slot::Slot;
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+
+use super::*;
+use crate::model::{AttachMode, FaultKind, XdpMode};
+
+const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
+
+/// Runs a test in namespaces of its own, with a BPF file system in an empty folder.
+fn isolated(test: impl FnOnce(&Path) + Send + 'static) {
+    assert!(nix::unistd::geteuid().is_root(), "this test loads programs into the kernel: run it as root");
+    let run = move || {
+        unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET).expect("namespaces");
+        let none = None::<&str>;
+        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).expect("private mounts");
+        let folder = tempfile::tempdir().expect("a folder");
+        mount(Some("bpf"), folder.path(), Some("bpf"), MsFlags::empty(), none).expect("a BPF file system");
+        ip("link set lo up");
+        test(&folder.path().join("drlb"));
+        nix::mount::umount(folder.path()).expect("nothing holds the BPF file system");
+    };
+    thread::spawn(run).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+}
+
+fn ip(arguments: &str) {
+    let done = Command::new("ip").args(arguments.split(' ')).status().expect("ip, of iproute2, is needed");
+    assert!(done.success(), "ip {arguments}");
+}
+
+fn ifindex(name: &str) -> u32 {
+    nix::net::if_::if_nametoindex(name).expect("an interface")
+}
+
+/// A listener with one backend behind the loopback interface, which the program takes its test packets from.
+fn fill(plane: &mut Dataplane) -> (ListenerKey, Listener) {
+    let (vip, owner) = (Ipv4Addr::new(192, 0, 2, 10).into(), Ipv4Addr::new(192, 0, 2, 21).into());
+    let key = ListenerKey::new(vip, 17, lb_common::address::Port::from_host(53));
+    let listener = Listener { id: 3, slots_base: 16, slots_len: 7, backends_base: 32, backends_len: 16, hash: 0 };
+    let backend = Backend::new(MacAddr([2, 0, 0, 0, 0, 21]), 5);
+    let segment = Segment { ifindex: ifindex("lo"), mac: MAC, reserved: 0 };
+    let changes = [
+        Change::SetSegment { index: 5, segment },
+        Change::TakePlace { place: 33, owner, backend },
+        Change::WriteSlots { base: 16, moves: (0..7).map(|index| (index, Slot::steady(1))).collect() },
+        Change::PutListener { key, listener, new: true },
+        Change::PutVip { address: vip, vip: Vip::default() },
+    ];
+    for change in &changes {
+        plane.change(change).expect("a change");
+        plane.change(change).expect("the same again");
+    }
+    (key, listener)
+}
+
+/// A UDP packet to the VIP, as the client sends it to our MAC.
+fn packet() -> Vec<u8> {
+    let mut packet = Vec::from([2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 99, 0x08, 0x00]);
+    packet.extend([0x45, 0, 0, 36, 0, 1, 0, 0, 64, 17, 0, 0, 198, 51, 100, 7, 192, 0, 2, 10]);
+    packet.extend([0x9c, 0x40, 0, 53, 0, 16, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8]);
+    packet
+}
+
+#[test]
+fn what_is_written_is_read_back_and_outlives_the_agent() {
+    isolated(|pins| {
+        let mut plane = Dataplane::open(pins).expect("a new data plane");
+        let empty = plane.read().expect("maps");
+        assert!(empty.listeners.is_empty() && empty.vips.is_empty() && empty.segments.is_empty());
+        let (key, listener) = fill(&mut plane);
+        drop(plane);
+
+        let mut plane = Dataplane::open(pins).expect("the pinned data plane");
+        let held = plane.read().expect("maps");
+        assert_eq!(held.listeners.get(&key), Some(&listener));
+        assert_eq!(held.vips.get(&key.vip), Some(&Vip::default()));
+        assert_eq!(held.egress.get(&5), Some(&1));
+        assert_eq!(held.segments.get(&5).map(|segment| segment.mac), Some(MAC));
+        let owner = Ipv4Addr::new(192, 0, 2, 21).into();
+        assert_eq!(held.owners_in(0..held.sizes.places).collect::<Vec<_>>(), [(33, owner)]);
+        assert_eq!(held.backend(33), Backend::new(MacAddr([2, 0, 0, 0, 0, 21]), 5));
+        assert!((16..23).all(|slot| held.slot(slot) == Slot::steady(1)));
+
+        for change in [
+            Change::RemoveVip { address: key.vip },
+            Change::RemoveListener { key },
+            Change::FreePlace { place: 33 },
+            Change::ClearSegment { index: 5 },
+        ] {
+            plane.change(&change).expect("a change");
+            plane.change(&change).expect("the same again");
+        }
+        let held = plane.read().expect("maps");
+        assert!(
+            held.listeners.is_empty() && held.vips.is_empty() && held.segments.is_empty() && held.egress.is_empty()
+        );
+        assert_eq!(held.owner(33), None);
+    });
+}
+
+#[test]
+fn a_packet_to_a_vip_is_sent_to_the_backend_and_counted() {
+    isolated(|pins| {
+        let mut plane = Dataplane::open(pins).expect("a new data plane");
+        let (_, listener) = fill(&mut plane);
+        let mut instance = plane.load(MAC).expect("the program");
+        let packet = packet();
+        let run = instance.run(&packet).expect("a run");
+        // XDP_TX: the backend is on the interface that the packet came in by.
+        assert_eq!(run.verdict, 3);
+        assert_eq!(run.packet[..12], [2, 0, 0, 0, 0, 21, 2, 0, 0, 0, 0, 1]);
+        assert_eq!(run.packet[12..], packet[12..]);
+        let once = Counter { packets: 1, bytes: packet.len() as u64 };
+        assert_eq!(plane.listener_counter(listener.id), Ok(once));
+        assert_eq!(plane.backend_counter(33), Ok(once));
+        assert_eq!(plane.outcome_counter(Outcome::Forwarded), Ok(once));
+
+        // A place that moves keeps what was counted, a place that is taken anew does not.
+        plane.change(&Change::CopyPlace { from: 33, to: 70 }).expect("a copy");
+        assert_eq!(plane.backend_counter(70), Ok(once));
+        let owner = BackendOwner::FREE.address;
+        let take = Change::TakePlace { place: 33, owner, backend: Backend::UNREACHABLE };
+        plane.change(&take).expect("a change");
+        assert_eq!(plane.backend_counter(33), Ok(Counter::default()));
+    });
+}
+
+#[test]
+fn a_pinned_map_of_another_shape_is_refused() {
+    isolated(|pins| {
+        let folder = pins.join(LAYOUT);
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let other = aya::maps::HashMap::<aya::maps::MapData, u32, u32>::create(10, 0).expect("a map");
+        other.pin(folder.join("LISTENERS")).expect("a pin");
+        let Err(fault) = Dataplane::open(pins) else { panic!("it was opened") };
+        assert!(fault.message.contains("LISTENERS is not one of this version"), "{}", fault.message);
+        assert!(fault.message.contains("key size 4 instead of 20"), "{}", fault.message);
+    });
+}
+
+fn attach(plane: &mut Dataplane, name: &str, mode: AttachMode) -> Result<Option<Attached>, Fault> {
+    let (name, ifindex) = (name.to_owned(), ifindex(name));
+    plane.link(&LinkChange::Attach { name, ifindex, mac: MAC, mode })
+}
+
+#[test]
+fn links_are_attached_found_again_renewed_and_detached() {
+    isolated(|pins| {
+        ip("link add eth1.7 type veth peer name peer");
+        let mut plane = Dataplane::open(pins).expect("a new data plane");
+        for (name, mode) in [("eth1.7", XdpMode::Native), ("lo", XdpMode::Generic)] {
+            let wanted = if mode == XdpMode::Native { AttachMode::Native } else { AttachMode::Generic };
+            let attached = attach(&mut plane, name, wanted).expect("attached").expect("a link");
+            assert_eq!(attached, Attached { ifindex: ifindex(name), mac: Some(MAC), mode });
+        }
+        drop(plane);
+
+        let mut plane = Dataplane::open(pins).expect("the pinned data plane");
+        let held = plane.read().expect("links");
+        // The MAC of a program that another agent loaded is not known.
+        let found = |mode, name| Some(Attached { ifindex: ifindex(name), mac: None, mode });
+        assert_eq!(held.attached.get("eth1.7").cloned(), found(XdpMode::Native, "eth1.7"));
+        assert_eq!(held.attached.get("lo").cloned(), found(XdpMode::Generic, "lo"));
+
+        let renew = LinkChange::Renew { name: "eth1.7".to_owned(), mac: MAC };
+        let renewed = plane.link(&renew).expect("renewed").expect("a link");
+        assert_eq!(renewed.mac, Some(MAC));
+        assert_eq!(plane.read().expect("links").attached["eth1.7"].mac, Some(MAC));
+
+        for name in ["eth1.7", "lo"] {
+            let detach = LinkChange::Detach { name: name.to_owned() };
+            assert_eq!(plane.link(&detach), Ok(None));
+            assert_eq!(plane.link(&detach), Ok(None), "once more changes nothing");
+        }
+        assert!(plane.read().expect("links").attached.is_empty());
+        let shown = Command::new("ip").args(["link", "show"]).output().expect("ip").stdout;
+        assert!(!String::from_utf8_lossy(&shown).contains("xdp"), "a program is left");
+        plane.remove_pins().expect("nothing is attached");
+        assert!(!pins.exists());
+    });
+}
+
+#[test]
+fn the_pin_of_an_interface_that_is_gone_is_removed() {
+    isolated(|pins| {
+        ip("link add eth1 type veth peer name peer");
+        let mut plane = Dataplane::open(pins).expect("a new data plane");
+        attach(&mut plane, "eth1", AttachMode::Native).expect("attached");
+        ip("link delete eth1");
+        assert!(plane.read().expect("links").attached.is_empty());
+        assert!(!pins.join("v1/links/eth1").exists());
+        // Its successor of the same name can be attached.
+        ip("link add eth1 type veth peer name peer");
+        attach(&mut plane, "eth1", AttachMode::Native).expect("attached");
+    });
+}
+
+#[test]
+fn auto_takes_generic_mode_where_the_driver_has_no_native_one() {
+    isolated(|pins| {
+        let mut plane = Dataplane::open(pins).expect("a new data plane");
+        let fault = attach(&mut plane, "lo", AttachMode::Native).expect_err("lo has no native XDP");
+        assert_eq!(fault.message, "the driver of lo has no native XDP; use --mode generic or --mode auto");
+        let attached = attach(&mut plane, "lo", AttachMode::Auto).expect("attached").expect("a link");
+        assert_eq!(attached.mode, XdpMode::Generic);
+    });
+}
+
+#[test]
+fn another_program_is_left_alone() {
+    isolated(|pins| {
+        let mut first = Dataplane::open(&pins.join("first")).expect("a data plane");
+        attach(&mut first, "lo", AttachMode::Generic).expect("attached");
+        let mut second = Dataplane::open(&pins.join("second")).expect("another data plane");
+        for mode in [AttachMode::Generic, AttachMode::Auto] {
+            let fault = attach(&mut second, "lo", mode).expect_err("it is taken");
+            assert!(fault.message.starts_with("another XDP program is attached to lo"), "{}", fault.message);
+            assert_eq!(fault.kind, FaultKind::Conflict);
+        }
+        assert_eq!(first.read().expect("links").attached.len(), 1);
+        assert!(second.read().expect("links").attached.is_empty());
+    });
+}
+
+#[test]
+fn a_folder_elsewhere_is_refused() {
+    isolated(|_| {
+        let Err(fault) = Dataplane::open(Path::new("/tmp/drlb")) else { panic!("it was opened") };
+        assert!(fault.message.contains("/tmp/drlb/v1 is not on a BPF file system"), "{}", fault.message);
+        assert!(!Path::new("/tmp/drlb").exists());
+    });
+}
+
+#[test]
+fn the_bpf_file_system_is_mounted_where_it_is_missing() {
+    isolated(|_| {
+        let none = None::<&str>;
+        // An empty /sys/fs/bpf, as on a host without one mounted.
+        mount(Some("sysfs"), "/sys", Some("sysfs"), MsFlags::empty(), none).expect("another /sys");
+        Dataplane::open(Path::new("/sys/fs/bpf/drlb")).expect("a data plane");
+        assert!(Path::new("/sys/fs/bpf/drlb/v1/LISTENERS").exists());
+    });
+}
