@@ -6,8 +6,8 @@ use crate::address::{Address, MacAddr};
 
 /// Where a backend is: its MAC and its segment, in one word that is written in one store.
 ///
-/// Bits 0–47 are the MAC's bytes as they stand in memory, bits 48–63 the segment. An all-zero word is a place without
-/// a reachable backend.
+/// Bits 0–47 are the MAC's bytes as they stand in memory, bits 48–62 the segment, bit 63 says that the backend takes no
+/// new sessions (it is draining). An all-zero word is a place without a reachable backend.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Pod, Zeroable)]
 pub struct Backend(pub u64);
@@ -16,11 +16,26 @@ impl Backend {
     /// A place without a reachable backend: nothing is sent there.
     pub const UNREACHABLE: Self = Self(0);
 
+    const DRAINING: u64 = 1 << 63;
+
     /// A backend at `mac` on the segment with that index.
     #[must_use]
     pub const fn new(mac: MacAddr, segment: u16) -> Self {
         let [a, b, c, d, e, f] = mac.0;
         Self(u64::from_le_bytes([a, b, c, d, e, f, 0, 0]) | (segment as u64) << 48)
+    }
+
+    /// The same backend, draining: its flows stay, a session of its clients brings it no new ones.
+    #[must_use]
+    pub const fn draining(self) -> Self {
+        Self(self.0 | Self::DRAINING)
+    }
+
+    /// True if the backend is draining.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_draining(self) -> bool {
+        self.0 & Self::DRAINING != 0
     }
 
     /// True if a packet can be sent there.
@@ -42,7 +57,28 @@ impl Backend {
     #[inline(always)]
     #[must_use]
     pub const fn segment(self) -> u16 {
-        (self.0 >> 48) as u16
+        (self.0 >> 48) as u16 & 0x7fff
+    }
+}
+
+/// How much a backend has to do, for [`crate::listener::Listener::LEAST_CONNECTIONS`]. 8 bytes.
+///
+/// The agent counts the flows in each sweep; between two sweeps the program adds those that begin.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Pod, Zeroable)]
+pub struct Load {
+    /// Flows.
+    pub flows: u32,
+    /// The backend's weight; 0 takes no new flow.
+    pub weight: u32,
+}
+
+impl Load {
+    /// True if this one has less to do for its weight than the other.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_less_than(self, other: Self) -> bool {
+        (self.flows as u64) * (other.weight as u64) < (other.flows as u64) * (self.weight as u64)
     }
 }
 
@@ -80,10 +116,13 @@ mod tests {
     #[test]
     fn the_word_gives_back_mac_and_segment() {
         let mac = MacAddr([0x02, 0x11, 0x22, 0x33, 0x44, 0xff]);
-        let backend = Backend::new(mac, 0xbeef);
+        let backend = Backend::new(mac, 0x3eef);
         assert_eq!(backend.mac(), mac);
-        assert_eq!(backend.segment(), 0xbeef);
-        assert!(backend.is_reachable());
+        assert_eq!(backend.segment(), 0x3eef);
+        assert!(backend.is_reachable() && !backend.is_draining());
+        let draining = backend.draining();
+        assert!(draining.is_draining() && draining.is_reachable());
+        assert_eq!((draining.mac(), draining.segment()), (mac, 0x3eef));
         assert!(!Backend::UNREACHABLE.is_reachable());
     }
 }

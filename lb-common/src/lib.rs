@@ -13,5 +13,6 @@ pub mod listener;
 pub mod maps;
 pub mod outcome;
 pub mod protocol;
+pub mod session;
 pub mod slot;
 pub mod track;

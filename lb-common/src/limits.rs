@@ -19,7 +19,14 @@ pub const LARGEST_SLOTS: u32 = 655_373;
 pub const SLOTS_PER_LINE: usize = 16;
 /// Segments (an interface and a VLAN) that backends can stand on.
 pub const MAX_SEGMENTS: u32 = 1_024;
+/// Pins of flows that only their first packet was seen of. When full, the oldest make way.
+pub const MAX_YOUNG_PINS: u32 = 65_536;
+/// Pins of flows at work. When full, no more are taken, and that is counted. Their memory is taken only while they are.
+pub const MAX_ESTABLISHED_PINS: u32 = 1_048_576;
+/// Sessions of clients. When full, the oldest make way.
+pub const MAX_SESSIONS: u32 = 262_144;
 /// The highest weight of a backend (Octavia's range is 0–256).
 pub const MAX_WEIGHT: u16 = 256;
 
+const _: () = assert!(MAX_SEGMENTS <= 1 << 15);
 const _: () = assert!(MAX_POOL_BACKENDS < u16::MAX as u32);

@@ -43,7 +43,7 @@ impl ListenerKey {
     }
 }
 
-/// What the XDP program knows of a listener and its pool. 24 bytes, no padding.
+/// What the XDP program knows of a listener and its pool. 40 bytes, no padding.
 ///
 /// The pool is folded in, so that a packet costs no lookup for it; listeners that share a pool hold the same regions.
 #[repr(C)]
@@ -51,6 +51,8 @@ impl ListenerKey {
 pub struct Listener {
     /// Its place among the listeners' counters.
     pub id: u32,
+    /// Number of the pool, never given twice: what is remembered of flows and sessions is kept under it. 24 bits.
+    pub pool: u32,
     /// First slot of the pool's lookup table; a multiple of [`crate::limits::SLOTS_PER_LINE`].
     pub slots_base: u32,
     /// Slots of the pool's lookup table; 0 if it never had a backend.
@@ -59,15 +61,52 @@ pub struct Listener {
     pub backends_base: u32,
     /// Places of the pool in the backends' map.
     pub backends_len: u32,
-    /// What of a flow is hashed: one of the `HASH_` values.
-    pub hash: u32,
+    /// First slot of the schedule of [`Listener::ROUND_ROBIN`]: a region of its own, read in turn.
+    pub schedule_base: u32,
+    /// Length of the schedule; 0 if the pool has none.
+    pub schedule_len: u32,
+    /// How a new flow gets its backend: one of the constants of this type.
+    pub algorithm: u8,
+    /// What was hashed of the flows that began before the pool came to pin every flow, or to hash something else, while
+    /// such may be left: one of the `BEFORE_` constants.
+    pub before: u8,
+    /// Leading bits of a client's address (as of 128, IPv4 mapped) that make one session; 0 for no persistence.
+    pub persistence: u8,
+    /// Always zero.
+    pub reserved: u8,
 }
 
 impl Listener {
-    /// Hash the whole 5-tuple (`source-ip-port`).
-    pub const HASH_FLOW: u32 = 0;
-    /// Hash the client's address (`source-ip`).
-    pub const HASH_SOURCE: u32 = 1;
+    /// The slot of the whole 5-tuple's hash (`source-ip-port`).
+    pub const SOURCE_IP_PORT: u8 = 0;
+    /// The slot of the hash of the client's address (`source-ip`).
+    pub const SOURCE_IP: u8 = 1;
+    /// The next of the schedule.
+    pub const ROUND_ROBIN: u8 = 2;
+    /// The less loaded of two, taken at random by weight.
+    pub const LEAST_CONNECTIONS: u8 = 3;
+
+    /// All flows that are left are pinned, or go by the pool's hash.
+    pub const BEFORE_NOTHING: u8 = 0;
+    /// Flows that are not pinned went by the hash of the 5-tuple.
+    pub const BEFORE_SOURCE_IP_PORT: u8 = 1;
+    /// Flows that are not pinned went by the hash of the client's address.
+    pub const BEFORE_SOURCE_IP: u8 = 2;
+
+    /// What of a flow chooses its slot, by algorithm: the client's address with [`Listener::SOURCE_IP`], else the 5-tuple.
+    /// Those that do not choose by hash need it for flows that nothing is remembered of.
+    #[inline(always)]
+    #[must_use]
+    pub const fn hash(&self) -> u8 {
+        if self.algorithm == Self::SOURCE_IP { Self::SOURCE_IP } else { Self::SOURCE_IP_PORT }
+    }
+
+    /// True if a flow's backend does not follow from its slot alone, so that every flow is pinned.
+    #[inline(always)]
+    #[must_use]
+    pub const fn pins_every_flow(&self) -> bool {
+        self.algorithm > Self::SOURCE_IP || self.persistence != 0 || self.before != Self::BEFORE_NOTHING
+    }
 }
 
 /// What the XDP program knows of a VIP, whatever listens on it. 4 bytes.

@@ -2,7 +2,7 @@
 
 /// Version of the maps' layout: the folder below the pin directory that they are pinned in. It goes up whenever a
 /// map's key, value, size or meaning changes.
-pub const LAYOUT: &str = "v1";
+pub const LAYOUT: &str = "v2";
 
 /// The XDP program.
 pub const PROGRAM: &str = "drlb";
@@ -27,6 +27,18 @@ pub const OUTCOME_COUNTERS: &str = "OUTCOME_COUNTERS";
 pub const LISTENER_COUNTERS: &str = "LISTENER_COUNTERS";
 /// `Counter` per CPU by a backend's place.
 pub const BACKEND_COUNTERS: &str = "BACKEND_COUNTERS";
+/// `PinKey` → `Pin`: flows that only what could be their first packet was seen of.
+pub const PINS_YOUNG: &str = "PINS_YOUNG";
+/// `PinKey` → `Pin`: flows at work.
+pub const PINS_ESTABLISHED: &str = "PINS_ESTABLISHED";
+/// `SessionKey` → `Session`.
+pub const SESSIONS: &str = "SESSIONS";
+/// `Load` by a backend's place. Memory-mapped by the agent.
+pub const LOADS: &str = "LOADS";
+/// The next place in the schedule (`u32`) per CPU by a listener's id. Used by the program only.
+pub const TURNS: &str = "TURNS";
+/// Per CPU, one element (`u64`): pins that there was no room for.
+pub const PIN_OVERFLOWS: &str = "PIN_OVERFLOWS";
 
 /// All maps that outlive the agent: what is pinned.
 pub const PINNED: &[&str] = &[
@@ -40,6 +52,12 @@ pub const PINNED: &[&str] = &[
     OUTCOME_COUNTERS,
     LISTENER_COUNTERS,
     BACKEND_COUNTERS,
+    PINS_YOUNG,
+    PINS_ESTABLISHED,
+    SESSIONS,
+    LOADS,
+    TURNS,
+    PIN_OVERFLOWS,
 ];
 
 /// Global of the program: our MAC on the interface that it is attached to (`[u8; 6]`). Not pinned: each interface runs

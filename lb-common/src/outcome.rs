@@ -36,6 +36,16 @@ macro_rules! outcomes {
             /// How many there are.
             pub const COUNT: u32 = Self::ALL.len() as u32;
 
+            /// The one whose counter has that index.
+            #[inline(always)]
+            #[must_use]
+            pub const fn from_index(index: u32) -> Option<Self> {
+                $(if index == Self::$variant as u32 {
+                    return Some(Self::$variant);
+                })+
+                None
+            }
+
             /// The name that the command line, the API and the tests use.
             #[must_use]
             pub const fn name(self) -> &'static str {
@@ -92,6 +102,7 @@ mod tests {
     fn each_outcome_has_its_own_name_and_counter() {
         for (index, outcome) in Outcome::ALL.iter().enumerate() {
             assert_eq!(*outcome as usize, index);
+            assert_eq!(Outcome::from_index(index as u32), Some(*outcome));
             assert!(!outcome.meaning().is_empty());
             assert_eq!(Outcome::ALL.iter().filter(|other| other.name() == outcome.name()).count(), 1);
         }

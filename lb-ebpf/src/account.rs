@@ -1,4 +1,4 @@
-//! Step 5, account: counts what happened. It can't change a verdict.
+//! Step 6, account: counts what happened. It can't change a verdict.
 
 use crate::finish::{Finish, Verdict};
 use crate::select::Chosen;

@@ -39,6 +39,31 @@ impl Finish {
         Self { verdict: Verdict::Drop, outcome }
     }
 
+    /// The end as a number, to hand it on from a subprogram: the outcome, and in bits 16–17 the verdict. Redirects, that a
+    /// subprogram never ends with, have none.
+    #[inline(always)]
+    #[must_use]
+    pub const fn to_bits(self) -> u32 {
+        let verdict = match self.verdict {
+            Verdict::Pass | Verdict::Redirect(_) => 0,
+            Verdict::Drop => 1,
+            Verdict::Transmit => 2,
+        };
+        verdict << 16 | self.outcome as u32
+    }
+
+    /// The end from what [`Finish::to_bits`] made of it.
+    #[inline(always)]
+    #[must_use]
+    pub fn from_bits(bits: u32) -> Self {
+        let verdict = match bits >> 16 {
+            0 => Verdict::Pass,
+            1 => Verdict::Drop,
+            _ => Verdict::Transmit,
+        };
+        Self { verdict, outcome: Outcome::from_index(bits & 0xffff).unwrap_or(Outcome::Malformed) }
+    }
+
     /// The packet has become our answer to its sender.
     #[inline(always)]
     #[must_use]

@@ -1,17 +1,28 @@
 //! The maps as plain collections, so that the pipeline runs on the host: for tests that compare it with the program.
 
-use core::cell::RefCell;
+use core::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::vec::Vec;
 
 use lb_common::address::{Address, MacAddr};
-use lb_common::backend::{Backend, Segment};
+use lb_common::backend::{Backend, Load, Segment};
 use lb_common::hash::DEFAULT_KEY;
+use lb_common::limits::MAX_ESTABLISHED_PINS;
+use lb_common::flow::Flow;
 use lb_common::listener::{Listener, ListenerKey, Vip};
 use lb_common::outcome::{Counter, Outcome};
+use lb_common::session::{Session, SessionKey};
 use lb_common::slot::Slot;
+use lb_common::track::pin::{Moment, Pin, PinKey, Table};
+use lb_common::track::signal::Signal;
 
+use crate::finish::Finish;
+use crate::packet::Packet;
+use crate::parse::Headers;
+use crate::select::Place;
 use crate::tables::Tables;
+use crate::track::{self, Request};
+use crate::vip_traffic;
 
 /// What the BPF maps and globals hold.
 #[derive(Clone, Debug)]
@@ -34,6 +45,37 @@ pub struct HostTables {
     pub segments: Vec<Segment>,
     /// Counters.
     pub counters: RefCell<Counters>,
+    /// What is remembered of flows.
+    pub memory: RefCell<FlowMemory>,
+    /// The time.
+    pub now: Cell<Moment>,
+}
+
+/// What is remembered of flows and clients.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FlowMemory {
+    /// Pins of flows that only what could be their first packet was seen of. Never full here: the LRU map's choice of
+    /// what makes way is the kernel's.
+    pub young: HashMap<PinKey, Pin>,
+    /// Pins of flows at work.
+    pub established: HashMap<PinKey, Pin>,
+    /// Sessions of clients.
+    pub sessions: HashMap<SessionKey, Session>,
+    /// Loads by place.
+    pub loads: HashMap<u32, Load>,
+    /// Turns by a listener's id.
+    pub turns: HashMap<u32, u32>,
+    /// Pins that there was no room for.
+    pub overflows: u64,
+}
+
+impl FlowMemory {
+    fn table(&mut self, table: Table) -> &mut HashMap<PinKey, Pin> {
+        match table {
+            Table::Young => &mut self.young,
+            Table::Established => &mut self.established,
+        }
+    }
 }
 
 /// What was counted.
@@ -61,6 +103,8 @@ impl HostTables {
             backends: Vec::new(),
             segments: Vec::new(),
             counters: RefCell::default(),
+            memory: RefCell::default(),
+            now: Cell::default(),
         }
     }
 }
@@ -86,8 +130,8 @@ impl Tables for HostTables {
         self.vips.get(address).copied()
     }
 
-    fn listener(&self, key: &ListenerKey) -> Option<Listener> {
-        self.listeners.get(key).copied()
+    fn listener(&self, key: &ListenerKey) -> Option<&Listener> {
+        self.listeners.get(key)
     }
 
     fn slot(&self, index: u32) -> Option<Slot> {
@@ -100,6 +144,73 @@ impl Tables for HostTables {
 
     fn segment(&self, index: u16) -> Option<Segment> {
         self.segments.get(usize::from(index)).copied()
+    }
+
+    fn answer(&self, packet: &Packet<'_>, headers: &Headers) -> Finish {
+        vip_traffic::answer(packet, headers.kind, headers.network, headers.transport, self)
+    }
+
+    fn track(&self, listener: &Listener, flow: &Flow, place: Place, signal: Signal) -> u16 {
+        track::run(&Request::new(listener, flow, place, signal), self)
+    }
+
+    fn now(&self) -> Moment {
+        self.now.get()
+    }
+
+    fn pin(&self, table: Table, key: &PinKey, now: Moment, touch: bool) -> Pin {
+        let mut memory = self.memory.borrow_mut();
+        let Some(pin) = memory.table(table).get_mut(key) else {
+            return Pin::NONE;
+        };
+        let found = *pin;
+        if touch {
+            pin.seen = now;
+        }
+        found
+    }
+
+    fn insert_pin(&self, table: Table, key: &PinKey, pin: &Pin) -> bool {
+        let mut memory = self.memory.borrow_mut();
+        let pins = memory.table(table);
+        let full = table == Table::Established && pins.len() >= MAX_ESTABLISHED_PINS as usize;
+        if full && !pins.contains_key(key) {
+            return false;
+        }
+        pins.insert(*key, *pin);
+        true
+    }
+
+    fn remove_pin(&self, table: Table, key: &PinKey) {
+        self.memory.borrow_mut().table(table).remove(key);
+    }
+
+    fn count_pin_overflow(&self) {
+        self.memory.borrow_mut().overflows += 1;
+    }
+
+    fn session(&self, key: &SessionKey) -> Option<Session> {
+        self.memory.borrow().sessions.get(key).copied()
+    }
+
+    fn remember_session(&self, key: &SessionKey, session: &Session) {
+        self.memory.borrow_mut().sessions.insert(*key, *session);
+    }
+
+    fn load(&self, place: u32) -> Load {
+        self.memory.borrow().loads.get(&place).copied().unwrap_or_default()
+    }
+
+    fn count_flow(&self, place: u32) {
+        self.memory.borrow_mut().loads.entry(place).or_default().flows += 1;
+    }
+
+    fn next_turn(&self, listener: u32) -> u32 {
+        let mut memory = self.memory.borrow_mut();
+        let turn = memory.turns.entry(listener).or_default();
+        let now = *turn;
+        *turn = now.wrapping_add(1);
+        now
     }
 
     fn count_outcome(&self, outcome: Outcome, bytes: u32) {

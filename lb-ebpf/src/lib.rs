@@ -20,4 +20,5 @@ pub mod pipeline;
 pub mod rewrite;
 pub mod select;
 pub mod tables;
+pub mod track;
 pub mod vip_traffic;

@@ -2,17 +2,28 @@
 
 use core::ptr::addr_of;
 
-use aya_ebpf::bindings::{BPF_F_MMAPABLE, xdp_action};
+use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, xdp_action, xdp_md};
+use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_ktime_get_coarse_ns};
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, DevMap, HashMap, PerCpuArray};
+use aya_ebpf::maps::{Array, DevMap, HashMap, LruHashMap, PerCpuArray};
 use aya_ebpf::programs::XdpContext;
 use lb_common::address::{Address, MacAddr};
-use lb_common::backend::{Backend, BackendOwner, Segment};
+use lb_common::backend::{Backend, BackendOwner, Load, Segment};
+use lb_common::flow::Flow;
 use lb_common::limits;
 use lb_common::listener::{Listener, ListenerKey, Vip};
 use lb_common::outcome::{Counter, Outcome};
-use lb_common::slot::{Slot, SlotLine};
+use lb_common::session::{Session, SessionKey};
+use lb_common::slot::{NO_BACKEND, Slot, SlotLine};
+use lb_common::track::pin::{Moment, Pin, PinKey, Table};
+use lb_common::track::signal::Signal;
+use lb_ebpf::finish::Finish;
+use lb_ebpf::packet::{Packet, offset};
+use lb_ebpf::parse::{Headers, Kind};
+use lb_ebpf::select::Place;
 use lb_ebpf::tables::Tables;
+use lb_ebpf::track::{self, Request};
+use lb_ebpf::vip_traffic;
 
 #[map]
 static LISTENERS: HashMap<ListenerKey, Listener> = HashMap::pinned(limits::MAX_LISTENERS, 0);
@@ -34,6 +45,22 @@ static OUTCOME_COUNTERS: PerCpuArray<Counter> = PerCpuArray::pinned(Outcome::COU
 static LISTENER_COUNTERS: PerCpuArray<Counter> = PerCpuArray::pinned(limits::MAX_LISTENERS, 0);
 #[map]
 static BACKEND_COUNTERS: PerCpuArray<Counter> = PerCpuArray::pinned(limits::MAX_BACKENDS, 0);
+#[map]
+static PINS_YOUNG: LruHashMap<PinKey, Pin> = LruHashMap::pinned(limits::MAX_YOUNG_PINS, 0);
+// Not allocated beforehand: while nothing changes there are no pins, and they take no memory.
+#[map]
+static PINS_ESTABLISHED: HashMap<PinKey, Pin> = HashMap::pinned(limits::MAX_ESTABLISHED_PINS, BPF_F_NO_PREALLOC);
+#[map]
+static SESSIONS: LruHashMap<SessionKey, Session> = LruHashMap::pinned(limits::MAX_SESSIONS, 0);
+#[map]
+static LOADS: Array<Load> = Array::pinned(limits::MAX_BACKENDS, BPF_F_MMAPABLE);
+#[map]
+static TURNS: PerCpuArray<u32> = PerCpuArray::pinned(limits::MAX_LISTENERS, 0);
+#[map]
+static PIN_OVERFLOWS: PerCpuArray<u64> = PerCpuArray::pinned(1, 0);
+/// What a packet hands to [`track_flow`]. Not pinned: it means nothing from one packet to the next.
+#[map]
+static TRACK_REQUEST: PerCpuArray<Request> = PerCpuArray::with_max_entries(1, 0);
 
 /// Set by the agent before the program is loaded: our MAC on the interface.
 #[unsafe(no_mangle)]
@@ -47,6 +74,39 @@ static HASH_KEY: u64 = 0;
 pub(crate) fn redirect(segment: u16) -> u32 {
     EGRESS.redirect(u32::from(segment), u64::from(xdp_action::XDP_DROP)).unwrap_or_else(|action| action)
 }
+
+/// Tracking as a subprogram, of the request that was put into its map: it wants more stack than the way of most packets
+/// leaves, and the verifier proves it once, not for each way that leads here.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn track_flow(ingress_ifindex: u32) -> u32 {
+    let Some(request) = TRACK_REQUEST.get_ptr(0) else {
+        return u32::from(NO_BACKEND);
+    };
+    // SAFETY: the element is this CPU's own, was written before the call, and is not written again before we return.
+    u32::from(track::run(unsafe { &*request }, &BpfTables { ingress_ifindex }))
+}
+
+/// The answers to a VIP's own traffic as a subprogram: few packets want them, and the way of most need not carry them.
+///
+/// # Safety
+/// `context` must be what the kernel handed to the program that runs.
+#[unsafe(no_mangle)]
+#[inline(never)]
+unsafe extern "C" fn answer_for_vip(context: *mut xdp_md, kind: u32, network: u64, transport: u64) -> u32 {
+    // SAFETY: the caller's promise.
+    let (packet, ingress_ifindex) = unsafe { (Packet::from_context(context), (*context).ingress_ifindex) };
+    let kind = match kind {
+        ARP => Kind::Arp,
+        SOLICITATION => Kind::Solicitation,
+        _ => Kind::Echo,
+    };
+    let tables = BpfTables { ingress_ifindex };
+    vip_traffic::answer(&packet, kind, offset(network), offset(transport), &tables).to_bits()
+}
+
+const ARP: u32 = Kind::Arp as u32;
+const SOLICITATION: u32 = Kind::Solicitation as u32;
 
 /// The maps, as the steps ask for them.
 pub(crate) struct BpfTables {
@@ -98,10 +158,10 @@ impl Tables for BpfTables {
     }
 
     #[inline(always)]
-    fn listener(&self, key: &ListenerKey) -> Option<Listener> {
-        // SAFETY: the kernel replaces an element of a hash map as a whole and frees the old one only when no program
-        // can still read it.
-        unsafe { LISTENERS.get(key) }.copied()
+    fn listener(&self, key: &ListenerKey) -> Option<&Listener> {
+        // SAFETY: the kernel replaces an element as a whole. It may give the old one to another listener while it is
+        // read here; what is read then is made of two listeners' values, every one of which is checked before use.
+        unsafe { LISTENERS.get(key) }
     }
 
     #[inline(always)]
@@ -123,6 +183,116 @@ impl Tables for BpfTables {
     #[inline(always)]
     fn segment(&self, index: u16) -> Option<Segment> {
         SEGMENTS.get(u32::from(index)).copied()
+    }
+
+    #[inline(always)]
+    fn answer(&self, packet: &Packet<'_>, headers: &Headers) -> Finish {
+        let (network, transport) = (headers.network as u64, headers.transport as u64);
+        // SAFETY: the packet was made of the context of the program that runs.
+        Finish::from_bits(unsafe { answer_for_vip(packet.context(), headers.kind as u32, network, transport) })
+    }
+
+    #[inline(always)]
+    fn track(&self, listener: &Listener, flow: &Flow, place: Place, signal: Signal) -> u16 {
+        let Some(request) = TRACK_REQUEST.get_ptr_mut(0) else {
+            return NO_BACKEND;
+        };
+        // SAFETY: the element is this CPU's own, and nothing else on it runs this program before we return.
+        unsafe { request.write(Request::new(listener, flow, place, signal)) };
+        track_flow(self.ingress_ifindex) as u16
+    }
+
+    #[inline(always)]
+    fn now(&self) -> Moment {
+        // SAFETY: a helper without arguments.
+        Moment::from_nanos(unsafe { bpf_ktime_get_coarse_ns() })
+    }
+
+    #[inline(always)]
+    fn pin(&self, table: Table, key: &PinKey, now: Moment, touch: bool) -> Pin {
+        let pin = match table {
+            Table::Young => PINS_YOUNG.get_ptr_mut(key),
+            Table::Established => PINS_ESTABLISHED.get_ptr_mut(key),
+        };
+        let Some(pin) = pin else {
+            return Pin::NONE;
+        };
+        // SAFETY: the pointer is to an element. It may become another flow's while it is used here: then this reads what
+        // that one has, which the rule allows for, and `seen` is the only thing written in place.
+        unsafe {
+            let found = pin.read_volatile();
+            if touch && found.seen != now {
+                (&raw mut (*pin).seen).write_volatile(now);
+            }
+            found
+        }
+    }
+
+    #[inline(always)]
+    fn insert_pin(&self, table: Table, key: &PinKey, pin: &Pin) -> bool {
+        match table {
+            Table::Young => PINS_YOUNG.insert(key, pin, 0),
+            Table::Established => PINS_ESTABLISHED.insert(key, pin, 0),
+        }
+        .is_ok()
+    }
+
+    #[inline(always)]
+    fn remove_pin(&self, table: Table, key: &PinKey) {
+        // That it is gone already is what was wanted.
+        let _ = match table {
+            Table::Young => PINS_YOUNG.remove(key),
+            Table::Established => PINS_ESTABLISHED.remove(key),
+        };
+    }
+
+    #[inline(always)]
+    fn count_pin_overflow(&self) {
+        if let Some(count) = PIN_OVERFLOWS.get_ptr_mut(0) {
+            // SAFETY: the element is this CPU's own.
+            unsafe { *count = (*count).wrapping_add(1) };
+        }
+    }
+
+    #[inline(always)]
+    fn session(&self, key: &SessionKey) -> Option<Session> {
+        // SAFETY: an element is replaced as a whole; one that is given to another client while it is read here sends one
+        // new flow to that one's backend.
+        unsafe { SESSIONS.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn remember_session(&self, key: &SessionKey, session: &Session) {
+        // An LRU map makes room by itself.
+        let _ = SESSIONS.insert(key, session, 0);
+    }
+
+    #[inline(always)]
+    fn load(&self, place: u32) -> Load {
+        LOADS.get(place).copied().unwrap_or_default()
+    }
+
+    #[inline(always)]
+    fn count_flow(&self, place: u32) {
+        if let Some(load) = LOADS.get_ptr_mut(place) {
+            // SAFETY: the pointer is to an element. Two CPUs may count at once and one count be lost: the agent's next
+            // sweep counts anew.
+            unsafe { (*load).flows = (*load).flows.wrapping_add(1) };
+        }
+    }
+
+    #[inline(always)]
+    fn next_turn(&self, listener: u32) -> u32 {
+        let Some(turn) = TURNS.get_ptr_mut(listener) else {
+            return 0;
+        };
+        // SAFETY: the element is this CPU's own. The CPU's number sets the CPUs apart, so that not all begin with the
+        // first backend.
+        unsafe {
+            let now = *turn;
+            *turn = now.wrapping_add(1);
+            now.wrapping_add(bpf_get_smp_processor_id())
+        }
     }
 
     #[inline(always)]

@@ -4,6 +4,7 @@ use lb_common::address::Port;
 use lb_common::flow::Flow;
 use lb_common::listener::{Listener, ListenerKey, Vip};
 use lb_common::outcome::Outcome;
+use lb_common::protocol;
 
 use crate::finish::Finish;
 use crate::tables::Tables;
@@ -12,24 +13,27 @@ use crate::tables::Tables;
 ///
 /// The VIP tells which of the last two exist, so that a packet that is not for a VIP costs two look-ups, not three.
 #[inline(always)]
-pub fn run<T: Tables>(flow: &Flow, tables: &T) -> Result<Listener, Finish> {
+pub fn run<'t, T: Tables>(flow: &Flow, tables: &'t T) -> Result<&'t Listener, Finish> {
     let protocol_wildcard = Vip::wildcard_of(flow.protocol);
+    let mut key = ListenerKey::exact(flow);
     // Only protocols with ports can have an exact listener.
     if protocol_wildcard != 0
-        && let Some(listener) = tables.listener(&ListenerKey::exact(flow))
+        && let Some(listener) = tables.listener(&key)
     {
         return Ok(listener);
     }
-    let Some(vip) = tables.vip(&flow.destination) else {
+    let Some(vip) = tables.vip(&key.vip) else {
         return Err(Finish::pass(Outcome::NotVip));
     };
+    key.port = Port::ANY;
     if vip.wildcards & protocol_wildcard != 0
-        && let Some(listener) = tables.listener(&ListenerKey::new(flow.destination, flow.protocol, Port::ANY))
+        && let Some(listener) = tables.listener(&key)
     {
         return Ok(listener);
     }
+    key.protocol = protocol::ANY;
     if vip.wildcards & Vip::WILDCARD_ANY != 0
-        && let Some(listener) = tables.listener(&ListenerKey::any_protocol(flow.destination))
+        && let Some(listener) = tables.listener(&key)
     {
         return Ok(listener);
     }

@@ -11,8 +11,16 @@ use core::marker::PhantomData;
 use aya_ebpf::{bindings::xdp_md, helpers::generated::bpf_xdp_get_buff_len};
 use lb_common::address::{Address, MacAddr};
 
-/// The farthest offset that a header may begin at; the verifier wants a bound.
+/// The farthest offset that a header may begin at; the verifier wants a bound. A mask, too.
 const FARTHEST: usize = 16_383;
+
+/// An offset that came through a subprogram's argument, of which the verifier has forgotten the bound.
+#[cfg(target_arch = "bpf")]
+#[inline(always)]
+#[must_use]
+pub const fn offset(argument: u64) -> usize {
+    argument as usize & FARTHEST
+}
 
 /// A packet from its Ethernet header on.
 pub struct Packet<'a> {

@@ -29,14 +29,18 @@ fn steps<T: Tables>(packet: &Packet<'_>, tables: &T) -> Result<(Finish, Chosen),
     match headers.kind {
         Kind::Flow => {}
         Kind::Foreign => return Err(Finish::pass(headers.outcome)),
-        Kind::Arp => return Err(vip_traffic::arp(packet, &headers, tables)),
-        Kind::Solicitation => return Err(vip_traffic::solicitation(packet, &headers, tables)),
-        Kind::Echo => return Err(vip_traffic::echo(packet, &headers, tables)),
+        Kind::Arp | Kind::Solicitation | Kind::Echo => return Err(tables.answer(packet, &headers)),
         Kind::Flowless => return Err(vip_traffic::flowless(&headers, tables)),
     }
     let flow = headers.flow;
     let listener = match_listener::run(&flow, tables)?;
-    let chosen = select::run(&listener, &flow, tables)?;
+    let place = select::slot(listener, &flow, tables)?;
+    let backend = if place.slot.is_steady() && !listener.pins_every_flow() {
+        place.slot.current()
+    } else {
+        tables.track(listener, &flow, place, parse::signal(packet, &headers))
+    };
+    let chosen = select::backend(listener, backend, tables)?;
     let finish = rewrite::run(packet, &chosen, tables);
     Ok((finish, chosen))
 }

@@ -1,4 +1,4 @@
-//! Step 4, rewrite: the Ethernet addresses, and nothing else.
+//! Step 5, rewrite: the Ethernet addresses, and nothing else.
 
 use core::mem::offset_of;
 

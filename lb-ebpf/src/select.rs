@@ -1,13 +1,23 @@
-//! Step 3, select: the backend that a flow goes to.
+//! Step 3, select: the slot of a flow; and, when its backend is known, what it takes to send there.
 
 use lb_common::backend::{Backend, Segment};
 use lb_common::flow::Flow;
 use lb_common::hash;
 use lb_common::listener::Listener;
 use lb_common::outcome::Outcome;
+use lb_common::slot::Slot;
 
 use crate::finish::Finish;
 use crate::tables::Tables;
+
+/// A flow's slot.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// Its index in the pool's table.
+    pub index: u32,
+    /// What stands there.
+    pub slot: Slot,
+}
 
 /// The backend that was chosen, and what it takes to send there and to count.
 #[derive(Clone, Copy, Debug)]
@@ -22,23 +32,31 @@ pub struct Chosen {
     pub segment: Segment,
 }
 
-/// Hashes the flow into the pool's lookup table and takes the backend of the slot.
+/// Hashes the flow into the pool's lookup table.
 #[inline(always)]
-pub fn run<T: Tables>(listener: &Listener, flow: &Flow, tables: &T) -> Result<Chosen, Finish> {
-    find(listener, flow, tables).ok_or(Finish::drop(Outcome::NoBackend))
+pub fn slot<T: Tables>(listener: &Listener, flow: &Flow, tables: &T) -> Result<Place, Finish> {
+    let nobody = Finish::drop(Outcome::NoBackend);
+    if listener.slots_len == 0 {
+        return Err(nobody);
+    }
+    let hash = if listener.hash() == Listener::SOURCE_IP {
+        hash::source(tables.hash_key(), &flow.source)
+    } else {
+        hash::flow(tables.hash_key(), flow)
+    };
+    let index = hash::reduce(hash, listener.slots_len);
+    let slot = tables.slot(listener.slots_base + index).ok_or(nobody)?;
+    Ok(Place { index, slot })
+}
+
+/// The backend with that index in the pool.
+#[inline(always)]
+pub fn backend<T: Tables>(listener: &Listener, index: u16, tables: &T) -> Result<Chosen, Finish> {
+    find(listener, u32::from(index), tables).ok_or(Finish::drop(Outcome::NoBackend))
 }
 
 #[inline(always)]
-fn find<T: Tables>(listener: &Listener, flow: &Flow, tables: &T) -> Option<Chosen> {
-    if listener.slots_len == 0 {
-        return None;
-    }
-    let hash = match listener.hash {
-        Listener::HASH_SOURCE => hash::source(tables.hash_key(), &flow.source),
-        _ => hash::flow(tables.hash_key(), flow),
-    };
-    let slot = tables.slot(listener.slots_base + hash::reduce(hash, listener.slots_len))?;
-    let index = u32::from(slot.current());
+fn find<T: Tables>(listener: &Listener, index: u32, tables: &T) -> Option<Chosen> {
     if index >= listener.backends_len {
         return None;
     }

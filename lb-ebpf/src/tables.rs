@@ -1,10 +1,19 @@
 //! What the steps may ask of the maps.
 
 use lb_common::address::{Address, MacAddr};
-use lb_common::backend::{Backend, Segment};
+use lb_common::backend::{Backend, Load, Segment};
+use lb_common::flow::Flow;
 use lb_common::listener::{Listener, ListenerKey, Vip};
 use lb_common::outcome::Outcome;
+use lb_common::session::{Session, SessionKey};
 use lb_common::slot::Slot;
+use lb_common::track::pin::{Moment, Pin, PinKey, Table};
+use lb_common::track::signal::Signal;
+
+use crate::finish::Finish;
+use crate::packet::Packet;
+use crate::parse::Headers;
+use crate::select::Place;
 
 /// The maps, read by the steps and counted in at the end. On BPF the real ones; on the host
 /// [`host::HostTables`](../host/struct.HostTables.html).
@@ -18,13 +27,40 @@ pub trait Tables {
     /// The VIP with that address.
     fn vip(&self, address: &Address) -> Option<Vip>;
     /// The listener with that key.
-    fn listener(&self, key: &ListenerKey) -> Option<Listener>;
+    fn listener(&self, key: &ListenerKey) -> Option<&Listener>;
     /// The slot at that place of all slots.
     fn slot(&self, index: u32) -> Option<Slot>;
     /// The backend at that place of all places.
     fn backend(&self, place: u32) -> Option<Backend>;
     /// The segment with that index.
     fn segment(&self, index: u16) -> Option<Segment>;
+    /// Runs [`vip_traffic::answer`](crate::vip_traffic::answer) with these maps. How it is called is for the side that has
+    /// them: on BPF it is a subprogram.
+    fn answer(&self, packet: &Packet<'_>, headers: &Headers) -> Finish;
+    /// Runs [`track::run`](crate::track::run) with these maps. How it is called is for the side that has them: on BPF it gets
+    /// a stack frame of its own.
+    fn track(&self, listener: &Listener, flow: &Flow, place: Place, signal: Signal) -> u16;
+    /// The time, to some milliseconds.
+    fn now(&self) -> Moment;
+    /// A flow's pin in a table; [`Pin::NONE`] if it has none there. With `touch`, one that was not seen at `now` yet is
+    /// marked as seen, in place.
+    fn pin(&self, table: Table, key: &PinKey, now: Moment, touch: bool) -> Pin;
+    /// Puts a pin into a table, in place of the one there may be. False if there is no room.
+    fn insert_pin(&self, table: Table, key: &PinKey, pin: &Pin) -> bool;
+    /// Takes a pin out of a table.
+    fn remove_pin(&self, table: Table, key: &PinKey);
+    /// Counts a pin that there was no room for.
+    fn count_pin_overflow(&self);
+    /// A client's session.
+    fn session(&self, key: &SessionKey) -> Option<Session>;
+    /// Remembers a client's session. Where there is no room, the one that was not used for the longest time makes way.
+    fn remember_session(&self, key: &SessionKey, session: &Session);
+    /// How much the backend at a place has to do.
+    fn load(&self, place: u32) -> Load;
+    /// Counts a flow that begins with the load of the backend at a place.
+    fn count_flow(&self, place: u32);
+    /// The turn of the next new flow of a listener, by its id.
+    fn next_turn(&self, listener: u32) -> u32;
     /// Counts a packet of so many bytes with an outcome.
     fn count_outcome(&self, outcome: Outcome, bytes: u32);
     /// Counts a packet of so many bytes with a listener, by its id.

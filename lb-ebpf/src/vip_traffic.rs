@@ -15,7 +15,7 @@ use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
 use crate::finish::Finish;
 use crate::packet::{Packet, View};
-use crate::parse::Headers;
+use crate::parse::{Headers, Kind};
 use crate::tables::Tables;
 
 const ARP_ETHERNET: u16 = 1_u16.to_be();
@@ -42,12 +42,23 @@ const NOT_ROUTED: u8 = 255;
 /// TTL and hop limit of an echo reply (RFC 1700's recommended default).
 const REPLY_TTL: u8 = 64;
 
-/// Answers an ARP request (RFC 826) for a VIP.
+/// Answers a packet of the kinds ARP, solicitation and echo, if it is for a VIP. `network` and `transport` are where its
+/// headers begin.
 #[inline(always)]
-pub fn arp<T: Tables>(packet: &Packet<'_>, headers: &Headers, tables: &T) -> Finish {
+pub fn answer<T: Tables>(packet: &Packet<'_>, kind: Kind, network: usize, transport: usize, tables: &T) -> Finish {
+    match kind {
+        Kind::Arp => arp(packet, network, tables),
+        Kind::Solicitation => solicitation(packet, network, transport, tables),
+        _ => echo(packet, network, transport, tables),
+    }
+}
+
+/// Answers an ARP request (RFC 826).
+#[inline(always)]
+fn arp<T: Tables>(packet: &Packet<'_>, network: usize, tables: &T) -> Finish {
     let not_ours = Finish::pass(Outcome::NotIp);
     let (Some(ethernet), Some(header)) =
-        (packet.view::<{ EthHdr::LEN }>(0), packet.view::<{ ArpHdr::LEN }>(headers.network))
+        (packet.view::<{ EthHdr::LEN }>(0), packet.view::<{ ArpHdr::LEN }>(network))
     else {
         return not_ours;
     };
@@ -75,24 +86,24 @@ pub fn arp<T: Tables>(packet: &Packet<'_>, headers: &Headers, tables: &T) -> Fin
     Finish::answered(Outcome::ArpReply)
 }
 
-/// Answers a neighbour solicitation (RFC 4861 section 7.2.4) for a VIP.
+/// Answers a neighbour solicitation (RFC 4861 section 7.2.4).
 #[inline(always)]
-pub fn solicitation<T: Tables>(packet: &Packet<'_>, headers: &Headers, tables: &T) -> Finish {
+fn solicitation<T: Tables>(packet: &Packet<'_>, network: usize, transport: usize, tables: &T) -> Finish {
     let not_ours = Finish::pass(Outcome::NotVip);
-    let (Some(ethernet), Some(network), Some(message)) = (
+    let (Some(ethernet), Some(header), Some(message)) = (
         packet.view::<{ EthHdr::LEN }>(0),
-        packet.view::<{ Ipv6Hdr::LEN }>(headers.network),
-        packet.view::<SOLICITATION>(headers.transport),
+        packet.view::<{ Ipv6Hdr::LEN }>(network),
+        packet.view::<SOLICITATION>(transport),
     ) else {
         return not_ours;
     };
     const SOURCE: usize = offset_of!(Ipv6Hdr, src_addr);
     const DESTINATION: usize = offset_of!(Ipv6Hdr, dst_addr);
     let target = message.ipv6::<TARGET>();
-    let source = network.ipv6::<SOURCE>();
-    let destination = network.ipv6::<DESTINATION>();
+    let source = header.ipv6::<SOURCE>();
+    let destination = header.ipv6::<DESTINATION>();
     // From the unspecified address comes the question of a host that wants the address for itself.
-    let is_question = network.u8::<{ offset_of!(Ipv6Hdr, hop_limit) }>() == NOT_ROUTED
+    let is_question = header.u8::<{ offset_of!(Ipv6Hdr, hop_limit) }>() == NOT_ROUTED
         && message.u8::<{ offset_of!(Icmpv6Hdr, code) }>() == 0
         && source.0 != [0; 4];
     if !is_question || tables.vip(&target).is_none() {
@@ -102,9 +113,9 @@ pub fn solicitation<T: Tables>(packet: &Packet<'_>, headers: &Headers, tables: &
     let own = tables.own_mac();
     let mut check = Checksum::of(message.wire16::<{ offset_of!(Icmpv6Hdr, check) }>());
     // The one option that Linux and all others send is replaced by ours; a question without it gets an answer without.
-    let length = usize::from(network.u16::<{ offset_of!(Ipv6Hdr, payload_len) }>());
+    let length = usize::from(header.u16::<{ offset_of!(Ipv6Hdr, payload_len) }>());
     if length == SOLICITATION_WITH_ADDRESS {
-        let Some(option) = packet.view::<8>(headers.transport + SOLICITATION) else {
+        let Some(option) = packet.view::<8>(transport + SOLICITATION) else {
             return not_ours;
         };
         if option.wire16::<0>() != SOURCE_ADDRESS_OPTION {
@@ -127,48 +138,26 @@ pub fn solicitation<T: Tables>(packet: &Packet<'_>, headers: &Headers, tables: &
     // The pseudo header: from the target to the source, instead of from the source to the destination.
     check.change_address(&destination, &target);
     message.set_wire16::<{ offset_of!(Icmpv6Hdr, check) }>(check.value());
-    network.set_ipv6::<SOURCE>(&target);
-    network.set_ipv6::<DESTINATION>(&source);
+    header.set_ipv6::<SOURCE>(&target);
+    header.set_ipv6::<DESTINATION>(&source);
     turn_ethernet_round(&ethernet, own);
     Finish::answered(Outcome::NeighbourAdvertisement)
 }
 
-/// Answers an echo request to a VIP (RFC 1122 section 3.2.2.6, RFC 4443 section 4.2).
+/// Answers an echo request (RFC 1122 section 3.2.2.6, RFC 4443 section 4.2).
 #[inline(always)]
-pub fn echo<T: Tables>(packet: &Packet<'_>, headers: &Headers, tables: &T) -> Finish {
-    if tables.vip(&headers.flow.destination).is_none() {
+fn echo<T: Tables>(packet: &Packet<'_>, network: usize, transport: usize, tables: &T) -> Finish {
+    let (Some(ethernet), Some(message), Some(first)) = (
+        packet.view::<{ EthHdr::LEN }>(0),
+        packet.view::<{ Icmpv4Hdr::LEN }>(transport),
+        packet.view::<{ Ipv4Hdr::LEN }>(network),
+    ) else {
         return Finish::pass(Outcome::NotVip);
-    }
-    let malformed = Finish::drop(Outcome::Malformed);
-    let (Some(ethernet), Some(message)) =
-        (packet.view::<{ EthHdr::LEN }>(0), packet.view::<{ Icmpv4Hdr::LEN }>(headers.transport))
-    else {
-        return malformed;
     };
-    let reply_type = if headers.flow.destination.is_v4() {
-        let Some(network) = packet.view::<{ Ipv4Hdr::LEN }>(headers.network) else {
-            return malformed;
-        };
-        // Swapped addresses leave the header's sum as it is; the new TTL does not.
-        const TTL_AND_PROTOCOL: usize = offset_of!(Ipv4Hdr, ttl);
-        let before = network.wire16::<TTL_AND_PROTOCOL>();
-        let [_, protocol] = before.to_ne_bytes();
-        let after = u16::from_ne_bytes([REPLY_TTL, protocol]);
-        let mut check = Checksum::of(network.wire16::<{ offset_of!(Ipv4Hdr, check) }>());
-        check.change(before, after);
-        network.set_wire16::<{ offset_of!(Ipv4Hdr, check) }>(check.value());
-        network.set_wire16::<TTL_AND_PROTOCOL>(after);
-        network.set_ipv4::<{ offset_of!(Ipv4Hdr, src_addr) }>(&headers.flow.destination);
-        network.set_ipv4::<{ offset_of!(Ipv4Hdr, dst_addr) }>(&headers.flow.source);
-        0
-    } else {
-        let Some(network) = packet.view::<{ Ipv6Hdr::LEN }>(headers.network) else {
-            return malformed;
-        };
-        network.set_u8::<{ offset_of!(Ipv6Hdr, hop_limit) }>(REPLY_TTL);
-        network.set_ipv6::<{ offset_of!(Ipv6Hdr, src_addr) }>(&headers.flow.destination);
-        network.set_ipv6::<{ offset_of!(Ipv6Hdr, dst_addr) }>(&headers.flow.source);
-        129
+    let v4 = first.u8::<0>() >> 4 == 4;
+    let reply_type = if v4 { echo_v4(&first, tables) } else { echo_v6(packet, network, tables) };
+    let Some(reply_type) = reply_type else {
+        return Finish::pass(Outcome::NotVip);
     };
     let before = message.wire16::<0>();
     let [_, code] = before.to_ne_bytes();
@@ -179,6 +168,41 @@ pub fn echo<T: Tables>(packet: &Packet<'_>, headers: &Headers, tables: &T) -> Fi
     message.set_wire16::<0>(after);
     turn_ethernet_round(&ethernet, tables.own_mac());
     Finish::answered(Outcome::EchoReply)
+}
+
+/// Turns the IPv4 header of an echo request round; the reply's ICMP type, or `None` if the request is not for a VIP.
+#[inline(always)]
+fn echo_v4<T: Tables>(header: &View<'_, { Ipv4Hdr::LEN }>, tables: &T) -> Option<u8> {
+    const SOURCE: usize = offset_of!(Ipv4Hdr, src_addr);
+    const DESTINATION: usize = offset_of!(Ipv4Hdr, dst_addr);
+    const TTL_AND_PROTOCOL: usize = offset_of!(Ipv4Hdr, ttl);
+    let (source, destination) = (header.ipv4::<SOURCE>(), header.ipv4::<DESTINATION>());
+    tables.vip(&destination)?;
+    // Swapped addresses leave the header's sum as it is; the new TTL does not.
+    let before = header.wire16::<TTL_AND_PROTOCOL>();
+    let [_, protocol] = before.to_ne_bytes();
+    let after = u16::from_ne_bytes([REPLY_TTL, protocol]);
+    let mut check = Checksum::of(header.wire16::<{ offset_of!(Ipv4Hdr, check) }>());
+    check.change(before, after);
+    header.set_wire16::<{ offset_of!(Ipv4Hdr, check) }>(check.value());
+    header.set_wire16::<TTL_AND_PROTOCOL>(after);
+    header.set_ipv4::<SOURCE>(&destination);
+    header.set_ipv4::<DESTINATION>(&source);
+    Some(0)
+}
+
+/// The same for IPv6.
+#[inline(always)]
+fn echo_v6<T: Tables>(packet: &Packet<'_>, network: usize, tables: &T) -> Option<u8> {
+    const SOURCE: usize = offset_of!(Ipv6Hdr, src_addr);
+    const DESTINATION: usize = offset_of!(Ipv6Hdr, dst_addr);
+    let header = packet.view::<{ Ipv6Hdr::LEN }>(network)?;
+    let (source, destination) = (header.ipv6::<SOURCE>(), header.ipv6::<DESTINATION>());
+    tables.vip(&destination)?;
+    header.set_u8::<{ offset_of!(Ipv6Hdr, hop_limit) }>(REPLY_TTL);
+    header.set_ipv6::<SOURCE>(&destination);
+    header.set_ipv6::<DESTINATION>(&source);
+    Some(129)
 }
 
 /// Ends a packet whose flow can't be told: dropped if it is for a VIP, else none of ours.

@@ -15,6 +15,11 @@ use crate::slot::{NO_BACKEND, Slot};
 pub trait Memory {
     /// The flow's slot.
     fn slot(&self) -> Slot;
+    /// The backend that a new flow takes. Asked at most once for a packet, and only for one that is not pinned.
+    #[inline(always)]
+    fn choose(&self, slot: Slot) -> u16 {
+        slot.current()
+    }
     /// True if packets may be sent to the backend with that index: it is up or draining. False for any index that is not a
     /// backend's.
     fn serves(&self, backend: u16) -> bool;
@@ -55,7 +60,9 @@ pub struct Facts {
     pub pinned_serves: bool,
     /// The slot's previous backend serves. False for a settling slot.
     pub previous_serves: bool,
-    /// The slot's current backend serves.
+    /// The backend that a new flow takes, [`NO_BACKEND`] where that does not matter.
+    pub current: u16,
+    /// That backend serves.
     pub current_serves: bool,
 }
 
@@ -113,7 +120,7 @@ pub const fn decide(packet: &Packet, facts: &Facts) -> Decision {
     let backend = if facts.table.is_none() && !first && facts.previous_serves {
         facts.slot.previous()
     } else if facts.current_serves {
-        facts.slot.current()
+        facts.current
     } else {
         return Decision { backend: NO_BACKEND, state, write: Write::Nothing };
     };
@@ -170,8 +177,9 @@ fn gather<M: Memory>(packet: &Packet, slot: Slot, now: Moment, touch: bool, memo
     let pinned_serves = table.is_some() && memory.serves(pin.backend);
     let unpinned = !pinned_serves || (first && pin.state == Pin::CLOSING);
     let previous_serves = table.is_none() && !first && slot.is_moving() && memory.serves(slot.previous());
-    let current_serves = unpinned && !previous_serves && memory.serves(slot.current());
-    Facts { slot, table, pin, pinned_serves, previous_serves, current_serves }
+    let current = if unpinned && !previous_serves { memory.choose(slot) } else { NO_BACKEND };
+    let current_serves = current != NO_BACKEND && memory.serves(current);
+    Facts { slot, table, pin, pinned_serves, previous_serves, current, current_serves }
 }
 
 #[inline(always)]

@@ -120,6 +120,7 @@ mod subprogram {
     use aya_ebpf::bindings::xdp_md;
 
     use super::{End, Packet, Upper, walk};
+    use crate::packet::offset;
 
     /// Bits 0–31: where the upper header begins; 32–39: its protocol; 40: a fragment; 48–55: the end.
     ///
@@ -130,7 +131,7 @@ mod subprogram {
     unsafe extern "C" fn step_over_extensions(context: *mut xdp_md, at: u64, next: u64) -> u64 {
         // SAFETY: the caller's promise.
         let packet = unsafe { Packet::from_context(context) };
-        let upper = walk(&packet, at as usize, next as u8);
+        let upper = walk(&packet, offset(at), next as u8);
         upper.at as u64 & 0xffff_ffff
             | u64::from(upper.protocol) << 32
             | u64::from(upper.fragment) << 40

@@ -3,15 +3,12 @@
 
 use core::mem::offset_of;
 
-use lb_common::address::{Address, Port};
-use lb_common::flow::Flow;
 use lb_common::outcome::Outcome;
 use lb_common::protocol;
 use network_types::icmp::{Icmpv4Hdr, Icmpv6Hdr};
-use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
-use super::transport::{PORTS, has_ports};
-use super::{Headers, Kind, extensions, ipv4, ipv6};
+use super::quoted::{self, End};
+use super::{Headers, Kind};
 use crate::packet::Packet;
 
 /// Length of the fixed part of both ICMP headers; an error's packet begins behind it.
@@ -45,13 +42,13 @@ pub(super) fn run(packet: &Packet<'_>, payload: usize, fragment: bool, headers: 
     if headers.flow.protocol == protocol::ICMP {
         match kind {
             V4_ECHO_REQUEST => echo(fragment, headers),
-            V4_UNREACHABLE | V4_TIME_EXCEEDED | V4_PARAMETER_PROBLEM => error_v4(packet, headers),
+            V4_UNREACHABLE | V4_TIME_EXCEEDED | V4_PARAMETER_PROBLEM => error(packet, headers),
             _ => headers.kind = Kind::Flow,
         }
     } else {
         match kind {
             V6_ECHO_REQUEST => echo(fragment, headers),
-            V6_UNREACHABLE..=V6_PARAMETER_PROBLEM => error_v6(packet, headers),
+            V6_UNREACHABLE..=V6_PARAMETER_PROBLEM => error(packet, headers),
             _ => headers.kind = Kind::Flow,
         }
     }
@@ -66,59 +63,27 @@ fn echo(fragment: bool, headers: &mut Headers) {
     headers.kind = Kind::Echo;
 }
 
-/// An error that quotes an IPv4 packet.
+/// An error: a packet of the flow that it tells of.
 #[inline(always)]
-fn error_v4(packet: &Packet<'_>, headers: &mut Headers) {
+fn error(packet: &Packet<'_>, headers: &mut Headers) {
     let at = headers.transport + HEADER;
-    let Some(header) = packet.view::<{ Ipv4Hdr::LEN }>(at) else {
-        return headers.flowless(Outcome::Malformed);
-    };
-    let length = ipv4::length(&header);
-    if length == 0 {
-        return headers.flowless(Outcome::Malformed);
-    }
-    if ipv4::is_later_fragment(&header) {
-        return headers.flowless(Outcome::Fragment);
-    }
-    let sender = header.ipv4::<{ offset_of!(Ipv4Hdr, src_addr) }>();
-    let receiver = header.ipv4::<{ offset_of!(Ipv4Hdr, dst_addr) }>();
-    let protocol = header.u8::<{ offset_of!(Ipv4Hdr, proto) }>();
-    quoted(packet, at + length, protocol, sender, receiver, headers);
-}
-
-/// An error that quotes an IPv6 packet.
-#[inline(always)]
-fn error_v6(packet: &Packet<'_>, headers: &mut Headers) {
-    let at = headers.transport + HEADER;
-    let Some(header) = packet.view::<{ Ipv6Hdr::LEN }>(at) else {
-        return headers.flowless(Outcome::Malformed);
-    };
-    if !ipv6::is_ipv6(&header) {
-        return headers.flowless(Outcome::Malformed);
-    }
-    let next = header.u8::<{ offset_of!(Ipv6Hdr, next_hdr) }>();
-    let upper = extensions::step_over(packet, at + Ipv6Hdr::LEN, next);
-    if let Some(outcome) = upper.obstacle() {
-        return headers.flowless(outcome);
-    }
-    let sender = header.ipv6::<{ offset_of!(Ipv6Hdr, src_addr) }>();
-    let receiver = header.ipv6::<{ offset_of!(Ipv6Hdr, dst_addr) }>();
-    quoted(packet, upper.at, upper.protocol, sender, receiver, headers);
-}
-
-/// The flow of the quoted packet, turned round: as the client's packets to the VIP have it.
-#[inline(always)]
-fn quoted(packet: &Packet<'_>, at: usize, protocol: u8, sender: Address, receiver: Address, headers: &mut Headers) {
-    // If the VIP did not send the quoted packet, there is no flow of ours behind the error: a packet like any other.
-    if sender.0 == headers.flow.destination.0 {
-        headers.flow = Flow::without_ports(receiver, sender, protocol);
-        if has_ports(protocol) {
-            // RFC 792 promises eight bytes above the quoted IP header; four of them are needed.
-            let Some(ports) = packet.view::<PORTS>(at) else {
+    let v4 = headers.flow.destination.is_v4();
+    let quoted = quoted::read(packet, at, headers.network, v4);
+    match quoted.end {
+        End::Malformed => return headers.flowless(Outcome::Malformed),
+        End::LaterFragment => return headers.flowless(Outcome::Fragment),
+        End::TooMany => return headers.flowless(Outcome::TooManyExtensions),
+        // If the VIP did not send the quoted packet, there is no flow of ours behind the error: a packet like any other.
+        End::AnothersPacket => {}
+        End::Reached => {
+            let Some(client) = quoted::receiver(packet, at, v4) else {
                 return headers.flowless(Outcome::Malformed);
             };
-            headers.flow.source_port = Port::from_wire(ports.wire16::<2>());
-            headers.flow.destination_port = Port::from_wire(ports.wire16::<0>());
+            headers.related = true;
+            headers.flow.source = client;
+            headers.flow.protocol = quoted.protocol;
+            headers.flow.source_port = quoted.client_port;
+            headers.flow.destination_port = quoted.vip_port;
         }
     }
     headers.kind = Kind::Flow;

@@ -11,6 +11,8 @@ mod extensions;
 mod icmp;
 mod ipv4;
 mod ipv6;
+mod quoted;
+mod signal;
 mod transport;
 
 use core::mem::offset_of;
@@ -19,6 +21,8 @@ use lb_common::address::{Address, MacAddr};
 use lb_common::flow::Flow;
 use lb_common::outcome::Outcome;
 use network_types::eth::{EthHdr, EtherType};
+
+pub use signal::signal;
 
 use crate::packet::Packet;
 
@@ -39,7 +43,7 @@ pub enum Kind {
     Arp,
     /// A neighbour solicitation (RFC 4861 section 4.3); its ICMPv6 header begins at `transport`.
     Solicitation,
-    /// An echo request (RFC 792, RFC 4443 section 4.1) from and to the addresses of `flow`.
+    /// An echo request (RFC 792, RFC 4443 section 4.1); its IP header begins at `network`, its ICMP one at `transport`.
     Echo,
     /// An IP packet to the destination of `flow`, but its flow can't be told: if that is a VIP, dropped with `outcome`.
     Flowless,
@@ -58,6 +62,8 @@ pub struct Headers {
     pub network: usize,
     /// Where the header above IP begins.
     pub transport: usize,
+    /// The packet is not of the flow itself, but tells of it: an ICMP error.
+    pub related: bool,
 }
 
 impl Headers {
@@ -85,6 +91,7 @@ pub fn run(packet: &Packet<'_>, own: MacAddr) -> Headers {
         flow: Flow::without_ports(nobody, nobody, 0),
         network: EthHdr::LEN,
         transport: 0,
+        related: false,
     };
     ethernet(packet, own, &mut headers);
     headers

@@ -240,6 +240,7 @@ fn the_rule_over_all_facts() {
             pin,
             pinned_serves: bits & 1 != 0 && table.is_some(),
             previous_serves: bits & 2 != 0 && slot.is_moving(),
+            current: slot.current(),
             current_serves: bits & 4 != 0 && slot.current() != NO_BACKEND,
         };
         for protocol in [TCP, UDP] {
