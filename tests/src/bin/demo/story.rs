@@ -149,10 +149,15 @@ fn show_reply_paths(world: &World, family: Family, paths: &ReplyPaths) {
         rows.push(vec![backend.host.name().to_owned(), backend.mac().to_string(), frames.to_string()]);
     }
     let crossed: u64 = paths.across_balancer.iter().map(|(_, frames)| frames).sum();
-    rows.push(vec!["anybody else".to_owned(), String::new(), others.to_string()]);
-    rows.push(vec!["on the balancer's cable, or in it".to_owned(), String::new(), crossed.to_string()]);
+    let none = String::new;
+    rows.push(vec!["anybody else".to_owned(), none(), others.to_string()]);
+    rows.push(vec!["on the balancer's cable, or in it".to_owned(), none(), crossed.to_string()]);
     let vip = vip(family, 0);
     screen::table(&[&format!("replies from {vip}"), "source MAC", ">frames"], &rows);
+    screen::line(&format!(
+        "    (requests on the balancer's cable: {} frames in, {} out)",
+        paths.requests_into_balancer, paths.requests_out_of_balancer
+    ));
 }
 
 fn kill_the_agent(world: &mut World) -> Result<()> {
