@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::process::{Child, Command, Stdio};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lb_common::address::MacAddr;
 use lb_userspace::neighbour::netlink::{follow, release_all};
@@ -67,6 +67,10 @@ fn on_a_segment<F: Future<Output = ()>>(test: impl FnOnce(Rc<Server>) -> F + Sen
     let body = move || {
         unshare(CloneFlags::CLONE_NEWNET).expect("a namespace can be made; this needs root");
         let server = Rc::new(Server::start());
+        // Without duplicate address detection, which keeps a new link from asking for IPv6 neighbours for a second.
+        let no_detection = "echo 0 >/proc/sys/net/ipv6/conf/default/accept_dad";
+        run_program("sh", &["-c", no_detection]);
+        server.run(no_detection);
         ip("link set lo up");
         ip(&format!("link add lb type veth peer name srv netns {}", server.0.id()));
         ip("address add 192.0.2.1/24 brd 192.0.2.255 dev lb");
@@ -77,6 +81,12 @@ fn on_a_segment<F: Future<Output = ()>>(test: impl FnOnce(Rc<Server>) -> F + Sen
              ip address add 192.0.2.21/24 dev srv
              ip address add 2001:db8::21/64 dev srv nodad",
         );
+        // IPv6 neighbours are asked for from the link-local address, which comes when the other end is up.
+        let deadline = Instant::now() + DEADLINE;
+        while ip("-6 -oneline address show dev lb scope link -tentative").is_empty() {
+            assert!(Instant::now() < deadline, "the link got no link-local address");
+            std::thread::sleep(Duration::from_millis(5));
+        }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(test(Rc::clone(&server)));
     };
@@ -232,13 +242,27 @@ fn a_link_that_goes_down_takes_its_backends_along_until_it_is_up_again() {
 }
 
 #[test]
-fn a_flushed_entry_is_asked_for_again() {
+fn a_flushed_entry_is_asked_for_again_and_its_backend_stays() {
     on_a_segment(|_server| async {
         let mut following = Following::start(&["192.0.2.21"]);
         following.wait_for_mac("192.0.2.21", SERVER_MAC).await;
+        let _ = following.views.borrow_and_update();
         ip("neighbour delete 192.0.2.21 dev lb");
         wait_for_entry("192.0.2.21", "managed again", |entry| entry.contains("managed")).await;
-        following.wait_for_mac("192.0.2.21", SERVER_MAC).await;
+        wait_for_entry("192.0.2.21", "resolved again", |entry| entry.contains("REACHABLE")).await;
+        assert!(!following.views.has_changed().expect("the task runs"), "{:#?}", following.views.borrow());
+    });
+}
+
+#[test]
+fn the_first_view_waits_for_backends_that_answer_and_not_for_long() {
+    on_a_segment(|_server| async {
+        let mut following = Following::start(&["192.0.2.21", "2001:db8::21", "192.0.2.99"]);
+        following.views.changed().await.expect("the task runs");
+        let view = following.views.borrow_and_update().clone();
+        let resolved = view.backends.values().filter(|reach| matches!(reach, Reach::Resolved { .. })).count();
+        assert_eq!(resolved, 2, "{view:#?}");
+        following.wait_for_why("192.0.2.99", Unresolved::NoAnswer).await;
     });
 }
 

@@ -192,11 +192,16 @@ pub struct Segment {
 impl Segment {
     /// Builds the segment and waits until its links are up.
     ///
-    /// For native mode the switch's side of each of the balancer's legs is made to behave like a wire: checksums are
-    /// complete before a frame enters it (`tx off`; a veth pair otherwise leaves them to a card that is not there, and XDP
-    /// hands such a frame on as it is), and it runs an XDP program that passes everything, without which the kernel neither
-    /// delivers what our program sends out of the same interface nor what it redirects to another. Every veth has one queue
-    /// each way, so that queue counts match.
+    /// The switch's side of the balancer's legs is made to behave like a wire, as far as the mode needs that. Every veth has
+    /// one queue each way, so that queue counts match.
+    ///
+    /// - Native mode, and generic mode on two legs: frames have their final size and checksum when they enter the leg
+    ///   (`tx off`). A veth pair otherwise hands over frames of up to 64 kB and leaves the checksum to a card that is not
+    ///   there. Native XDP hands on an unfinished checksum as it is; in generic mode the kernel redirects no frame that is
+    ///   larger than the other leg's MTU (`xdp_ok_fwd_dev`, include/linux/filter.h), as happens with a real card, too, when it
+    ///   merges what it receives (`ethtool -K eth0 gro off`).
+    /// - Native mode: the leg's other side runs an XDP program that passes everything. Without one the kernel neither
+    ///   delivers what our program sends out of the same interface nor what it redirects to another.
     ///
     /// # Errors
     /// Namespaces, links or addresses cannot be made; the message says which.
@@ -223,8 +228,14 @@ impl Segment {
             peers: Vec::new(),
         };
         segment.connect()?;
-        if plan.mode == Mode::Native {
-            segment.peers = segment.make_balancer_ports_wires()?;
+        let native = plan.mode == Mode::Native;
+        for port in segment.balancer_ports() {
+            if native || plan.legs == Legs::Two {
+                segment.finish_frames_before(&port)?;
+            }
+            if native {
+                segment.peers.push(segment.switch.attach_pass_program(&port)?);
+            }
         }
         Ok(segment)
     }
@@ -280,15 +291,11 @@ impl Segment {
         Ok(())
     }
 
-    fn make_balancer_ports_wires(&self) -> Result<Vec<OwnedFd>> {
-        let wire = |port: &String| {
-            self.switch.enter(|| {
-                sys::set_checksum_offload(port, false)
-                    .with_context(|| format!("cannot switch off the checksum offload of port `{port}`"))
-            })?;
-            self.switch.attach_pass_program(port)
-        };
-        self.balancer_ports().iter().map(wire).collect()
+    fn finish_frames_before(&self, port: &str) -> Result<()> {
+        self.switch.enter(|| {
+            sys::set_checksum_offload(port, false)
+                .with_context(|| format!("cannot switch off the checksum offload of port `{port}`"))
+        })
     }
 
     /// Every host of the segment.
@@ -296,6 +303,21 @@ impl Segment {
     pub fn hosts(&self) -> Vec<&Host> {
         let nodes = self.clients.iter().chain(&self.backends).map(|node| &node.host);
         [&self.switch, &self.balancer].into_iter().chain(&self.router).chain(nodes).collect()
+    }
+
+    /// Sets how large a frame's payload may be, everywhere.
+    ///
+    /// # Errors
+    /// `ip` fails.
+    pub fn set_mtu(&self, bytes: u16) -> Result<()> {
+        let legs = self.legs();
+        let mut switch = String::new();
+        for (host, _, net, _) in &legs {
+            switch += &format!("link set {} mtu {bytes}\n", port(host, *net));
+        }
+        self.switch.ip(&switch)?;
+        legs.iter()
+            .try_for_each(|(host, interface, ..)| host.ip(&format!("link set {interface} mtu {bytes}\n")).map(drop))
     }
 
     /// Plugs a node's cable into the switch, or pulls it out.

@@ -155,6 +155,10 @@ pub struct ReplyPaths {
     pub at_client: BTreeMap<MacAddr, u64>,
     /// Reply frames that left a backend, by its MAC.
     pub from_backends: BTreeMap<MacAddr, u64>,
+    /// Request frames that went into the balancer on its wires.
+    pub requests_into_balancer: u64,
+    /// Request frames that came out of it.
+    pub requests_out_of_balancer: u64,
     /// Reply frames on the balancer's wires or in the balancer, each with its kind. There should be none.
     pub across_balancer: Vec<(Kind, u64)>,
 }
@@ -177,7 +181,17 @@ impl Watch {
             let on_wire = |kind: &Kind| wires.is_none_or(|wires| wires.contains(&kind.ifindex));
             seen.0.iter().filter(|(kind, _)| is_reply(kind) && on_wire(kind)).map(|(k, n)| (*k, *n)).collect::<Vec<_>>()
         };
+        let requests = |into: bool| {
+            switch.count(|kind| {
+                kind.destination == vip
+                    && kind.is_service()
+                    && kind.sent == into
+                    && balancer_ports.contains(&kind.ifindex)
+            })
+        };
         Ok(ReplyPaths {
+            requests_into_balancer: requests(true),
+            requests_out_of_balancer: requests(false),
             at_client: client.source_macs(|kind| is_reply(kind) && !kind.sent),
             from_backends: switch
                 .source_macs(|kind| is_reply(kind) && !kind.sent && backend_ports.contains(&kind.ifindex)),
@@ -200,6 +214,9 @@ impl ReplyPaths {
             ensure!(allowed.contains(mac), "a reply reached the client from {mac}; only {allowed:?} should send any");
         }
         ensure!(!self.at_client.is_empty(), "no reply reached the client");
+        // The captures do see the balancer's wires, both ways: what follows is not true for want of looking.
+        let (into, out) = (self.requests_into_balancer, self.requests_out_of_balancer);
+        ensure!(into > 0 && out > 0, "{into} request frames went into the balancer and {out} came out");
         if let Some((kind, frames)) = self.across_balancer.first() {
             anyhow::bail!("replies crossed the balancer: {frames} frames were {kind}");
         }

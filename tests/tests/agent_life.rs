@@ -1,6 +1,7 @@
 //! The data plane outlives the agent: killed, restarted, replaced, and only `drlb detach` stops forwarding.
 
 use anyhow::{Context, Result, ensure};
+use drlb_tests::agent::Agent;
 use drlb_tests::host::Host;
 use drlb_tests::http;
 use drlb_tests::load::{Connections, Load};
@@ -132,6 +133,17 @@ fn a_clean_end_of_the_agent_goes_on_forwarding(world: &mut World, family: Family
 }
 at_two_corners!(a_clean_end_of_the_agent_goes_on_forwarding);
 
+#[test]
+fn without_a_bpf_file_system_the_agent_mounts_one() -> Result<()> {
+    let host = Host::new("bare")?;
+    host.run("umount", &["/sys/fs/bpf"])?;
+    let mut agent = Agent::start(&host)?;
+    let mounted = host.run("findmnt", &["--noheadings", "--output", "FSTYPE", "/sys/fs/bpf"])?;
+    ensure!(mounted.trim() == "bpf", "at /sys/fs/bpf there is `{}`", mounted.trim());
+    ensure!(agent.log().contains("/sys/fs/bpf"), "it does not say what it mounted:\n{}", agent.log());
+    agent.stop()
+}
+
 /// The id of the XDP program on an interface.
 fn program(host: &Host, interface: &str) -> Result<u64> {
     let json = host.run("ip", &["-json", "link", "show", "dev", interface])?;
@@ -139,8 +151,9 @@ fn program(host: &Host, interface: &str) -> Result<u64> {
     links[0]["xdp"]["prog"]["id"].as_u64().with_context(|| format!("`{interface}` has no XDP program: {json}"))
 }
 
-/// Everything on the host's BPF file system.
+/// Everything on the host's BPF file system, except the two files that the kernel itself puts on each
+/// (kernel/bpf/preload).
 fn pinned(host: &Host) -> Result<Vec<String>> {
-    let list = host.run("find", &["/sys/fs/bpf", "-mindepth", "1"])?;
+    let list = host.run("find", &["/sys/fs/bpf", "-mindepth", "1", "-not", "-name", "*.debug"])?;
     Ok(list.lines().map(str::to_owned).collect())
 }

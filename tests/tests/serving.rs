@@ -5,7 +5,7 @@ use drlb_tests::everywhere;
 use drlb_tests::http::{Client, LARGE};
 use drlb_tests::load::requests;
 use drlb_tests::segment::{Family, Node};
-use drlb_tests::world::{World, none_failed, spreads_like};
+use drlb_tests::world::{WEB, World, none_failed, spreads_like};
 
 fn requests_spread_by_weight_and_backends_answer_past_the_balancer(world: &mut World, family: Family) -> Result<()> {
     let weights = [1, 1, 2];
@@ -41,3 +41,18 @@ fn large_bodies_arrive_whole_both_ways(world: &mut World, family: Family) -> Res
     })
 }
 everywhere!(large_bodies_arrive_whole_both_ways);
+
+fn jumbo_frames_pass(world: &mut World, family: Family) -> Result<()> {
+    world.segment.set_mtu(9_000)?;
+    let to = world.balance_http(family, &[1, 1, 1])?;
+    world.client().enter(|| {
+        let sent = vec![b'z'; LARGE];
+        ensure!(Client::fresh().post(to, "/length", &sent)? == LARGE.to_string(), "a request was cut short");
+        Ok(())
+    })?;
+    let counters = world.agent.listener(WEB)?.counters;
+    let mean = counters.bytes / counters.packets.max(1);
+    ensure!(mean > 3_000, "the frames had {mean} bytes on average, so few were jumbo frames");
+    Ok(())
+}
+everywhere!(jumbo_frames_pass);

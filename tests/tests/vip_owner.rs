@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use drlb_tests::everywhere;
+use drlb_tests::http::{self, Server};
 use drlb_tests::segment::{Family, Net};
 use drlb_tests::traffic::ping;
 use drlb_tests::world::World;
@@ -37,8 +38,17 @@ fn the_segment_learns_the_balancers_mac_for_the_vip(world: &mut World, family: F
 everywhere!(the_segment_learns_the_balancers_mac_for_the_vip);
 
 fn the_balancers_own_address_is_left_to_its_kernel(world: &mut World, family: Family) -> Result<()> {
-    world.balance_http(family, &[1, 1, 1])?;
+    let to = world.balance_http(family, &[1, 1, 1])?;
     let own = world.segment.balancer_address(Net::Front, family);
-    ping(world.client(), own, b"are you there?").map(drop)
+    ping(world.client(), own, b"are you there?")?;
+    // The same port as the VIP's, served by the balancer itself.
+    let _server = Server::start(&world.segment.balancer, to.port())?;
+    for _ in 0..20 {
+        let name = http::get(world.client(), own, to.port())?;
+        ensure!(name == "balancer", "{own} was answered by {name}");
+        let name = http::get(world.client(), to.ip(), to.port())?;
+        ensure!(name.starts_with("backend"), "{} was answered by {name}", to.ip());
+    }
+    Ok(())
 }
 everywhere!(the_balancers_own_address_is_left_to_its_kernel);

@@ -1,7 +1,8 @@
 //! Faults as HTTP answers, and bodies that are read strictly.
 
 use axum::body::Bytes;
-use axum::extract::{FromRequest, Request};
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -81,5 +82,22 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
         serde_json::from_slice(&bytes)
             .map(Self)
             .map_err(|error| Fault::invalid(format!("the request's body is refused: {error}")).into())
+    }
+}
+
+/// The variable segments of a request's path.
+pub(super) struct Segments<T>(pub(super) T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Segments<T> {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        match Path::from_request_parts(parts, state).await {
+            Ok(Path(segments)) => Ok(Self(segments)),
+            Err(rejection) => {
+                let path = parts.uri.path();
+                Err(Fault::invalid(format!("the path {path} is refused: {}", rejection.body_text())).into())
+            }
+        }
     }
 }

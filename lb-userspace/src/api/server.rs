@@ -5,12 +5,12 @@ use std::io;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{Method, StatusCode, Uri};
 use axum::routing::{get, patch};
 use tokio::net::UnixListener;
 
-use super::respond::{Body, Failure, Json};
+use super::respond::{Body, Failure, Json, Segments};
 use super::types::{
     BackendBody, BackendPatch, Backends, InterfaceBody, Interfaces, ListenerBody, ListenerPatch, Listeners, Stats,
 };
@@ -104,7 +104,10 @@ async fn interfaces<B: Balancer>(State(balancer): State<B>) -> Answer<Interfaces
     Ok(Json(StatusCode::OK, Interfaces { interfaces: balancer.status().await?.interfaces }))
 }
 
-async fn interface<B: Balancer>(State(balancer): State<B>, Path(name): Path<String>) -> Answer<InterfaceStatus> {
+async fn interface<B: Balancer>(
+    State(balancer): State<B>,
+    Segments(name): Segments<String>,
+) -> Answer<InterfaceStatus> {
     Ok(Json(StatusCode::OK, find_interface(balancer.status().await?, &name)?))
 }
 
@@ -113,7 +116,10 @@ async fn attach<B: Balancer>(State(balancer): State<B>, Body(body): Body<Interfa
     Ok(Json(StatusCode::CREATED, find_interface(balancer.status().await?, &body.name)?))
 }
 
-async fn detach<B: Balancer>(State(balancer): State<B>, Path(name): Path<String>) -> Result<StatusCode, Failure> {
+async fn detach<B: Balancer>(
+    State(balancer): State<B>,
+    Segments(name): Segments<String>,
+) -> Result<StatusCode, Failure> {
     balancer.execute(Command::Detach { interface: name }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -122,7 +128,7 @@ async fn listeners<B: Balancer>(State(balancer): State<B>) -> Answer<Listeners> 
     Ok(Json(StatusCode::OK, Listeners { listeners: balancer.status().await?.listeners }))
 }
 
-async fn listener<B: Balancer>(State(balancer): State<B>, Path(name): Path<String>) -> Answer<ListenerStatus> {
+async fn listener<B: Balancer>(State(balancer): State<B>, Segments(name): Segments<String>) -> Answer<ListenerStatus> {
     let name = name.parse()?;
     Ok(Json(StatusCode::OK, find_listener(balancer.status().await?, &name)?))
 }
@@ -138,7 +144,7 @@ async fn add_listener<B: Balancer>(
 
 async fn set_listener<B: Balancer>(
     State(balancer): State<B>,
-    Path(name): Path<String>,
+    Segments(name): Segments<String>,
     Body(body): Body<ListenerPatch>,
 ) -> Answer<ListenerStatus> {
     let name: Name = name.parse()?;
@@ -148,20 +154,20 @@ async fn set_listener<B: Balancer>(
 
 async fn remove_listener<B: Balancer>(
     State(balancer): State<B>,
-    Path(name): Path<String>,
+    Segments(name): Segments<String>,
 ) -> Result<StatusCode, Failure> {
     balancer.execute(Command::RemoveListener { name: name.parse()? }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn backends<B: Balancer>(State(balancer): State<B>, Path(listener): Path<String>) -> Answer<Backends> {
+async fn backends<B: Balancer>(State(balancer): State<B>, Segments(listener): Segments<String>) -> Answer<Backends> {
     let listener = listener.parse()?;
     Ok(Json(StatusCode::OK, Backends { backends: find_listener(balancer.status().await?, &listener)?.backends }))
 }
 
 async fn add_backend<B: Balancer>(
     State(balancer): State<B>,
-    Path(listener): Path<String>,
+    Segments(listener): Segments<String>,
     Body(body): Body<BackendBody>,
 ) -> Answer<BackendStatus> {
     let listener: Name = listener.parse()?;
@@ -172,7 +178,7 @@ async fn add_backend<B: Balancer>(
 
 async fn set_backend<B: Balancer>(
     State(balancer): State<B>,
-    Path((listener, address)): Path<(String, String)>,
+    Segments((listener, address)): Segments<(String, String)>,
     Body(body): Body<BackendPatch>,
 ) -> Answer<BackendStatus> {
     let (listener, address): (Name, BackendAddr) = (listener.parse()?, address.parse()?);
@@ -183,7 +189,7 @@ async fn set_backend<B: Balancer>(
 
 async fn remove_backend<B: Balancer>(
     State(balancer): State<B>,
-    Path((listener, address)): Path<(String, String)>,
+    Segments((listener, address)): Segments<(String, String)>,
 ) -> Result<StatusCode, Failure> {
     balancer.execute(Command::RemoveBackend { listener: listener.parse()?, address: address.parse()? }).await?;
     Ok(StatusCode::NO_CONTENT)

@@ -1,4 +1,4 @@
-//! The JSON that goes in and out, where it is not [`Status`](crate::engine::Status) or a part of it.
+//! The JSON that goes in and out, where it is not [`Status`] or a part of it.
 //!
 //! A body with a field that is not listed here is refused, so that a misspelt setting is never silently ignored.
 

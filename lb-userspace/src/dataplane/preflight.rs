@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use aya::util::KernelVersion;
 use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+use nix::sys::utsname::uname;
 
 use crate::model::Fault;
 
@@ -25,10 +26,23 @@ const CAP_BPF: u64 = 1 << 39;
 /// # Errors
 /// What is missing.
 pub(super) fn check() -> Result<(), Fault> {
-    let version = KernelVersion::current()
-        .map_err(|error| Fault::unavailable(format!("the kernel's version cannot be read: {error}")))?;
+    let release =
+        uname().map_err(|error| Fault::unavailable(format!("the kernel's version cannot be read: {error}")))?;
+    let release = release.release().to_string_lossy();
+    let version = version_of(&release)
+        .ok_or_else(|| Fault::unavailable(format!("the kernel calls itself `{release}`, which is not a version")))?;
     check_version(version)?;
     check_capabilities(&fs::read_to_string("/proc/self/status").unwrap_or_default())
+}
+
+/// The version in what `uname -r` prints, such as `6.12.0-1-amd64`. `KernelVersion::current` would rather take what a
+/// distribution says elsewhere of the patches that it has in, which is more than is asked here.
+fn version_of(release: &str) -> Option<KernelVersion> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
+    let major = numbers.next()?.parse().ok()?;
+    let minor = numbers.next()?.parse().ok()?;
+    let patch = numbers.next().and_then(|number| number.parse().ok()).unwrap_or(0);
+    Some(KernelVersion::new(major, minor, patch))
 }
 
 fn check_version(version: KernelVersion) -> Result<(), Fault> {
@@ -97,6 +111,19 @@ mod tests {
         assert_eq!(check_version(KernelVersion::new(5, 18, 0)), Ok(()));
         let fault = check_version(KernelVersion::new(5, 15, 7)).expect_err("too old");
         assert_eq!(fault.message, "drlb needs Linux 5.18 or newer; this host runs 5.15.7");
+    }
+
+    #[test]
+    fn the_version_is_read_from_any_release() {
+        for (release, version) in [
+            ("6.12.0-1-amd64", KernelVersion::new(6, 12, 0)),
+            ("5.15.0-91-generic", KernelVersion::new(5, 15, 0)),
+            ("6.18.44-fc-v769", KernelVersion::new(6, 18, 44)),
+            ("7.0-rc1", KernelVersion::new(7, 0, 0)),
+        ] {
+            assert_eq!(version_of(release), Some(version), "{release}");
+        }
+        assert_eq!(version_of("linux"), None);
     }
 
     #[test]

@@ -10,7 +10,7 @@
 //! | timer | one deadline | route lookups that were put off, and a new attempt after a failure |
 //!
 //! Its output is a `watch` with the latest [`NetworkView`], sent only when it differs from the last one. The first view
-//! is sent when all links and neighbours were read once.
+//! is sent when all links and neighbours were read once and the backends had a moment to answer.
 //!
 //! It writes to the kernel in one way: it makes the neighbour entry of each on-link target *managed* (`NTF_EXT_MANAGED`,
 //! Linux 5.16), so that the kernel itself resolves it and asks again before it grows stale. So a backend's MAC is known
@@ -40,6 +40,9 @@ mod requests;
 
 /// Route lookups for all targets are at least this far apart, so that a host whose routing table churns has time left.
 const BETWEEN_LOOKUPS: Duration = Duration::from_millis(200);
+/// How long the first view waits for backends that the kernel is asking for. After a restart their flows go on by what
+/// the maps hold; a view that calls them unresolved just because nobody had asked would take the flows away.
+const FIRST_ANSWERS: Duration = Duration::from_secs(1);
 /// How long to wait after the first failed attempt; each further one waits twice as long.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// The longest wait between attempts.
@@ -55,18 +58,21 @@ pub async fn follow(
 ) -> io::Result<()> {
     let mut events = Events::subscribe()?;
     let mut follower = Follower::new(Kernel::connect()?);
+    // The first picture is told even if it shows nothing, as on a host with no link up: somebody waits for it.
+    let mut told = false;
     loop {
         let current = targets.borrow_and_update().clone();
         follower.catch_up(&current).await?;
-        if follower.has_read_all {
+        if follower.may_speak(&current) {
             let view = follower.picture.view(&current);
             views.send_if_modified(|last| {
-                let differs = **last != view;
+                let differs = !told || **last != view;
                 if differs {
                     *last = Arc::new(view);
                 }
                 differs
             });
+            told = true;
         }
         tokio::select! {
             changed = targets.changed() => if changed.is_err() { return Ok(()) },
@@ -82,7 +88,8 @@ pub async fn follow(
 /// When the kernel cannot be asked, or refuses.
 pub async fn release_all() -> io::Result<()> {
     let kernel = Kernel::connect()?;
-    let picture = Picture { neighbours: kernel.neighbours().await.map_err(io::Error::other)?, ..Picture::default() };
+    let mut picture = Picture::default();
+    picture.set_all_neighbours(kernel.neighbours().await.map_err(io::Error::other)?);
     for action in picture.actions(&Targets::default()) {
         if let Action::Release { key } = action {
             kernel.release(key).await.map_err(io::Error::other)?;
@@ -102,8 +109,10 @@ async fn sleep_until(deadline: Option<Instant>) {
 struct Follower {
     kernel: Kernel,
     picture: Picture,
-    /// True once links and neighbours were read: before, a view would be a guess.
-    has_read_all: bool,
+    /// Until when the first view waits for answers; not set before links and neighbours were read, and after that view.
+    first_view_by: Option<Instant>,
+    /// True when the first view may be, or was, sent.
+    speaks: bool,
     /// Links and neighbours must be read anew.
     must_resync: bool,
     /// The routes of all targets must be looked up anew.
@@ -120,7 +129,8 @@ impl Follower {
         Self {
             kernel,
             picture: Picture::default(),
-            has_read_all: false,
+            first_view_by: None,
+            speaks: false,
             must_resync: true,
             must_look_up: true,
             next_look_up: Instant::now(),
@@ -131,7 +141,19 @@ impl Follower {
 
     /// When there is something to do even if nothing happens. After a failure nothing is done before its retry.
     fn wake_at(&self) -> Option<Instant> {
-        self.retry_at.or(self.must_look_up.then_some(self.next_look_up))
+        let retry_or_look_up = self.retry_at.or(self.must_look_up.then_some(self.next_look_up));
+        retry_or_look_up.into_iter().chain(self.first_view_by).min()
+    }
+
+    /// True if a view can be sent: all was read, and the first one has waited for the backends' answers.
+    fn may_speak(&mut self, targets: &Targets) -> bool {
+        if let Some(deadline) = self.first_view_by
+            && (Instant::now() >= deadline || !self.picture.is_asking(targets))
+        {
+            self.first_view_by = None;
+            self.speaks = true;
+        }
+        self.speaks
     }
 
     fn apply(&mut self, event: Event) {
@@ -146,11 +168,9 @@ impl Follower {
                 self.must_look_up = true;
             }
             Event::Neighbour(key, entry) => {
-                self.picture.neighbours.insert(key, entry);
+                self.picture.set_neighbour(key, entry);
             }
-            Event::NeighbourGone(key) => {
-                self.picture.neighbours.remove(&key);
-            }
+            Event::NeighbourGone(key) => self.picture.remove_neighbour(key),
             Event::Routes => self.must_look_up = true,
             Event::Missed(why) => {
                 tracing::warn!("reading links, routes and neighbours anew: {why}");
@@ -184,10 +204,12 @@ impl Follower {
     async fn try_to_catch_up(&mut self, targets: &Targets) -> Result<(), RequestError> {
         if self.must_resync {
             self.picture.links = self.kernel.links().await?;
-            self.picture.neighbours = self.kernel.neighbours().await?;
+            self.picture.set_all_neighbours(self.kernel.neighbours().await?);
             self.must_resync = false;
             self.must_look_up = true;
-            self.has_read_all = true;
+            if !self.speaks {
+                self.first_view_by.get_or_insert(Instant::now() + FIRST_ANSWERS);
+            }
         }
         self.look_up(targets).await?;
         // One neighbour that the kernel refuses (its table is full, say) must not keep the others from being resolved.
@@ -203,7 +225,6 @@ impl Follower {
     /// Looks up the routes that are missing, and all of them when that is due.
     async fn look_up(&mut self, targets: &Targets) -> Result<(), RequestError> {
         let all = self.must_look_up && Instant::now() >= self.next_look_up;
-        self.picture.routes.retain(|backend, _| targets.backends.contains(backend));
         for &backend in &targets.backends {
             if all || !self.picture.routes.contains_key(&backend) {
                 let route = self.kernel.route(backend.ip()).await?;
@@ -214,6 +235,7 @@ impl Follower {
             self.must_look_up = false;
             self.next_look_up = Instant::now() + BETWEEN_LOOKUPS;
         }
+        self.picture.forget_all_but(targets);
         Ok(())
     }
 
@@ -240,9 +262,9 @@ impl Follower {
             }
         };
         match self.kernel.neighbour(key).await? {
-            Some(entry) => self.picture.neighbours.insert(key, entry),
-            None => self.picture.neighbours.remove(&key),
-        };
+            Some(entry) => self.picture.set_neighbour(key, entry),
+            None => self.picture.remove_neighbour(key),
+        }
         Ok(())
     }
 }

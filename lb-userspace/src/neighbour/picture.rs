@@ -93,10 +93,15 @@ pub enum Action {
 pub struct Picture {
     /// Links by index.
     pub links: BTreeMap<u32, LinkFacts>,
-    /// IPv4 and IPv6 neighbours of all links.
-    pub neighbours: BTreeMap<NeighbourKey, Neighbour>,
     /// The kernel's route for each target.
     pub routes: BTreeMap<BackendAddr, Route>,
+    /// IPv4 and IPv6 neighbours of all links.
+    neighbours: BTreeMap<NeighbourKey, Neighbour>,
+    /// The MAC that each target's neighbour entry had last, as long as the kernel has not found it to be silent.
+    ///
+    /// An entry that was deleted (`ip neighbour flush`, a link that flaps, a full table) is asked for anew within
+    /// milliseconds. Taking the backend out for that time would move its flows to other backends and back.
+    last_macs: BTreeMap<NeighbourKey, MacAddr>,
 }
 
 impl Picture {
@@ -104,6 +109,48 @@ impl Picture {
     pub fn remove_link(&mut self, ifindex: u32) {
         self.links.remove(&ifindex);
         self.neighbours.retain(|key, _| key.ifindex != ifindex);
+        self.last_macs.retain(|key, _| key.ifindex != ifindex);
+    }
+
+    /// Notes a new or changed neighbour entry.
+    pub fn set_neighbour(&mut self, key: NeighbourKey, entry: Neighbour) {
+        match (entry.state, entry.mac) {
+            (NeighbourState::Usable | NeighbourState::Fixed, Some(mac)) => {
+                self.last_macs.insert(key, mac);
+            }
+            (NeighbourState::Failed, _) => {
+                self.last_macs.remove(&key);
+            }
+            _ => {}
+        }
+        self.neighbours.insert(key, entry);
+    }
+
+    /// Notes that a neighbour entry is gone.
+    pub fn remove_neighbour(&mut self, key: NeighbourKey) {
+        self.neighbours.remove(&key);
+    }
+
+    /// Notes that these are all neighbour entries.
+    pub fn set_all_neighbours(&mut self, entries: BTreeMap<NeighbourKey, Neighbour>) {
+        self.neighbours.clear();
+        for (key, entry) in entries {
+            self.set_neighbour(key, entry);
+        }
+    }
+
+    /// Forgets the routes and the MACs of what is no target, or not on a link, any more.
+    pub fn forget_all_but(&mut self, targets: &Targets) {
+        self.routes.retain(|backend, _| targets.backends.contains(backend));
+        let wanted = self.wanted(targets);
+        self.last_macs.retain(|key, _| wanted.contains(key));
+    }
+
+    /// True if the kernel has not yet found out of some target whether it answers.
+    #[must_use]
+    pub fn is_asking(&self, targets: &Targets) -> bool {
+        let asking = Reach::Unresolved { why: Unresolved::Asking };
+        targets.backends.iter().any(|&backend| self.reach(backend).is_none_or(|reach| reach == asking))
     }
 
     /// What the engine needs to know of all this.
@@ -127,7 +174,7 @@ impl Picture {
     /// (`__neigh_update` in the kernel's net/core/neighbour.c).
     #[must_use]
     pub fn actions(&self, targets: &Targets) -> Vec<Action> {
-        let wanted: BTreeSet<NeighbourKey> = targets.backends.iter().filter_map(|&b| self.entry_of(b)).collect();
+        let wanted = self.wanted(targets);
         let manage = wanted.iter().filter_map(|&key| match self.neighbours.get(&key) {
             None => Some(Action::Manage { key, exists: false }),
             Some(entry) if entry.managed || entry.state == NeighbourState::Fixed => None,
@@ -139,6 +186,10 @@ impl Picture {
             .filter(|(key, entry)| entry.managed && entry.ours && !wanted.contains(key))
             .map(|(&key, _)| Action::Release { key });
         manage.chain(release).collect()
+    }
+
+    fn wanted(&self, targets: &Targets) -> BTreeSet<NeighbourKey> {
+        targets.backends.iter().filter_map(|&backend| self.entry_of(backend)).collect()
     }
 
     /// The neighbour entry that tells a backend's MAC, if the backend is on an Ethernet link of this host.
@@ -160,13 +211,11 @@ impl Picture {
         let why = match *self.routes.get(&backend)? {
             Route::OnLink(ifindex) if !self.is_ethernet(ifindex) => Unresolved::NotEthernet,
             Route::OnLink(ifindex) => {
-                let entry = self.neighbours.get(&NeighbourKey { ifindex, address: backend.ip() });
-                match entry.map(|entry| (entry.state, entry.mac)) {
-                    Some((NeighbourState::Usable | NeighbourState::Fixed, Some(mac))) => {
-                        return Some(Reach::Resolved { mac, ifindex });
-                    }
-                    Some((NeighbourState::Failed, _)) => Unresolved::NoAnswer,
-                    Some(_) | None => Unresolved::Asking,
+                let key = NeighbourKey { ifindex, address: backend.ip() };
+                match (self.last_macs.get(&key), self.neighbours.get(&key).map(|entry| entry.state)) {
+                    (Some(&mac), _) => return Some(Reach::Resolved { mac, ifindex }),
+                    (None, Some(NeighbourState::Failed)) => Unresolved::NoAnswer,
+                    (None, _) => Unresolved::Asking,
                 }
             }
             Route::Via(router) => Unresolved::BehindRouter(router),
@@ -179,148 +228,4 @@ impl Picture {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 0x21]);
-
-    fn backend(text: &str) -> BackendAddr {
-        text.parse().expect("a backend address")
-    }
-
-    fn key(ifindex: u32, text: &str) -> NeighbourKey {
-        NeighbourKey { ifindex, address: backend(text).ip() }
-    }
-
-    fn entry(state: NeighbourState, mac: Option<MacAddr>) -> Neighbour {
-        Neighbour { state, mac, managed: true, ours: true }
-    }
-
-    /// A host with an Ethernet link (2), a tunnel (3), and the given route to 192.0.2.21, which is the only target.
-    fn picture(route: Route) -> (Picture, Targets) {
-        let mut picture = Picture::default();
-        let ethernet =
-            LinkFacts { name: "eth1".into(), mac: Some(MacAddr([2, 0, 0, 0, 0, 1])), up: true, xdp_program: Some(7) };
-        let tunnel = LinkFacts { name: "tun0".into(), mac: None, up: true, xdp_program: None };
-        picture.links.insert(2, ethernet);
-        picture.links.insert(3, tunnel);
-        picture.routes.insert(backend("192.0.2.21"), route);
-        (picture, Targets { backends: BTreeSet::from([backend("192.0.2.21")]) })
-    }
-
-    fn reach(picture: &Picture, targets: &Targets) -> Reach {
-        picture.view(targets).backends.remove(&backend("192.0.2.21")).expect("the target was looked up")
-    }
-
-    #[test]
-    fn each_neighbour_state_says_whether_the_backend_can_be_reached() {
-        let (mut picture, targets) = picture(Route::OnLink(2));
-        let resolved = Reach::Resolved { mac: MAC, ifindex: 2 };
-        let asking = Reach::Unresolved { why: Unresolved::Asking };
-        let no_answer = Reach::Unresolved { why: Unresolved::NoAnswer };
-        let cases = [
-            (NeighbourState::Usable, Some(MAC), &resolved),
-            (NeighbourState::Fixed, Some(MAC), &resolved),
-            (NeighbourState::Fixed, None, &asking),
-            (NeighbourState::Asking, None, &asking),
-            // The kernel keeps the old MAC of an entry that it asks for anew; nobody has confirmed it.
-            (NeighbourState::Asking, Some(MAC), &asking),
-            (NeighbourState::Failed, None, &no_answer),
-        ];
-        assert_eq!(reach(&picture, &targets), asking, "no entry yet");
-        for (state, mac, expected) in cases {
-            picture.neighbours.insert(key(2, "192.0.2.21"), entry(state, mac));
-            assert_eq!(reach(&picture, &targets), *expected, "{state:?} with MAC {mac:?}");
-        }
-    }
-
-    #[test]
-    fn a_backend_that_is_not_on_an_ethernet_link_is_unresolved_and_says_why() {
-        let router = backend("192.0.2.1").ip();
-        let cases = [
-            (Route::Via(router), Unresolved::BehindRouter(router)),
-            (Route::Local, Unresolved::OwnAddress),
-            (Route::NotAHost, Unresolved::NotAHost),
-            (Route::None, Unresolved::NoRoute),
-            (Route::OnLink(3), Unresolved::NotEthernet),
-            (Route::OnLink(99), Unresolved::NotEthernet),
-        ];
-        for (route, why) in cases {
-            let (picture, targets) = picture(route);
-            assert_eq!(reach(&picture, &targets), Reach::Unresolved { why }, "{route:?}");
-            assert_eq!(picture.actions(&targets), [], "{route:?}: there is no neighbour to ask for");
-        }
-    }
-
-    #[test]
-    fn a_neighbour_on_another_link_does_not_count() {
-        let (mut picture, targets) = picture(Route::OnLink(2));
-        picture.neighbours.insert(key(3, "192.0.2.21"), entry(NeighbourState::Usable, Some(MAC)));
-        assert_eq!(reach(&picture, &targets), Reach::Unresolved { why: Unresolved::Asking });
-    }
-
-    #[test]
-    fn a_target_without_a_looked_up_route_is_not_in_the_view() {
-        let (mut picture, targets) = picture(Route::OnLink(2));
-        picture.routes.clear();
-        assert!(picture.view(&targets).backends.is_empty());
-    }
-
-    #[test]
-    fn only_ethernet_links_are_in_the_view() {
-        let (picture, targets) = picture(Route::None);
-        let links = picture.view(&targets).links;
-        assert_eq!(links.keys().collect::<Vec<_>>(), ["eth1"]);
-        assert_eq!(links["eth1"].xdp_program, Some(7));
-    }
-
-    #[test]
-    fn a_target_is_managed_once_and_the_operators_entry_is_left_alone() {
-        let (mut picture, targets) = picture(Route::OnLink(2));
-        let key = key(2, "192.0.2.21");
-        assert_eq!(picture.actions(&targets), [Action::Manage { key, exists: false }]);
-
-        let plain = Neighbour { managed: false, ours: false, ..entry(NeighbourState::Usable, Some(MAC)) };
-        picture.neighbours.insert(key, plain);
-        assert_eq!(picture.actions(&targets), [Action::Manage { key, exists: true }]);
-
-        picture.neighbours.insert(key, Neighbour { managed: true, ours: true, ..plain });
-        assert_eq!(picture.actions(&targets), []);
-
-        picture.neighbours.insert(key, Neighbour { state: NeighbourState::Fixed, ..plain });
-        assert_eq!(picture.actions(&targets), []);
-    }
-
-    #[test]
-    fn only_entries_that_drlb_manages_are_released() {
-        let (mut picture, _) = picture(Route::OnLink(2));
-        let nobody = Targets::default();
-        let managed = entry(NeighbourState::Usable, Some(MAC));
-        picture.neighbours.insert(key(2, "192.0.2.21"), managed);
-        picture.neighbours.insert(key(2, "192.0.2.22"), Neighbour { ours: false, ..managed });
-        picture.neighbours.insert(key(2, "192.0.2.23"), Neighbour { managed: false, ..managed });
-        assert_eq!(picture.actions(&nobody), [Action::Release { key: key(2, "192.0.2.21") }]);
-    }
-
-    #[test]
-    fn a_backend_that_moved_to_another_link_is_released_on_the_old_one() {
-        let (mut picture, targets) = picture(Route::OnLink(2));
-        let other = LinkFacts { name: "eth2".into(), ..picture.links[&2].clone() };
-        picture.links.insert(4, other);
-        picture.neighbours.insert(key(4, "192.0.2.21"), entry(NeighbourState::Usable, Some(MAC)));
-        let expected = [
-            Action::Manage { key: key(2, "192.0.2.21"), exists: false },
-            Action::Release { key: key(4, "192.0.2.21") },
-        ];
-        assert_eq!(picture.actions(&targets), expected);
-    }
-
-    #[test]
-    fn a_removed_link_takes_its_neighbours_along() {
-        let (mut picture, targets) = picture(Route::OnLink(2));
-        picture.neighbours.insert(key(2, "192.0.2.21"), entry(NeighbourState::Usable, Some(MAC)));
-        picture.remove_link(2);
-        assert!(picture.neighbours.is_empty());
-        assert_eq!(reach(&picture, &targets), Reach::Unresolved { why: Unresolved::NotEthernet });
-    }
-}
+mod tests;

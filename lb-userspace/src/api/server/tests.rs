@@ -251,6 +251,9 @@ async fn a_wrong_body_is_refused_with_the_place_and_reaches_nobody() {
         assert_eq!((status, kind.as_str()), (400, "invalid"), "{method} {path} {body}: {message}");
         assert!(message.contains(expected), "{method} {path} {body}: {message}");
     }
+    let (status, kind, message) = served.refusal("GET", "/v1/listeners/%ff", "").await;
+    assert_eq!((status, kind.as_str()), (400, "invalid"));
+    assert!(message.starts_with("the path /v1/listeners/%ff is refused: "), "{message}");
     assert!(served.balancer.commands.lock().expect("no panic").is_empty());
 }
 

@@ -40,7 +40,7 @@ pub(crate) fn command(host: &str, words: &[&str]) {
 /// Prints what a command printed, moved to the right.
 pub(crate) fn output(text: &str) {
     for row in text.trim_end().lines() {
-        line(&format!("    {row}"));
+        line(format!("    {row}").trim_end());
     }
 }
 

@@ -8,6 +8,7 @@ use drlb_tests::http::Server;
 use drlb_tests::load::{Connections, Counts, Load, requests};
 use drlb_tests::segment::{Family, Legs, Mode, Net, Plan, Segment, vip};
 use drlb_tests::world::{HTTP, ReplyPaths, World};
+use lb_common::address::MacAddr;
 
 use crate::screen;
 
@@ -31,7 +32,10 @@ pub(crate) fn play() -> Result<World> {
         paths.push((family, send_requests(&world, family)?));
     }
     screen::heading("Who answered");
-    for (family, paths) in &paths {
+    for (index, (family, paths)) in paths.iter().enumerate() {
+        if index > 0 {
+            screen::line("");
+        }
         show_reply_paths(&world, *family, paths);
     }
     let mut world = world;
@@ -44,20 +48,15 @@ fn set_the_stage() -> Result<World> {
     screen::heading("A segment: one client, one balancer, three backends, each a network namespace");
     let segment = Segment::new(Plan::new(Mode::Native, Legs::One))?;
     let vips = FAMILIES.map(|(family, _)| vip(family, 0));
-    let both =
-        |net: Net, number: u8| format!("{} {}", net.address(Family::V4, number), net.address(Family::V6, number));
-    let client = &segment.clients[0];
-    let own = both(Net::Front, 2);
-    let [mac, ..] = segment.balancer_macs()[..] else { anyhow::bail!("the balancer has no leg") };
-    let row = |name: &str, mac: &str, addresses: &str| vec![name.to_owned(), mac.to_owned(), addresses.to_owned()];
-    let mut rows = vec![
-        row("client", &client.mac().to_string(), &both(client.net, client.number)),
-        row("balancer", &mac.to_string(), &own),
-    ];
-    for backend in &segment.backends {
-        rows.push(row(backend.host.name(), &backend.mac().to_string(), &both(backend.net, backend.number)));
+    let [balancer_mac, ..] = segment.balancer_macs()[..] else { anyhow::bail!("the balancer has no leg") };
+    let row = |name: &str, mac: MacAddr, address: &dyn Fn(Family) -> IpAddr| {
+        vec![name.to_owned(), mac.to_string(), address(Family::V4).to_string(), address(Family::V6).to_string()]
+    };
+    let mut rows = vec![row("balancer", balancer_mac, &|family| segment.balancer_address(Net::Front, family))];
+    for node in segment.clients.iter().chain(&segment.backends) {
+        rows.push(row(node.host.name(), node.mac(), &|family| node.address(family)));
     }
-    screen::table(&["host", "MAC of eth0", "addresses"], &rows);
+    screen::table(&["host", "MAC of eth0", "IPv4", "IPv6"], &rows);
     screen::line("");
     screen::note(&format!(
         "A request goes from the client by the balancer to a backend; the reply goes from the backend to the client, past \
@@ -130,7 +129,15 @@ fn send_requests(world: &World, family: Family) -> Result<ReplyPaths> {
 
 fn show_counts(counts: &Counts) {
     screen::line("");
-    screen::line(&format!("    {counts}; the slowest answer took {:.1} ms", counts.slowest.as_secs_f64() * 1_000.0));
+    screen::line(&format!(
+        "    {} requests, {} failed; the slowest answer took {:.1} ms",
+        counts.total(),
+        counts.failed,
+        counts.slowest.as_secs_f64() * 1_000.0
+    ));
+    for failure in &counts.failures {
+        screen::line(&format!("    failed: {failure}"));
+    }
 }
 
 fn show_reply_paths(world: &World, family: Family, paths: &ReplyPaths) {
@@ -142,11 +149,15 @@ fn show_reply_paths(world: &World, family: Family, paths: &ReplyPaths) {
         rows.push(vec![backend.host.name().to_owned(), backend.mac().to_string(), frames.to_string()]);
     }
     let crossed: u64 = paths.across_balancer.iter().map(|(_, frames)| frames).sum();
-    rows.push(vec!["anybody else".to_owned(), String::new(), others.to_string()]);
-    rows.push(vec!["on the balancer's cable, or in it".to_owned(), String::new(), crossed.to_string()]);
+    let none = String::new;
+    rows.push(vec!["anybody else".to_owned(), none(), others.to_string()]);
+    rows.push(vec!["on the balancer's cable, or in it".to_owned(), none(), crossed.to_string()]);
     let vip = vip(family, 0);
     screen::table(&[&format!("replies from {vip}"), "source MAC", ">frames"], &rows);
-    screen::line("");
+    screen::line(&format!(
+        "    (requests on the balancer's cable: {} frames in, {} out)",
+        paths.requests_into_balancer, paths.requests_out_of_balancer
+    ));
 }
 
 fn kill_the_agent(world: &mut World) -> Result<()> {
@@ -155,12 +166,24 @@ fn kill_the_agent(world: &mut World) -> Result<()> {
     load.wait_for(UNDER_LOAD)?;
     screen::line(&format!("[balancer]$ kill -9 {}", world.agent.pid()));
     world.agent.kill()?;
+    let killed = load.counts();
     load.wait_for(UNDER_LOAD)?;
+    let alone = load.counts();
     screen::command("balancer", &["agent", "&"]);
     world.agent.start_again()?;
     world.agent.wait_until_serving(FAMILIES[0].1)?;
     load.wait_for(UNDER_LOAD)?;
-    show_counts(&load.stop()?);
+    let end = load.stop()?;
+    let part = |name: &str, from: &Counts, to: &Counts| {
+        vec![name.to_owned(), (to.total() - from.total()).to_string(), (to.failed - from.failed).to_string()]
+    };
+    let rows = [
+        part("until the agent was killed", &Counts::default(), &killed),
+        part("without an agent", &killed, &alone),
+        part("from its new start on", &alone, &end),
+    ];
+    screen::table(&["requests", ">ended", ">failed"], &rows);
+    show_counts(&end);
     screen::line("");
     screen::note("The XDP program and its maps outlive the agent: it forwards on, and a new agent takes over.");
     Ok(())
