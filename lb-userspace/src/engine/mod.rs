@@ -13,12 +13,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-pub use status::Status;
+pub use status::{Flows, Status};
 
 use self::core::Core;
 use self::thread::Request;
 use crate::dataplane::Dataplane;
-use crate::model::{Command, Fault};
+use crate::model::{Command, Fault, Name};
 use crate::neighbour::{NetworkView, Targets};
 use crate::store::sqlite::SqliteStore;
 
@@ -82,6 +82,14 @@ impl Engine {
     /// The maps could not be read, or the engine has stopped.
     pub async fn status(&self) -> Result<Status, Fault> {
         self.ask(Request::Status).await?
+    }
+
+    /// What is remembered of flows, of one listener or of all, `limit` of them at most.
+    ///
+    /// # Errors
+    /// There is no such listener, the maps could not be read, or the engine has stopped.
+    pub async fn flows(&self, listener: Option<Name>, limit: usize) -> Result<Flows, Fault> {
+        self.ask(|reply| Request::Flows(listener, limit, reply)).await?
     }
 
     /// Tells the engine what the network looks like now. Only the newest picture counts; this never waits.

@@ -2,12 +2,14 @@
 
 mod take;
 
+use std::net::IpAddr;
+
 use lb_common::outcome::Counter;
 use serde::{Deserialize, Serialize};
 
 pub(super) use take::take;
 
-use crate::model::{Algorithm, AttachMode, BackendAddr, Name, Protocol, Vip, XdpMode};
+use crate::model::{Algorithm, AttachMode, BackendAddr, Name, Persistence, Protocol, Timeouts, Vip, XdpMode};
 
 /// All that there is to know of a running balancer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +24,110 @@ pub struct Status {
     pub listeners: Vec<ListenerStatus>,
     /// What became of packets, in the order of [`lb_common::outcome::Outcome::ALL`].
     pub outcomes: Vec<OutcomeStatus>,
+    /// What is remembered of flows.
+    pub tracking: TrackingStatus,
+}
+
+/// What is remembered of flows: as of the last sweep while there are sweeps, else as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrackingStatus {
+    /// Pins of flows that only their first packet was seen of.
+    pub pins_young: u64,
+    /// Pins of flows at work.
+    pub pins_established: u64,
+    /// Sessions of clients.
+    pub sessions: u64,
+    /// Pins that there was no room for, since the maps were made.
+    pub overflows: u64,
+    /// Slots of all lookup tables that are moving or settling.
+    pub unsteady_slots: u64,
+    /// How long the last sweep took, in milliseconds; `null` if this agent has not swept yet.
+    pub last_sweep_ms: Option<u64>,
+}
+
+/// How many slots of a lookup table are in which state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlotStates {
+    /// Nothing is remembered of their flows.
+    pub steady: u32,
+    /// Flows that began before a change may still show themselves.
+    pub moving: u32,
+    /// Only remembered flows are left of the time before a change.
+    pub settling: u32,
+}
+
+/// How far a draining backend is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrainStatus {
+    /// When draining began, in seconds since 1970.
+    pub since: u64,
+    /// When it ends whatever is left, in seconds since 1970; `null` to wait for the last flow.
+    pub deadline: Option<u64>,
+    /// Flows that are known to be left, as of the last sweep. A flow that has been silent since the drain began is not
+    /// known yet; the drain waits for the idle time of such.
+    pub flows: u64,
+}
+
+/// What is remembered of flows, one by one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flows {
+    /// The flows.
+    pub flows: Vec<FlowStatus>,
+    /// True if there are more than were asked for.
+    pub cut: bool,
+}
+
+/// A remembered flow.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowStatus {
+    /// The listener.
+    pub listener: Name,
+    /// The IP protocol's number.
+    pub protocol: u8,
+    /// The client.
+    pub source: IpAddr,
+    /// The client's port; 0 for a protocol without ports.
+    pub source_port: u16,
+    /// The VIP.
+    pub destination: IpAddr,
+    /// The VIP's port; 0 for a protocol without ports.
+    pub destination_port: u16,
+    /// The flow's backend; `null` if that one is gone, so that the flow's next packet takes another.
+    pub backend: Option<BackendAddr>,
+    /// How far its life is known to be.
+    pub state: FlowState,
+    /// Milliseconds since its last packet, to some 130 ms.
+    pub idle_ms: u64,
+}
+
+/// How far a flow's life is known to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FlowState {
+    /// Only its first packet was seen.
+    Handshake,
+    /// At work (TCP and SCTP).
+    Established,
+    /// One side has said that it will send no more.
+    Closing,
+    /// At work (UDP).
+    Udp,
+    /// At work (any other protocol).
+    Other,
+}
+
+impl FlowState {
+    /// The name that JSON and tables use.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Handshake => "handshake",
+            Self::Established => "established",
+            Self::Closing => "closing",
+            Self::Udp => "udp",
+            Self::Other => "other",
+        }
+    }
 }
 
 /// An interface that drlb is to run on.
@@ -66,10 +172,16 @@ pub struct ListenerStatus {
     pub protocol: Protocol,
     /// The port; 0 for every port.
     pub port: u16,
-    /// What of a flow chooses its slot.
+    /// How a new flow gets its backend.
     pub algorithm: Algorithm,
+    /// Whether a client's new flows go to the backend that it had before; `null` for no.
+    pub persistence: Option<Persistence>,
+    /// For how many seconds a flow may be silent before it counts as ended.
+    pub timeouts: Timeouts,
     /// Slots of the lookup table.
     pub slots: u32,
+    /// How many of them are in which state.
+    pub slot_states: SlotStates,
     /// What was sent to its backends.
     pub counters: Counters,
     /// The backends, by address.
@@ -95,6 +207,11 @@ pub struct BackendStatus {
     pub interface: Option<String>,
     /// How many slots of the lookup table it holds.
     pub slots: u32,
+    /// How many of its flows are remembered, as of the last sweep; `null` where nothing is remembered, as nothing changes
+    /// and the algorithm needs no memory.
+    pub flows: Option<u64>,
+    /// How far it is, if it is draining or drained.
+    pub drain: Option<DrainStatus>,
     /// What was sent to it.
     pub counters: Counters,
 }
@@ -107,7 +224,11 @@ pub enum BackendState {
     Serving,
     /// An operator took it out of service.
     AdminDown,
-    /// Its weight is 0.
+    /// It takes no new flows, and keeps those that it has.
+    Draining,
+    /// It was drained, and takes nothing.
+    Drained,
+    /// Its weight is 0: it takes no new flows, and keeps those that it has.
     NoWeight,
     /// Its MAC is not known.
     Unresolved,
@@ -122,6 +243,8 @@ impl BackendState {
         match self {
             Self::Serving => "serving",
             Self::AdminDown => "admin-down",
+            Self::Draining => "draining",
+            Self::Drained => "drained",
             Self::NoWeight => "no-weight",
             Self::Unresolved => "unresolved",
             Self::NoInterface => "no-interface",

@@ -11,6 +11,7 @@ use super::desired::{Desired, Edit};
 use super::fault::Fault;
 use super::name::Name;
 use super::objects::{Backend, Interface, Listener, Pool, PoolSettings};
+use super::tracking::Drain;
 use super::primes::{is_prime, nearest_prime};
 
 /// The longest name of an interface, in bytes (`IFNAMSIZ` in linux/if.h, less the closing zero).
@@ -22,12 +23,12 @@ const MIN_PLACES: u32 = 16;
 const _: () = assert!(limits::MAX_VIPS >= limits::MAX_LISTENERS);
 
 impl Desired {
-    /// Checks a command against this state.
+    /// Checks a command against this state. `now` is the time in seconds since 1970, which a drain begins at.
     ///
     /// # Errors
     /// The [`Fault`] that refuses it. The state is not changed either way; no edits are returned when the command asks
     /// for what is already so.
-    pub fn check(&self, command: &Command) -> Result<Vec<Edit>, Fault> {
+    pub fn check(&self, command: &Command, now: u64) -> Result<Vec<Edit>, Fault> {
         match command {
             Command::Attach { interface, mode } => self.attach(Interface { name: interface.clone(), mode: *mode }),
             Command::Detach { interface } => self.detach(interface),
@@ -36,6 +37,9 @@ impl Desired {
             Command::RemoveListener { name } => self.remove_listener(name),
             Command::AddBackend { listener, address, weight } => self.add_backend(listener, *address, *weight),
             Command::SetBackend { listener, address, change } => self.set_backend(listener, *address, change),
+            Command::DrainBackend { listener, address, deadline } => {
+                self.drain_backend(listener, *address, *deadline, now)
+            }
             Command::RemoveBackend { listener, address } => self.remove_backend(listener, *address),
         }
     }
@@ -66,7 +70,7 @@ impl Desired {
     }
 
     fn add_listener(&self, new: &NewListener) -> Result<Vec<Edit>, Fault> {
-        let NewListener { name, vip, protocol, port, algorithm, slots } = new.clone();
+        let NewListener { name, vip, protocol, port, algorithm, persistence, timeouts, slots } = new.clone();
         if protocol == Protocol::Ip && port != 0 {
             return Err(Fault::invalid(format!(
                 "listener `{name}` has protocol ip, which takes every port; leave out port {port} or choose tcp, udp or \
@@ -75,6 +79,8 @@ impl Desired {
         }
         let slots = slots.unwrap_or(limits::DEFAULT_SLOTS);
         table_size(&name, slots)?;
+        persistence.map_or(Ok(()), |persistence| persistence.check())?;
+        timeouts.check()?;
         if self.listeners.contains_key(&name) {
             return Err(Fault::conflict(format!("there is already a listener `{name}`; choose another name")));
         }
@@ -100,13 +106,18 @@ impl Desired {
             return Err(Fault::conflict(format!("a balancer holds at most {} listeners", limits::MAX_LISTENERS)));
         }
         self.room_for_table(slots)?;
-        Ok(vec![Edit::PutPool(PoolSettings { name, algorithm, slots }), Edit::PutListener(listener)])
+        let pool = PoolSettings { name, algorithm, persistence, timeouts, slots };
+        Ok(vec![Edit::PutPool(pool), Edit::PutListener(listener)])
     }
 
     fn set_listener(&self, name: &Name, change: &ListenerChange) -> Result<Vec<Edit>, Fault> {
         let (_, pool) = self.listener(name)?;
         let mut settings = pool.settings();
         settings.algorithm = change.algorithm.unwrap_or(settings.algorithm);
+        settings.persistence = change.persistence.unwrap_or(settings.persistence);
+        settings.timeouts = settings.timeouts.with(&change.timeouts);
+        settings.persistence.map_or(Ok(()), |persistence| persistence.check())?;
+        settings.timeouts.check()?;
         Ok(if settings == pool.settings() { vec![] } else { vec![Edit::PutPool(settings)] })
     }
 
@@ -152,7 +163,7 @@ impl Desired {
             )));
         }
         self.room_for_backend(listener, pool)?;
-        Ok(vec![Edit::PutBackend(pool.name.clone(), Backend { address, weight, admin_up: true })])
+        Ok(vec![Edit::PutBackend(pool.name.clone(), Backend { address, weight, admin_up: true, drain: None })])
     }
 
     fn set_backend(&self, listener: &Name, address: BackendAddr, change: &BackendChange) -> Result<Vec<Edit>, Fault> {
@@ -161,8 +172,31 @@ impl Desired {
             address,
             weight: change.weight.unwrap_or(old.weight),
             admin_up: change.admin_up.unwrap_or(old.admin_up),
+            drain: old.drain.filter(|_| change.admin_up != Some(true)),
         };
         weight_in_range(address, backend.weight)?;
+        Ok(if backend == *old { vec![] } else { vec![Edit::PutBackend(pool.name.clone(), backend)] })
+    }
+
+    fn drain_backend(
+        &self,
+        listener: &Name,
+        address: BackendAddr,
+        deadline: Option<u32>,
+        now: u64,
+    ) -> Result<Vec<Edit>, Fault> {
+        let (pool, old) = self.backend(listener, address)?;
+        if !old.admin_up {
+            return Err(Fault::conflict(format!(
+                "backend {address} of listener `{listener}` is out of service and has nothing to drain; put it back with \
+                 `drlb backend set {listener} {address} --up`"
+            )));
+        }
+        let mut drain = old.drain.unwrap_or(Drain { since: now, deadline: None, drained: false });
+        if !drain.drained {
+            drain.deadline = deadline.map(|seconds| now.saturating_add(seconds.into()));
+        }
+        let backend = Backend { drain: Some(drain), ..old.clone() };
         Ok(if backend == *old { vec![] } else { vec![Edit::PutBackend(pool.name.clone(), backend)] })
     }
 

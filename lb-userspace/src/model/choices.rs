@@ -75,12 +75,16 @@ impl Protocol {
 }
 
 choices! {
-    /// What of a flow chooses its slot.
+    /// How a new flow gets its backend.
     Algorithm, "an algorithm",
-    /// The whole 5-tuple: connections of one client spread over the backends.
+    /// By the hash of the whole 5-tuple: connections of one client spread over the backends.
     SourceIpPort = "source-ip-port",
-    /// The client's address: all connections of one client go to one backend.
+    /// By the hash of the client's address: all connections of one client go to one backend.
     SourceIp = "source-ip",
+    /// The next one in turn, by weight. Every flow is remembered.
+    RoundRobin = "round-robin",
+    /// The one of two, taken at random by weight, that has fewer flows for its weight. Every flow is remembered.
+    LeastConnections = "least-connections",
 }
 
 choices! {

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::address::{BackendAddr, Vip};
 use super::choices::{Algorithm, AttachMode, Protocol};
 use super::name::Name;
+use super::tracking::{Persistence, Timeouts, TimeoutsChange};
 
 /// A change of the desired state. It is done whole or not at all.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,7 +55,18 @@ pub enum Command {
         /// What to change.
         change: BackendChange,
     },
-    /// Remove a backend from a listener's pool.
+    /// Let a backend of a listener's pool run empty: it takes no new flows, and keeps those that it has.
+    ///
+    /// Asked for again, it gets the new deadline. It ends with `admin_up: Some(true)` of a [`BackendChange`].
+    DrainBackend {
+        /// The listener.
+        listener: Name,
+        /// The backend's own address.
+        address: BackendAddr,
+        /// Seconds until it takes nothing any more, whatever it still has; `None` to wait for its last flow.
+        deadline: Option<u32>,
+    },
+    /// Remove a backend from a listener's pool. Its flows end, unless it was drained before.
     RemoveBackend {
         /// The listener.
         listener: Name,
@@ -74,8 +86,12 @@ pub struct NewListener {
     pub protocol: Protocol,
     /// The port; 0 for every port, and always 0 with protocol `ip`.
     pub port: u16,
-    /// What of a flow chooses its slot.
+    /// How a new flow gets its backend.
     pub algorithm: Algorithm,
+    /// Whether a client's new flows go to the backend that it had before; `None` for no.
+    pub persistence: Option<Persistence>,
+    /// For how long a flow may be silent before it counts as ended.
+    pub timeouts: Timeouts,
     /// Slots of the lookup table, a prime; [`lb_common::limits::DEFAULT_SLOTS`] if not given.
     pub slots: Option<u32>,
 }
@@ -83,8 +99,12 @@ pub struct NewListener {
 /// What to change of a listener; `None` leaves it as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListenerChange {
-    /// What of a flow chooses its slot.
+    /// How a new flow gets its backend.
     pub algorithm: Option<Algorithm>,
+    /// Whether a client's new flows go to the backend that it had before; `Some(None)` for not any more.
+    pub persistence: Option<Option<Persistence>>,
+    /// For how long a flow may be silent before it counts as ended.
+    pub timeouts: TimeoutsChange,
 }
 
 /// What to change of a backend; `None` leaves it as it is.
@@ -92,6 +112,6 @@ pub struct ListenerChange {
 pub struct BackendChange {
     /// Its weight, 0 to 256.
     pub weight: Option<u16>,
-    /// Whether it is in service.
+    /// Whether it is in service. `Some(true)` also ends its draining.
     pub admin_up: Option<bool>,
 }

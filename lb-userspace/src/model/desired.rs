@@ -75,16 +75,18 @@ impl Desired {
     }
 
     fn put_pool(&mut self, settings: PoolSettings) -> Edit {
-        let PoolSettings { name, algorithm, slots } = settings;
+        let PoolSettings { name, algorithm, persistence, timeouts, slots } = settings;
         match self.pools.get_mut(&name) {
             Some(pool) => {
                 let old = pool.settings();
-                (pool.algorithm, pool.slots) = (algorithm, slots);
+                (pool.algorithm, pool.persistence) = (algorithm, persistence);
+                (pool.timeouts, pool.slots) = (timeouts, slots);
                 Edit::PutPool(old)
             }
             None => {
-                self.pools
-                    .insert(name.clone(), Pool { name: name.clone(), algorithm, slots, backends: BTreeMap::new() });
+                let backends = BTreeMap::new();
+                let pool = Pool { name: name.clone(), algorithm, persistence, timeouts, slots, backends };
+                self.pools.insert(name.clone(), pool);
                 Edit::RemovePool(name)
             }
         }

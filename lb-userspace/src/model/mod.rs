@@ -12,6 +12,7 @@ mod fault;
 mod name;
 mod objects;
 mod primes;
+mod tracking;
 
 pub(crate) use check::{places_region, slots_region};
 
@@ -22,3 +23,4 @@ pub use desired::{Desired, Edit};
 pub use fault::{Fault, FaultKind};
 pub use name::Name;
 pub use objects::{Backend, Interface, Listener, Pool, PoolSettings};
+pub use tracking::{Drain, Persistence, Timeouts, TimeoutsChange};

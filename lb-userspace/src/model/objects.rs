@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::address::{BackendAddr, Vip};
 use super::choices::{Algorithm, AttachMode, Protocol};
 use super::name::Name;
+use super::tracking::{Drain, Persistence, Timeouts};
 
 /// An interface that the XDP program is to run on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,8 +58,12 @@ impl Listener {
 pub struct Pool {
     /// Its name.
     pub name: Name,
-    /// What of a flow chooses its slot.
+    /// How a new flow gets its backend.
     pub algorithm: Algorithm,
+    /// Whether a client's new flows go to the backend that it had before.
+    pub persistence: Option<Persistence>,
+    /// For how long a flow may be silent before it counts as ended.
+    pub timeouts: Timeouts,
     /// Slots of its lookup table, a prime.
     pub slots: u32,
     /// Its backends.
@@ -74,6 +79,9 @@ pub struct Backend {
     pub weight: u16,
     /// False when an operator took it out of service.
     pub admin_up: bool,
+    /// Whether it is to run empty.
+    #[serde(default)]
+    pub drain: Option<Drain>,
 }
 
 /// A pool without its backends: what the store keeps as one record.
@@ -81,8 +89,14 @@ pub struct Backend {
 pub struct PoolSettings {
     /// Its name.
     pub name: Name,
-    /// What of a flow chooses its slot.
+    /// How a new flow gets its backend.
     pub algorithm: Algorithm,
+    /// Whether a client's new flows go to the backend that it had before.
+    #[serde(default)]
+    pub persistence: Option<Persistence>,
+    /// For how long a flow may be silent before it counts as ended.
+    #[serde(default)]
+    pub timeouts: Timeouts,
     /// Slots of its lookup table, a prime.
     pub slots: u32,
 }
@@ -91,6 +105,12 @@ impl Pool {
     /// The pool without its backends.
     #[must_use]
     pub fn settings(&self) -> PoolSettings {
-        PoolSettings { name: self.name.clone(), algorithm: self.algorithm, slots: self.slots }
+        PoolSettings {
+            name: self.name.clone(),
+            algorithm: self.algorithm,
+            persistence: self.persistence,
+            timeouts: self.timeouts,
+            slots: self.slots,
+        }
     }
 }
