@@ -102,7 +102,15 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub async fn get(&self, path: &[&str]) -> Result<Answer, ClientError> {
-        self.request(Method::GET, path, None::<&()>).await
+        self.request(Method::GET, path, &[], None::<&()>).await
+    }
+
+    /// Reads what the parameters choose of a resource. Neither names nor values need escaping.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn query(&self, path: &[&str], parameters: &[(&str, &str)]) -> Result<Answer, ClientError> {
+        self.request(Method::GET, path, parameters, None::<&()>).await
     }
 
     /// Makes a resource.
@@ -110,7 +118,7 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub async fn post(&self, path: &[&str], body: &impl Serialize) -> Result<Answer, ClientError> {
-        self.request(Method::POST, path, Some(body)).await
+        self.request(Method::POST, path, &[], Some(body)).await
     }
 
     /// Changes a resource.
@@ -118,7 +126,7 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub async fn patch(&self, path: &[&str], body: &impl Serialize) -> Result<Answer, ClientError> {
-        self.request(Method::PATCH, path, Some(body)).await
+        self.request(Method::PATCH, path, &[], Some(body)).await
     }
 
     /// Removes a resource. The answer has no body.
@@ -126,13 +134,14 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub async fn delete(&self, path: &[&str]) -> Result<Answer, ClientError> {
-        self.request(Method::DELETE, path, None::<&()>).await
+        self.request(Method::DELETE, path, &[], None::<&()>).await
     }
 
     async fn request(
         &self,
         method: Method,
         path: &[&str],
+        parameters: &[(&str, &str)],
         body: Option<&impl Serialize>,
     ) -> Result<Answer, ClientError> {
         let body = match body {
@@ -141,7 +150,7 @@ impl Client {
         };
         let request = Request::builder()
             .method(method)
-            .uri(uri(path))
+            .uri(uri(path, parameters))
             .header(header::HOST, "drlb")
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::new(Bytes::from(body)))
@@ -188,21 +197,32 @@ async fn exchange(stream: UnixStream, request: Request<Full<Bytes>>) -> hyper::R
     }
 }
 
-/// A path from its segments, below the version.
-fn uri(segments: &[&str]) -> String {
+/// A path from its segments, below the version, and its parameters.
+fn uri(segments: &[&str], parameters: &[(&str, &str)]) -> String {
     let mut uri = String::from("/v1");
     for segment in segments {
         uri.push('/');
-        for byte in segment.bytes() {
-            // RFC 3986 section 3.3: what may stand in a segment, as far as drlb's names and addresses use it.
-            if byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte) {
-                uri.push(byte.into());
-            } else {
-                let _ = write!(uri, "%{byte:02X}");
-            }
-        }
+        escape(&mut uri, segment);
+    }
+    for (index, (name, value)) in parameters.iter().enumerate() {
+        uri.push(if index == 0 { '?' } else { '&' });
+        escape(&mut uri, name);
+        uri.push('=');
+        escape(&mut uri, value);
     }
     uri
+}
+
+/// Appends a text with all escaped but what may stand anywhere in a path and a query (RFC 3986 sections 3.3 and 3.4), as
+/// far as drlb's names and addresses use it.
+fn escape(uri: &mut String, text: &str) {
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte) {
+            uri.push(byte.into());
+        } else {
+            let _ = write!(uri, "%{byte:02X}");
+        }
+    }
 }
 
 #[cfg(test)]
@@ -212,7 +232,15 @@ mod tests {
     #[test]
     fn a_segment_stays_a_segment() {
         let segments = ["listeners", "a/../b?c#d%", "backends", "2001:db8::21"];
-        assert_eq!(uri(&segments), "/v1/listeners/a%2F..%2Fb%3Fc%23d%25/backends/2001:db8::21");
+        assert_eq!(uri(&segments, &[]), "/v1/listeners/a%2F..%2Fb%3Fc%23d%25/backends/2001:db8::21");
+    }
+
+    #[test]
+    fn a_parameter_stays_a_parameter() {
+        assert_eq!(
+            uri(&["flows"], &[("listener", "a&b=c+d"), ("limit", "7")]),
+            "/v1/flows?listener=a%26b%3Dc%2Bd&limit=7"
+        );
     }
 
     #[tokio::test]

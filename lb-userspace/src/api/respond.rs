@@ -1,9 +1,10 @@
-//! Faults as HTTP answers, and bodies that are read strictly.
+//! Faults as HTTP answers, and bodies and parameters that are read strictly.
 
 use axum::body::Bytes;
-use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -70,19 +71,37 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = Failure;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
-        let bytes = Bytes::from_request(request, state).await.map_err(|rejection| {
-            let status = rejection.status();
-            let message = if status == StatusCode::PAYLOAD_TOO_LARGE {
-                format!("the request's body is too long; {} bytes are read", super::server::LONGEST_BODY)
-            } else {
-                format!("the request's body could not be read: {rejection}")
-            };
-            Failure::new(status, Fault::invalid(message))
-        })?;
-        serde_json::from_slice(&bytes)
-            .map(Self)
-            .map_err(|error| Fault::invalid(format!("the request's body is refused: {error}")).into())
+        read_json(&read_body(request, state).await?).map(Self)
     }
+}
+
+/// The same where a request that has no body says all with that.
+pub(super) struct OptionalBody<T>(pub(super) T);
+
+impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalBody<T> {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
+        let bytes = read_body(request, state).await?;
+        if bytes.is_empty() { Ok(Self(T::default())) } else { read_json(&bytes).map(Self) }
+    }
+}
+
+async fn read_body<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Failure> {
+    Bytes::from_request(request, state).await.map_err(|rejection| {
+        let status = rejection.status();
+        let message = if status == StatusCode::PAYLOAD_TOO_LARGE {
+            format!("the request's body is too long; {} bytes are read", super::server::LONGEST_BODY)
+        } else {
+            format!("the request's body could not be read: {rejection}")
+        };
+        Failure::new(status, Fault::invalid(message))
+    })
+}
+
+fn read_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
+    serde_json::from_slice(bytes)
+        .map_err(|error| Fault::invalid(format!("the request's body is refused: {error}")).into())
 }
 
 /// The variable segments of a request's path.
@@ -98,6 +117,42 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Segment
                 let path = parts.uri.path();
                 Err(Fault::invalid(format!("the path {path} is refused: {}", rejection.body_text())).into())
             }
+        }
+    }
+}
+
+/// The parameters of a request's URL, behind the `?`.
+pub(super) struct Parameters<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Parameters<T> {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
+        let path = parts.uri.path();
+        match Query::try_from_uri(&parts.uri) {
+            Ok(Query(parameters)) => Ok(Self(parameters)),
+            Err(rejection) => {
+                // What went wrong, without axum's introduction.
+                let text = rejection.body_text();
+                let reason = text.strip_prefix("Failed to deserialize query string: ").unwrap_or(&text);
+                Err(Fault::invalid(format!("the parameters of {path} are refused: {reason}")).into())
+            }
+        }
+    }
+}
+
+/// Refuses a request with parameters by the name of the first: for paths that take none.
+pub(super) async fn without_parameters(
+    Parameters(parameters): Parameters<Vec<(String, String)>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match parameters.first() {
+        None => next.run(request).await,
+        Some((name, _)) => {
+            let path = request.uri().path();
+            let message = format!("{path} does not know the parameter `{name}`; it takes none");
+            Failure::from(Fault::invalid(message)).into_response()
         }
     }
 }

@@ -7,15 +7,17 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{Method, StatusCode, Uri};
-use axum::routing::{get, patch};
+use axum::middleware;
+use axum::routing::{get, post};
 use tokio::net::UnixListener;
 
-use super::respond::{Body, Failure, Json, Segments};
+use super::respond::{Body, Failure, Json, OptionalBody, Parameters, Segments, without_parameters};
 use super::types::{
-    BackendBody, BackendPatch, Backends, InterfaceBody, Interfaces, ListenerBody, ListenerPatch, Listeners, Stats,
+    BackendBody, BackendPatch, Backends, DrainBody, FLOWS, FlowsQuery, InterfaceBody, Interfaces, ListenerBody,
+    ListenerPatch, Listeners, MOST_FLOWS, Stats,
 };
 use crate::engine::status::{BackendStatus, InterfaceStatus, ListenerStatus};
-use crate::engine::{Engine, Status};
+use crate::engine::{Engine, Flows, Status};
 use crate::model::{BackendAddr, Command, Fault, Name};
 
 /// The longest body that is read, in bytes. The longest one that makes sense has a few hundred.
@@ -30,6 +32,8 @@ pub trait Balancer: Clone + Send + Sync + 'static {
     fn execute(&self, command: Command) -> impl Future<Output = Result<(), Fault>> + Send;
     /// A snapshot; see [`Engine::status`].
     fn status(&self) -> impl Future<Output = Result<Status, Fault>> + Send;
+    /// What is remembered of flows; see [`Engine::flows`].
+    fn flows(&self, listener: Option<Name>, limit: usize) -> impl Future<Output = Result<Flows, Fault>> + Send;
 }
 
 impl Balancer for Engine {
@@ -39,6 +43,10 @@ impl Balancer for Engine {
 
     fn status(&self) -> impl Future<Output = Result<Status, Fault>> + Send {
         Engine::status(self)
+    }
+
+    fn flows(&self, listener: Option<Name>, limit: usize) -> impl Future<Output = Result<Flows, Fault>> + Send {
+        Engine::flows(self, listener, limit)
     }
 }
 
@@ -74,7 +82,14 @@ pub fn router<B: Balancer>(balancer: B) -> Router {
         .route("/v1/listeners", get(listeners::<B>).post(add_listener::<B>))
         .route("/v1/listeners/{name}", get(listener::<B>).patch(set_listener::<B>).delete(remove_listener::<B>))
         .route("/v1/listeners/{name}/backends", get(backends::<B>).post(add_backend::<B>))
-        .route("/v1/listeners/{name}/backends/{address}", patch(set_backend::<B>).delete(remove_backend::<B>))
+        .route(
+            "/v1/listeners/{name}/backends/{address}",
+            get(backend::<B>).patch(set_backend::<B>).delete(remove_backend::<B>),
+        )
+        .route("/v1/listeners/{name}/backends/{address}/drain", post(drain_backend::<B>))
+        .route_layer(middleware::from_fn(without_parameters))
+        // Below that layer stands what takes parameters.
+        .route("/v1/flows", get(flows::<B>))
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
         .layer(DefaultBodyLimit::max(LONGEST_BODY))
@@ -176,6 +191,14 @@ async fn add_backend<B: Balancer>(
     Ok(Json(StatusCode::CREATED, find_backend(balancer.status().await?, &listener, address)?))
 }
 
+async fn backend<B: Balancer>(
+    State(balancer): State<B>,
+    Segments((listener, address)): Segments<(String, String)>,
+) -> Answer<BackendStatus> {
+    let (listener, address): (Name, BackendAddr) = (listener.parse()?, address.parse()?);
+    Ok(Json(StatusCode::OK, find_backend(balancer.status().await?, &listener, address)?))
+}
+
 async fn set_backend<B: Balancer>(
     State(balancer): State<B>,
     Segments((listener, address)): Segments<(String, String)>,
@@ -187,12 +210,33 @@ async fn set_backend<B: Balancer>(
     Ok(Json(StatusCode::OK, find_backend(balancer.status().await?, &listener, address)?))
 }
 
+async fn drain_backend<B: Balancer>(
+    State(balancer): State<B>,
+    Segments((listener, address)): Segments<(String, String)>,
+    OptionalBody(DrainBody { deadline }): OptionalBody<DrainBody>,
+) -> Answer<BackendStatus> {
+    let (listener, address): (Name, BackendAddr) = (listener.parse()?, address.parse()?);
+    balancer.execute(Command::DrainBackend { listener: listener.clone(), address, deadline }).await?;
+    Ok(Json(StatusCode::OK, find_backend(balancer.status().await?, &listener, address)?))
+}
+
 async fn remove_backend<B: Balancer>(
     State(balancer): State<B>,
     Segments((listener, address)): Segments<(String, String)>,
 ) -> Result<StatusCode, Failure> {
     balancer.execute(Command::RemoveBackend { listener: listener.parse()?, address: address.parse()? }).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+async fn flows<B: Balancer>(
+    State(balancer): State<B>,
+    Parameters(FlowsQuery { listener, limit }): Parameters<FlowsQuery>,
+) -> Answer<Flows> {
+    let limit = limit.unwrap_or(FLOWS);
+    if !(1..=MOST_FLOWS).contains(&limit) {
+        return Err(Fault::invalid(format!("`limit` cannot be {limit}; give 1 to {MOST_FLOWS}")).into());
+    }
+    Ok(Json(StatusCode::OK, balancer.flows(listener, limit).await?))
 }
 
 fn find_interface(status: Status, name: &str) -> Result<InterfaceStatus, Fault> {

@@ -2,12 +2,13 @@
 //!
 //! A body with a field that is not listed here is refused, so that a misspelt setting is never silently ignored.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::engine::Status;
-use crate::engine::status::{BackendStatus, Counters, InterfaceStatus, ListenerStatus, OutcomeStatus};
+use crate::engine::status::{BackendStatus, Counters, InterfaceStatus, ListenerStatus, OutcomeStatus, TrackingStatus};
 use crate::model::{
-    Algorithm, AttachMode, BackendAddr, BackendChange, Fault, ListenerChange, Name, NewListener, Protocol, Vip,
+    Algorithm, AttachMode, BackendAddr, BackendChange, Fault, ListenerChange, Name, NewListener, Persistence, Protocol,
+    Timeouts, TimeoutsChange, Vip,
 };
 
 /// The body of every answer that is not a success.
@@ -45,9 +46,15 @@ pub struct ListenerBody {
     /// The port; 0 for every port. Must be given for TCP, UDP and SCTP; need not be for `ip`, where it is 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
-    /// What of a flow chooses its slot; `source-ip-port` if not given.
+    /// How a new flow gets its backend; `source-ip-port` if not given.
     #[serde(default = "source_ip_port")]
     pub algorithm: Algorithm,
+    /// Sessions; none if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub persistence: Option<Persistence>,
+    /// For how many seconds a flow may be silent before it counts as ended; those that are not given have a default.
+    #[serde(default)]
+    pub timeouts: TimeoutsChange,
     /// Slots of the lookup table; 65,537 if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slots: Option<u32>,
@@ -61,7 +68,7 @@ impl TryFrom<ListenerBody> for NewListener {
     type Error = Fault;
 
     fn try_from(body: ListenerBody) -> Result<Self, Fault> {
-        let ListenerBody { name, vip, protocol, port, algorithm, slots } = body;
+        let ListenerBody { name, vip, protocol, port, algorithm, persistence, timeouts, slots } = body;
         let port = match (port, protocol) {
             (Some(port), _) => port,
             (None, Protocol::Ip) => 0,
@@ -71,7 +78,8 @@ impl TryFrom<ListenerBody> for NewListener {
                 )));
             }
         };
-        Ok(Self { name, vip, protocol, port, algorithm, slots })
+        let timeouts = Timeouts::default().with(&timeouts);
+        Ok(Self { name, vip, protocol, port, algorithm, persistence, timeouts, slots })
     }
 }
 
@@ -79,19 +87,33 @@ impl TryFrom<ListenerBody> for NewListener {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ListenerPatch {
-    /// What of a flow chooses its slot.
+    /// How a new flow gets its backend.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub algorithm: Option<Algorithm>,
+    /// Sessions; `null` for none.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub persistence: Option<Option<Persistence>>,
+    /// For how many seconds a flow may be silent before it counts as ended; those that are not given stay.
+    #[serde(default)]
+    pub timeouts: TimeoutsChange,
+}
+
+/// A field that is there, be it `null`. One that is not there is `None` by its default.
+fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
 }
 
 impl TryFrom<ListenerPatch> for ListenerChange {
     type Error = Fault;
 
     fn try_from(patch: ListenerPatch) -> Result<Self, Fault> {
-        match patch.algorithm {
-            None => Err(Fault::invalid("the body changes nothing; give `algorithm`")),
-            algorithm => Ok(Self { algorithm }),
+        let ListenerPatch { algorithm, persistence, timeouts } = patch;
+        if algorithm.is_none() && persistence.is_none() && timeouts == TimeoutsChange::default() {
+            return Err(Fault::invalid(
+                "the body changes nothing; give `algorithm`, `persistence` or one of the `timeouts`",
+            ));
         }
+        Ok(Self { algorithm, persistence, timeouts })
     }
 }
 
@@ -117,7 +139,7 @@ pub struct BackendPatch {
     /// Its weight, 0 to 256.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<u16>,
-    /// Whether it is in service.
+    /// Whether it is in service; `true` also ends a drain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub admin_up: Option<bool>,
 }
@@ -133,6 +155,30 @@ impl TryFrom<BackendPatch> for BackendChange {
             BackendPatch { weight, admin_up } => Ok(Self { weight, admin_up }),
         }
     }
+}
+
+/// `POST /v1/listeners/{name}/backends/{address}/drain`: how to drain a backend.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DrainBody {
+    /// For how many seconds its flows are waited for; without end if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<u32>,
+}
+
+/// How many flows an answer shows unless asked for another number.
+pub const FLOWS: usize = 1_000;
+/// The most flows that one answer shows: some megabytes of JSON.
+pub const MOST_FLOWS: usize = 10_000;
+
+/// `GET /v1/flows`: which flows to show.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FlowsQuery {
+    /// Only those of this listener.
+    pub listener: Option<Name>,
+    /// The most to show, 1 to [`MOST_FLOWS`]; [`FLOWS`] if not given.
+    pub limit: Option<usize>,
 }
 
 /// `GET /v1/interfaces`.
@@ -156,11 +202,13 @@ pub struct Backends {
     pub backends: Vec<BackendStatus>,
 }
 
-/// `GET /v1/stats`: the counters alone.
+/// `GET /v1/stats`: the counters alone, and how much is remembered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stats {
     /// What became of packets.
     pub outcomes: Vec<OutcomeStatus>,
+    /// What is remembered of flows.
+    pub tracking: TrackingStatus,
     /// What was sent to the backends, by listener.
     pub listeners: Vec<ListenerStats>,
 }
@@ -181,18 +229,21 @@ pub struct ListenerStats {
 pub struct BackendStats {
     /// The backend.
     pub address: BackendAddr,
+    /// How many of its flows are remembered; `null` where nothing is.
+    pub flows: Option<u64>,
     /// What was sent to it.
     pub counters: Counters,
 }
 
 impl From<Status> for Stats {
     fn from(status: Status) -> Self {
-        let backend = |b: BackendStatus| BackendStats { address: b.address, counters: b.counters };
+        let backend = |b: BackendStatus| BackendStats { address: b.address, flows: b.flows, counters: b.counters };
         let listener = |l: ListenerStatus| ListenerStats {
             name: l.name,
             counters: l.counters,
             backends: l.backends.into_iter().map(backend).collect(),
         };
-        Self { outcomes: status.outcomes, listeners: status.listeners.into_iter().map(listener).collect() }
+        let listeners = status.listeners.into_iter().map(listener).collect();
+        Self { outcomes: status.outcomes, tracking: status.tracking, listeners }
     }
 }

@@ -1,10 +1,10 @@
 //! `drlb backend`, but for `setup`, which needs no agent.
 
 use super::args::BackendCommand;
-use super::table::{optional, share, table};
-use super::{Failure, Session};
+use super::table::{NOTHING, optional, share, table};
+use super::{Failure, Session, drain, unix_now};
 use crate::api::types::{BackendBody, BackendPatch};
-use crate::engine::status::{BackendStatus, ListenerStatus};
+use crate::engine::status::{BackendState, BackendStatus, ListenerStatus};
 
 pub(super) async fn run(session: &Session, command: BackendCommand) -> Result<(), Failure> {
     let client = &session.client;
@@ -24,7 +24,7 @@ pub(super) async fn run(session: &Session, command: BackendCommand) -> Result<()
             // The shares are of the listener's slots, so the table needs the listener.
             super::Output::Table => {
                 let answer = client.get(&["listeners", listener.as_str()]).await?;
-                session.print(&answer, |listener: ListenerStatus| list(listener.slots, &listener.backends))
+                session.print(&answer, |listener: ListenerStatus| list(listener.slots, &listener.backends, unix_now()))
             }
         },
         BackendCommand::Set { listener, address, weight, up, down } => {
@@ -36,6 +36,9 @@ pub(super) async fn run(session: &Session, command: BackendCommand) -> Result<()
                 format!("changed backend {} of {listener}: weight {}, {service}\n", backend.address, backend.weight)
             })
         }
+        BackendCommand::Drain { listener, address, deadline, wait } => {
+            drain::run(session, listener, address, deadline, wait).await
+        }
         BackendCommand::Remove { listener, address } => {
             client.delete(&["listeners", listener.as_str(), "backends", &address.to_string()]).await?;
             session.print_done(&format!("removed backend {address} from {listener}"))
@@ -44,8 +47,9 @@ pub(super) async fn run(session: &Session, command: BackendCommand) -> Result<()
     }
 }
 
-/// Backends of a listener with that many slots, and below what keeps each from taking traffic.
-pub(super) fn list(slots: u32, backends: &[BackendStatus]) -> String {
+/// Backends of a listener with that many slots, and below what keeps each from taking traffic. `now` is in seconds of
+/// the Unix epoch.
+pub(super) fn list(slots: u32, backends: &[BackendStatus], now: u64) -> String {
     let rows = backends.iter().map(|backend| {
         [
             backend.address.to_string(),
@@ -54,15 +58,24 @@ pub(super) fn list(slots: u32, backends: &[BackendStatus]) -> String {
             share(backend.slots, slots),
             optional(backend.mac.as_deref()),
             optional(backend.interface.as_deref()),
+            backend.flows.map_or(NOTHING.into(), |flows| flows.to_string()),
             backend.counters.packets.to_string(),
             backend.counters.bytes.to_string(),
         ]
     });
-    let heading = ["BACKEND", "WEIGHT", "STATE", "SHARE", "MAC", "INTERFACE", "PACKETS", "BYTES"];
-    let mut text = table(heading, &["WEIGHT", "SHARE", "PACKETS", "BYTES"], rows);
+    let heading = ["BACKEND", "WEIGHT", "STATE", "SHARE", "MAC", "INTERFACE", "FLOWS", "PACKETS", "BYTES"];
+    let mut text = table(heading, &["WEIGHT", "SHARE", "FLOWS", "PACKETS", "BYTES"], rows);
     for backend in backends {
-        if let Some(reason) = &backend.reason {
-            text.push_str(&format!("{} takes no traffic: {reason}.\n", backend.address));
+        let address = backend.address;
+        match (backend.state, &backend.drain, &backend.reason) {
+            (BackendState::Draining, Some(drain), _) => {
+                text.push_str(&format!("{address} is draining: {}.\n", drain::state(drain, now)));
+            }
+            (BackendState::NoWeight, _, Some(reason)) => {
+                text.push_str(&format!("{address} takes no new flows: {reason}.\n"));
+            }
+            (_, _, Some(reason)) => text.push_str(&format!("{address} takes no traffic: {reason}.\n")),
+            _ => {}
         }
     }
     text

@@ -1,18 +1,21 @@
 //! `drlb listener`.
 
-use super::args::{ListenerAdd, ListenerCommand};
-use super::table::{port as port_text, table};
-use super::{Failure, Session, backend};
+use super::args::values::{IdleArg, IdleKind, PersistenceArg};
+use super::args::{ListenerAdd, ListenerCommand, ListenerSet};
+use super::table::{port as port_text, span, table};
+use super::{Failure, Session, backend, unix_now};
 use crate::api::types::{ListenerBody, ListenerPatch, Listeners};
-use crate::engine::status::{BackendState, ListenerStatus};
-use crate::model::Protocol;
+use crate::engine::status::{BackendState, ListenerStatus, SlotStates};
+use crate::model::{Persistence, Protocol, Timeouts, TimeoutsChange, Vip};
 
 pub(super) async fn run(session: &Session, command: ListenerCommand) -> Result<(), Failure> {
     let client = &session.client;
     match command {
         ListenerCommand::Add(add) => {
-            let ListenerAdd { name, vip, protocol, port, algorithm, slots } = add;
-            let body = ListenerBody { name, vip, protocol, port, algorithm, slots };
+            let ListenerAdd { name, vip, protocol, port, algorithm, persistence: wanted, idle, slots } = add;
+            let persistence = wanted.map(|wanted| persistence(wanted, vip));
+            let timeouts = timeouts(&idle)?;
+            let body = ListenerBody { name, vip, protocol, port, algorithm, persistence, timeouts, slots };
             let answer = client.post(&["listeners"], &body).await?;
             session.print(&answer, |listener: ListenerStatus| {
                 format!("added listener {}: {}\n", listener.name, describe(&listener))
@@ -24,20 +27,63 @@ pub(super) async fn run(session: &Session, command: ListenerCommand) -> Result<(
         }
         ListenerCommand::Show { name } => {
             let answer = client.get(&["listeners", name.as_str()]).await?;
-            session.print(&answer, |listener: ListenerStatus| show(&listener))
+            session.print(&answer, |listener: ListenerStatus| show(&listener, unix_now()))
         }
-        ListenerCommand::Set { name, algorithm } => {
-            let patch = ListenerPatch { algorithm: Some(algorithm) };
-            let answer = client.patch(&["listeners", name.as_str()], &patch).await?;
-            session.print(&answer, |listener: ListenerStatus| {
-                format!("changed listener {}: {}\n", listener.name, describe(&listener))
-            })
-        }
+        ListenerCommand::Set(set) => self::set(session, set).await,
         ListenerCommand::Remove { name } => {
             client.delete(&["listeners", name.as_str()]).await?;
             session.print_done(&format!("removed listener {name}"))
         }
     }
+}
+
+async fn set(session: &Session, set: ListenerSet) -> Result<(), Failure> {
+    let ListenerSet { name, algorithm, persistence: wanted, no_persistence, idle } = set;
+    let path = ["listeners", name.as_str()];
+    let timeouts = timeouts(&idle)?;
+    let persistence = match wanted {
+        // Which prefix is meant is told by the VIP.
+        Some(wanted) if wanted.prefix.is_some() => {
+            let listener: ListenerStatus = session.client.get(&path).await?.parse()?;
+            Some(Some(persistence(wanted, listener.vip)))
+        }
+        Some(PersistenceArg { timeout, .. }) => Some(Some(sessions(timeout))),
+        None => no_persistence.then_some(None),
+    };
+    let answer = session.client.patch(&path, &ListenerPatch { algorithm, persistence, timeouts }).await?;
+    session.print(&answer, |listener: ListenerStatus| {
+        format!("changed listener {}: {}\n", listener.name, describe(&listener))
+    })
+}
+
+/// Sessions of the clients of a VIP, who speak its version of IP.
+fn persistence(wanted: PersistenceArg, vip: Vip) -> Persistence {
+    let mut persistence = sessions(wanted.timeout);
+    let prefix = if vip.ip().is_ipv4() { &mut persistence.ipv4_prefix } else { &mut persistence.ipv6_prefix };
+    *prefix = wanted.prefix.unwrap_or(*prefix);
+    persistence
+}
+
+/// Sessions of single clients.
+fn sessions(timeout: Option<u32>) -> Persistence {
+    Persistence { timeout: timeout.unwrap_or(Persistence::DEFAULT_TIMEOUT), ..Persistence::default() }
+}
+
+fn timeouts(idle: &[IdleArg]) -> Result<TimeoutsChange, Failure> {
+    let mut change = TimeoutsChange::default();
+    for &IdleArg { kind, seconds } in idle {
+        let field = match kind {
+            IdleKind::Handshake => &mut change.handshake,
+            IdleKind::Established => &mut change.established,
+            IdleKind::Closing => &mut change.closing,
+            IdleKind::Udp => &mut change.udp,
+            IdleKind::Other => &mut change.other,
+        };
+        if field.replace(seconds).is_some() {
+            return Err(Failure::Usage(format!("--idle {} is given twice; give each kind once", kind.name())));
+        }
+    }
+    Ok(change)
 }
 
 /// What it listens on and how it chooses, in a line.
@@ -47,19 +93,66 @@ pub(super) fn describe(listener: &ListenerStatus) -> String {
         (protocol, 0) => format!("every {protocol} port of {}", listener.vip),
         (protocol, port) => format!("{protocol} port {port} of {}", listener.vip),
     };
-    format!("{what}, by {}", listener.algorithm)
+    let sessions = match listener.persistence {
+        None => String::new(),
+        Some(persistence) => format!(", {}", describe_sessions(persistence, listener.vip)),
+    };
+    format!("{what}, by {}{sessions}", listener.algorithm)
 }
 
-/// A listener with its backends, and what keeps them from taking traffic.
-pub(super) fn show(listener: &ListenerStatus) -> String {
+/// Sessions, as far as they differ from single clients: `sessions of 1h 0m for each /24`.
+fn describe_sessions(persistence: Persistence, vip: Vip) -> String {
+    let (prefix, all) = if vip.ip().is_ipv4() { (persistence.ipv4_prefix, 32) } else { (persistence.ipv6_prefix, 128) };
+    let whose = if prefix == all { "each client".into() } else { format!("each /{prefix}") };
+    format!("sessions of {} for {whose}", span(persistence.timeout.into()))
+}
+
+/// The idle times that are not the defaults: `idle times: udp 30s`. Nothing if there is none.
+fn describe_timeouts(timeouts: &Timeouts) -> String {
+    let Timeouts { handshake, established, closing, udp, other } = *timeouts;
+    let default = Timeouts::default();
+    let set: Vec<_> = [
+        (IdleKind::Handshake, handshake, default.handshake),
+        (IdleKind::Established, established, default.established),
+        (IdleKind::Closing, closing, default.closing),
+        (IdleKind::Udp, udp, default.udp),
+        (IdleKind::Other, other, default.other),
+    ]
+    .into_iter()
+    .filter(|(_, seconds, default)| seconds != default)
+    .map(|(kind, seconds, _)| format!("{} {}", kind.name(), span(seconds.into())))
+    .collect();
+    if set.is_empty() {
+        String::new()
+    } else {
+        format!("Idle times: {}; the others are the defaults.\n", set.join(", "))
+    }
+}
+
+/// What a change has left to be done. Nothing if that is over.
+fn describe_change(states: SlotStates) -> String {
+    let SlotStates { steady, moving, settling } = states;
+    let all = steady + moving + settling;
+    match (moving, settling) {
+        (0, 0) => String::new(),
+        (moving, 0) => format!("A change is under way: {moving} of {all} slots are moving.\n"),
+        (0, settling) => format!("A change is under way: {settling} of {all} slots are settling.\n"),
+        _ => format!("A change is under way: {moving} of {all} slots are moving, {settling} settling.\n"),
+    }
+}
+
+/// A listener with its backends, and what keeps them from taking traffic. `now` is in seconds of the Unix epoch.
+pub(super) fn show(listener: &ListenerStatus, now: u64) -> String {
     let mut text = format!("{}: {}, {} slots\n", listener.name, describe(listener), listener.slots);
+    text.push_str(&describe_timeouts(&listener.timeouts));
+    text.push_str(&describe_change(listener.slot_states));
     if listener.backends.is_empty() {
         text.push_str(&format!(
             "It has no backend, so its packets are dropped; add one with `drlb backend add {} ADDRESS`.\n",
             listener.name
         ));
     } else {
-        text.push_str(&backend::list(listener.slots, &listener.backends));
+        text.push_str(&backend::list(listener.slots, &listener.backends, now));
     }
     text
 }

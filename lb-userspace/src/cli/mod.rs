@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Parser;
 use serde::de::DeserializeOwned;
@@ -14,6 +15,8 @@ use crate::model::Fault;
 
 pub mod args;
 mod backend;
+mod drain;
+mod flows;
 mod interface;
 mod listener;
 mod stats;
@@ -30,9 +33,31 @@ enum Failure {
     Fault(#[from] Fault),
     #[error("{what}: {source}")]
     Io { what: String, source: io::Error },
+    /// What was waited for came to another end.
+    #[error("{0}")]
+    Other(String),
+    /// The options contradict each other.
+    #[error("{0}")]
+    Usage(String),
+    /// The user ended the waiting.
+    #[error("{0}")]
+    Interrupted(String),
 }
 
-/// Reads the command line, does what it says, and gives the exit status: 0 done, 1 refused or failed, 2 wrong usage.
+impl Failure {
+    /// The exit status.
+    const fn status(&self) -> u8 {
+        match self {
+            Self::Usage(_) => 2,
+            // As a shell tells of a process that SIGINT ended.
+            Self::Interrupted(_) => 130,
+            _ => 1,
+        }
+    }
+}
+
+/// Reads the command line, does what it says, and gives the exit status: 0 done, 1 refused or failed, 2 wrong usage, 130
+/// interrupted.
 #[must_use]
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
@@ -41,8 +66,9 @@ pub fn run() -> ExitCode {
         Err(failure) => {
             let sentence = failure.to_string();
             let stop = if sentence.ends_with('.') { "" } else { "." };
-            eprintln!("error: {sentence}{stop}");
-            ExitCode::FAILURE
+            let kind = if matches!(failure, Failure::Interrupted(_)) { "interrupted" } else { "error" };
+            eprintln!("{kind}: {sentence}{stop}");
+            ExitCode::from(failure.status())
         }
     }
 }
@@ -60,6 +86,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Backend(args::BackendCommand::Setup { vips, format }) => texts::backend_setup(format, vips),
         Command::Backend(command) => wait_for(backend::run(&session, command)),
         Command::Stats => wait_for(stats::show(&session)),
+        Command::Flows(args) => wait_for(flows::show(&session, args)),
     }
 }
 
@@ -92,13 +119,19 @@ impl Session {
         }
     }
 
-    /// Tells people what was done; programs know it from the exit status.
+    /// Tells people what was done, where the answer has no body; programs get an empty object, so that what they read is
+    /// JSON in any case.
     fn print_done(&self, sentence: &str) -> Result<(), Failure> {
         match self.output {
-            Output::Json => Ok(()),
+            Output::Json => print_text("{}\n"),
             Output::Table => print_text(&format!("{sentence}\n")),
         }
     }
+}
+
+/// Seconds of the Unix epoch, as drains are given in. That is the agent's clock: it runs on this machine.
+fn unix_now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// Writes to standard output. A reader that has gone, as in `drlb status | head`, has what it wanted.

@@ -1,8 +1,9 @@
 //! `drlb stats`: the counters.
 
-use super::table::table;
+use super::table::{NOTHING, table};
 use super::{Failure, Session};
 use crate::api::types::Stats;
+use crate::engine::status::TrackingStatus;
 
 pub(super) async fn show(session: &Session) -> Result<(), Failure> {
     let answer = session.client.get(&["stats"]).await?;
@@ -10,21 +11,39 @@ pub(super) async fn show(session: &Session) -> Result<(), Failure> {
 }
 
 fn render(stats: &Stats) -> String {
-    let numbers = ["PACKETS", "BYTES"];
+    let numbers = ["PACKETS", "BYTES", "FLOWS", "COUNT"];
     let outcomes = stats.outcomes.iter().map(|outcome| {
         [outcome.name.clone(), outcome.packets.to_string(), outcome.bytes.to_string(), outcome.meaning.clone()]
     });
     let mut text = table(["OUTCOME", "PACKETS", "BYTES", "MEANING"], &numbers, outcomes);
     let backends = stats.listeners.iter().flat_map(|listener| {
-        let all = ("all".to_owned(), listener.counters);
-        let each = listener.backends.iter().map(|backend| (backend.address.to_string(), backend.counters));
-        std::iter::once(all).chain(each).map(|(backend, counters)| {
-            [listener.name.to_string(), backend, counters.packets.to_string(), counters.bytes.to_string()]
+        let flows = listener.backends.iter().filter_map(|backend| backend.flows).reduce(|all, flows| all + flows);
+        let all = ("all".to_owned(), flows, listener.counters);
+        let each =
+            listener.backends.iter().map(|backend| (backend.address.to_string(), backend.flows, backend.counters));
+        std::iter::once(all).chain(each).map(|(backend, flows, counters)| {
+            let flows = flows.map_or(NOTHING.into(), |flows| flows.to_string());
+            [listener.name.to_string(), backend, counters.packets.to_string(), counters.bytes.to_string(), flows]
         })
     });
     text.push('\n');
-    text.push_str(&table(["LISTENER", "BACKEND", "PACKETS", "BYTES"], &numbers, backends));
+    text.push_str(&table(["LISTENER", "BACKEND", "PACKETS", "BYTES", "FLOWS"], &numbers, backends));
+    text.push('\n');
+    text.push_str(&table(["REMEMBERED", "COUNT", "MEANING"], &numbers, remembered(&stats.tracking)));
     text
+}
+
+fn remembered(tracking: &TrackingStatus) -> [[String; 3]; 5] {
+    let TrackingStatus { pins_young, pins_established, sessions, overflows, unsteady_slots, last_sweep_ms: _ } =
+        *tracking;
+    [
+        ("pins-young", pins_young, "Flows that only their first packet was seen of."),
+        ("pins-established", pins_established, "Flows at work."),
+        ("sessions", sessions, "Clients whose new flows go to the backend of their last one."),
+        ("unsteady-slots", unsteady_slots, "Slots that a change has moved, and whose flows are remembered therefore."),
+        ("overflows", overflows, "Flows that there was no room to remember; a further change may move them."),
+    ]
+    .map(|(name, count, meaning)| [name.to_owned(), count.to_string(), meaning.to_owned()])
 }
 
 #[cfg(test)]
@@ -36,8 +55,11 @@ mod tests {
         let stats: Stats = serde_json::from_str(
             r#"{
                 "outcomes": [{"name": "forwarded", "meaning": "Sent to a backend.", "packets": 12, "bytes": 900}],
+                "tracking": {"pins_young": 1, "pins_established": 20, "sessions": 3, "overflows": 0,
+                             "unsteady_slots": 64, "last_sweep_ms": 2},
                 "listeners": [{"name": "web", "counters": {"packets": 12, "bytes": 900}, "backends": [
-                    {"address": "192.0.2.21", "counters": {"packets": 12, "bytes": 900}}
+                    {"address": "192.0.2.21", "flows": 21, "counters": {"packets": 12, "bytes": 900}},
+                    {"address": "192.0.2.22", "flows": null, "counters": {"packets": 0, "bytes": 0}}
                 ]}]
             }"#,
         )
@@ -46,9 +68,17 @@ mod tests {
 OUTCOME    PACKETS  BYTES  MEANING
 forwarded       12    900  Sent to a backend.
 
-LISTENER  BACKEND     PACKETS  BYTES
-web       all              12    900
-web       192.0.2.21       12    900
+LISTENER  BACKEND     PACKETS  BYTES  FLOWS
+web       all              12    900     21
+web       192.0.2.21       12    900     21
+web       192.0.2.22        0      0      -
+
+REMEMBERED        COUNT  MEANING
+pins-young            1  Flows that only their first packet was seen of.
+pins-established     20  Flows at work.
+sessions              3  Clients whose new flows go to the backend of their last one.
+unsteady-slots       64  Slots that a change has moved, and whose flows are remembered therefore.
+overflows             0  Flows that there was no room to remember; a further change may move them.
 ";
         assert_eq!(render(&stats), expected);
     }

@@ -1,15 +1,15 @@
 //! `drlb status`: the overview for people.
 
 use super::table::{NOTHING, optional, table};
-use super::{Failure, Session, listener};
+use super::{Failure, Session, listener, unix_now};
 use crate::engine::Status;
 
 pub(super) async fn show(session: &Session) -> Result<(), Failure> {
     let answer = session.client.get(&["status"]).await?;
-    session.print(&answer, |status: Status| render(&status))
+    session.print(&answer, |status: Status| render(&status, unix_now()))
 }
 
-fn render(status: &Status) -> String {
+fn render(status: &Status, now: u64) -> String {
     let mut text = format!("drlb {}, maps of layout {}\n\n", status.version, status.layout);
     text.push_str(&interfaces(status));
     if status.listeners.is_empty() {
@@ -17,7 +17,7 @@ fn render(status: &Status) -> String {
     }
     for one in &status.listeners {
         text.push('\n');
-        text.push_str(&listener::show(one));
+        text.push_str(&listener::show(one, now));
     }
     text
 }
@@ -56,18 +56,31 @@ mod tests {
              "state": "missing", "reason": "there is no such interface"}
         ],
         "listeners": [
-            {"name": "all", "vip": "192.0.2.11", "protocol": "ip", "port": 0, "algorithm": "source-ip", "slots": 7,
+            {"name": "all", "vip": "192.0.2.11", "protocol": "ip", "port": 0, "algorithm": "source-ip",
+             "persistence": null,
+             "timeouts": {"handshake": 60, "established": 900, "closing": 120, "udp": 120, "other": 600},
+             "slots": 7, "slot_states": {"steady": 7, "moving": 0, "settling": 0},
              "counters": {"packets": 0, "bytes": 0}, "backends": []},
-            {"name": "web", "vip": "192.0.2.10", "protocol": "tcp", "port": 80, "algorithm": "source-ip-port", "slots": 7,
+            {"name": "web", "vip": "192.0.2.10", "protocol": "tcp", "port": 80, "algorithm": "source-ip-port",
+             "persistence": {"timeout": 3600, "ipv6_prefix": 128, "ipv4_prefix": 24},
+             "timeouts": {"handshake": 60, "established": 300, "closing": 120, "udp": 120, "other": 600},
+             "slots": 7, "slot_states": {"steady": 4, "moving": 3, "settling": 0},
              "counters": {"packets": 12, "bytes": 900}, "backends": [
                 {"address": "192.0.2.21", "weight": 3, "admin_up": true, "state": "serving", "reason": null,
-                 "mac": "02:00:00:00:00:21", "interface": "eth1", "slots": 7, "counters": {"packets": 12, "bytes": 900}},
+                 "mac": "02:00:00:00:00:21", "interface": "eth1", "slots": 7, "flows": 40,
+                 "drain": null, "counters": {"packets": 12, "bytes": 900}},
                 {"address": "192.0.2.22", "weight": 1, "admin_up": true, "state": "unresolved",
                  "reason": "its MAC is being asked for", "mac": null, "interface": null, "slots": 0,
-                 "counters": {"packets": 0, "bytes": 0}}
+                 "flows": 0, "drain": null, "counters": {"packets": 0, "bytes": 0}},
+                {"address": "192.0.2.23", "weight": 1, "admin_up": true, "state": "draining",
+                 "reason": null, "mac": "02:00:00:00:00:23", "interface": "eth1", "slots": 0,
+                 "flows": 3, "drain": {"since": 1000, "deadline": 1300, "flows": 3},
+                 "counters": {"packets": 2, "bytes": 150}}
              ]}
         ],
-        "outcomes": []
+        "outcomes": [],
+        "tracking": {"pins_young": 0, "pins_established": 43, "sessions": 12, "overflows": 0, "unsteady_slots": 3,
+                     "last_sweep_ms": 1}
     }"#;
 
     #[test]
@@ -84,22 +97,28 @@ eth2: there is no such interface.
 all: every protocol of 192.0.2.11, by source-ip, 7 slots
 It has no backend, so its packets are dropped; add one with `drlb backend add all ADDRESS`.
 
-web: tcp port 80 of 192.0.2.10, by source-ip-port, 7 slots
-BACKEND     WEIGHT  STATE        SHARE  MAC                INTERFACE  PACKETS  BYTES
-192.0.2.21       3  serving     100.0%  02:00:00:00:00:21  eth1            12    900
-192.0.2.22       1  unresolved    0.0%  -                  -                0      0
+web: tcp port 80 of 192.0.2.10, by source-ip-port, sessions of 1h 0m for each /24, 7 slots
+Idle times: established 5m 0s; the others are the defaults.
+A change is under way: 3 of 7 slots are moving.
+BACKEND     WEIGHT  STATE        SHARE  MAC                INTERFACE  FLOWS  PACKETS  BYTES
+192.0.2.21       3  serving     100.0%  02:00:00:00:00:21  eth1          40       12    900
+192.0.2.22       1  unresolved    0.0%  -                  -              0        0      0
+192.0.2.23       1  draining      0.0%  02:00:00:00:00:23  eth1           3        2    150
 192.0.2.22 takes no traffic: its MAC is being asked for.
+192.0.2.23 is draining: 3 flows left, 1m 40s until the deadline.
 ";
-        assert_eq!(render(&status), expected);
+        assert_eq!(render(&status, 1_200), expected);
     }
 
     #[test]
     fn an_empty_balancer_says_what_to_do_first() {
         let status: Status = serde_json::from_str(
-            r#"{"version": "0.1.0", "layout": "v1", "interfaces": [], "listeners": [], "outcomes": []}"#,
+            r#"{"version": "0.1.0", "layout": "v1", "interfaces": [], "listeners": [], "outcomes": [],
+                "tracking": {"pins_young": 0, "pins_established": 0, "sessions": 0, "overflows": 0, "unsteady_slots": 0,
+                             "last_sweep_ms": null}}"#,
         )
         .expect("a snapshot");
-        let text = render(&status);
+        let text = render(&status, 0);
         assert!(text.contains("`drlb attach IFNAME`") && text.contains("`drlb listener add NAME"), "{text}");
     }
 }

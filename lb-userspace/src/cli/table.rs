@@ -42,6 +42,17 @@ pub(super) fn share(part: u32, whole: u32) -> String {
     format!("{:.1}%", f64::from(part) * 100.0 / f64::from(whole))
 }
 
+/// A span of time, in its two largest units: `45s`, `2m 5s`, `1h 0m`, `3d 4h`.
+pub(super) fn span(seconds: u64) -> String {
+    let (minutes, hours, days) = (seconds / 60, seconds / 3_600, seconds / 86_400);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds}s"),
+        (0, 0, _) => format!("{minutes}m {}s", seconds % 60),
+        (0, ..) => format!("{hours}h {}m", minutes % 60),
+        _ => format!("{days}d {}h", hours % 24),
+    }
+}
+
 /// A text that may be missing.
 pub(super) fn optional(text: Option<&str>) -> String {
     text.unwrap_or(NOTHING).to_owned()
@@ -60,6 +71,13 @@ mod tests {
     #[test]
     fn a_table_without_rows_has_its_heading() {
         assert_eq!(table(["NAME", "STATE"], &[], []), "NAME  STATE\n");
+    }
+
+    #[test]
+    fn spans_have_two_units_at_most() {
+        for (seconds, text) in [(0, "0s"), (59, "59s"), (125, "2m 5s"), (3_600, "1h 0m"), (273_605, "3d 4h")] {
+            assert_eq!(span(seconds), text);
+        }
     }
 
     #[test]

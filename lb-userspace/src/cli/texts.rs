@@ -7,7 +7,8 @@ use std::path::Path;
 use clap::CommandFactory;
 use clap_complete::Shell;
 
-use super::args::{Cli, each_once};
+use super::args::Cli;
+use super::args::values::each_once;
 use super::{Failure, print_text};
 use crate::backend_setup::{self, Format};
 use crate::model::Vip;

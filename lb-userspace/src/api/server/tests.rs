@@ -10,14 +10,20 @@ use tokio::net::UnixStream;
 use super::*;
 use crate::api::client::{Client, ClientError};
 use crate::api::socket;
-use crate::engine::status::{BackendState, Counters, InterfaceState, OutcomeStatus};
-use crate::model::{Algorithm, AttachMode, NewListener, Protocol, XdpMode};
+use crate::engine::status::{
+    BackendState, Counters, DrainStatus, FlowState, FlowStatus, InterfaceState, OutcomeStatus, SlotStates,
+    TrackingStatus,
+};
+use crate::model::{
+    Algorithm, AttachMode, ListenerChange, NewListener, Persistence, Protocol, Timeouts, TimeoutsChange, XdpMode,
+};
 
 /// Takes every command and remembers it; knows one listener with one backend, and one interface.
 #[derive(Clone, Default)]
 struct StandIn {
     commands: Arc<Mutex<Vec<Command>>>,
     refusal: Option<Fault>,
+    asked_for_flows: Arc<Mutex<Option<(Option<Name>, usize)>>>,
 }
 
 impl Balancer for StandIn {
@@ -29,6 +35,26 @@ impl Balancer for StandIn {
     async fn status(&self) -> Result<Status, Fault> {
         Ok(status_of_one())
     }
+
+    async fn flows(&self, listener: Option<Name>, limit: usize) -> Result<Flows, Fault> {
+        *self.asked_for_flows.lock().expect("no panic") = Some((listener, limit));
+        Ok(flows_of_one())
+    }
+}
+
+fn flows_of_one() -> Flows {
+    let flow = FlowStatus {
+        listener: "web".parse().expect("a name"),
+        protocol: 6,
+        source: "2001:db8::7".parse().expect("an address"),
+        source_port: 40_000,
+        destination: "2001:db8::10".parse().expect("an address"),
+        destination_port: 80,
+        backend: Some("2001:db8::21".parse().expect("an address")),
+        state: FlowState::Established,
+        idle_ms: 134,
+    };
+    Flows { flows: vec![flow], cut: true }
 }
 
 fn status_of_one() -> Status {
@@ -42,6 +68,8 @@ fn status_of_one() -> Status {
         mac: Some("02:00:00:00:00:21".into()),
         interface: Some("eth1".into()),
         slots: 65_537,
+        flows: Some(7),
+        drain: Some(DrainStatus { since: 1_000, deadline: None, flows: 7 }),
         counters,
     };
     let listener = ListenerStatus {
@@ -50,7 +78,10 @@ fn status_of_one() -> Status {
         protocol: Protocol::Tcp,
         port: 80,
         algorithm: Algorithm::SourceIpPort,
+        persistence: None,
+        timeouts: Timeouts::default(),
         slots: 65_537,
+        slot_states: SlotStates { steady: 65_530, moving: 7, settling: 0 },
         counters,
         backends: vec![backend],
     };
@@ -71,6 +102,7 @@ fn status_of_one() -> Status {
         interfaces: vec![interface],
         listeners: vec![listener],
         outcomes: vec![outcome],
+        tracking: TrackingStatus { pins_established: 7, ..TrackingStatus::default() },
     }
 }
 
@@ -148,13 +180,21 @@ async fn each_request_becomes_its_command() {
         protocol: Protocol::Ip,
         port: 0,
         algorithm: Algorithm::SourceIpPort,
+        persistence: None,
+        timeouts: Timeouts::default(),
         slots: None,
     };
+    assert_eq!(served.last_command(), Command::AddListener(listener.clone()));
+    let body = serde_json::json!({"name": "web", "vip": "2001:db8::10", "protocol": "ip", "algorithm": "round-robin",
+        "persistence": {"timeout": 300, "ipv6_prefix": 64}, "timeouts": {"udp": 30}});
+    client.post(&["listeners"], &body).await.expect("add");
+    let listener = NewListener {
+        algorithm: Algorithm::RoundRobin,
+        persistence: Some(Persistence { timeout: 300, ipv6_prefix: 64, ipv4_prefix: 32 }),
+        timeouts: Timeouts { udp: 30, ..Timeouts::default() },
+        ..listener
+    };
     assert_eq!(served.last_command(), Command::AddListener(listener));
-    let patch = ListenerPatch { algorithm: Some(Algorithm::SourceIp) };
-    client.patch(&["listeners", "web"], &patch).await.expect("set");
-    let change = patch.try_into().expect("a change");
-    assert_eq!(served.last_command(), Command::SetListener { name: name.clone(), change });
     client.delete(&["listeners", "web"]).await.expect("remove");
     assert_eq!(served.last_command(), Command::RemoveListener { name: name.clone() });
 
@@ -165,8 +205,94 @@ async fn each_request_becomes_its_command() {
     client.patch(&path, &patch).await.expect("set");
     let change = patch.try_into().expect("a change");
     assert_eq!(served.last_command(), Command::SetBackend { listener: name.clone(), address, change });
+    for (body, deadline) in [(serde_json::json!({}), None), (serde_json::json!({"deadline": 300}), Some(300))] {
+        client.post(&[&path[..], &["drain"]].concat(), &body).await.expect("drain");
+        assert_eq!(served.last_command(), Command::DrainBackend { listener: name.clone(), address, deadline });
+    }
+    let (status, ..) = served.raw("POST", "/v1/listeners/web/backends/2001:db8::21/drain", "").await;
+    assert_eq!(status, 200);
+    assert_eq!(served.last_command(), Command::DrainBackend { listener: name.clone(), address, deadline: None });
     client.delete(&path).await.expect("remove");
     assert_eq!(served.last_command(), Command::RemoveBackend { listener: name, address });
+}
+
+#[tokio::test]
+async fn what_a_patch_does_not_name_stays_and_null_is_a_value() {
+    let served = Served::start(None);
+    let persistence = Persistence { timeout: 300, ..Persistence::default() };
+    let udp = TimeoutsChange { udp: Some(30), ..TimeoutsChange::default() };
+    let none = ListenerChange::default();
+    for (body, change) in [
+        (r#"{"algorithm": "source-ip"}"#, ListenerChange { algorithm: Some(Algorithm::SourceIp), ..none.clone() }),
+        (
+            r#"{"persistence": {"timeout": 300}}"#,
+            ListenerChange { persistence: Some(Some(persistence)), ..none.clone() },
+        ),
+        (r#"{"persistence": null}"#, ListenerChange { persistence: Some(None), ..none.clone() }),
+        (r#"{"timeouts": {"udp": 30}}"#, ListenerChange { timeouts: udp, ..none }),
+    ] {
+        let expected = Command::SetListener { name: "web".parse().expect("a name"), change };
+        let (status, _, text) = served.raw("PATCH", "/v1/listeners/web", body).await;
+        assert_eq!((status, served.last_command()), (200, expected.clone()), "{body}: {text}");
+        // The command line sends the same as the types say it.
+        let patch: ListenerPatch = serde_json::from_str(body).expect(body);
+        served.client().patch(&["listeners", "web"], &patch).await.expect(body);
+        assert_eq!(served.last_command(), expected, "{body}");
+    }
+}
+
+#[tokio::test]
+async fn flows_are_those_that_the_parameters_choose() {
+    let served = Served::start(None);
+    let client = served.client();
+    for (parameters, listener, limit) in [
+        (&[][..], None, FLOWS),
+        (&[("listener", "web")], Some("web"), FLOWS),
+        (&[("limit", "1"), ("listener", "web")], Some("web"), 1),
+        (&[("limit", "10000")], None, MOST_FLOWS),
+    ] {
+        let answer = client.query(&["flows"], parameters).await.expect("flows");
+        assert_eq!(answer.parse::<Flows>().expect("JSON"), flows_of_one());
+        let asked = served.balancer.asked_for_flows.lock().expect("no panic").take();
+        assert_eq!(asked, Some((listener.map(|name| name.parse().expect("a name")), limit)));
+    }
+}
+
+#[tokio::test]
+async fn a_parameter_that_is_not_known_is_refused_by_its_name() {
+    let served = Served::start(None);
+    for (method, path, expected) in [
+        ("GET", "/v1/status?pretty=1", "/v1/status does not know the parameter `pretty`; it takes none"),
+        ("GET", "/v1/listeners/web?a&b", "/v1/listeners/web does not know the parameter `a`; it takes none"),
+        (
+            "DELETE",
+            "/v1/listeners/web?%66orce=1",
+            "/v1/listeners/web does not know the parameter `force`; it takes none",
+        ),
+        (
+            "GET",
+            "/v1/flows?listner=web",
+            "the parameters of /v1/flows are refused: listner: unknown field `listner`, expected `listener` or `limit`",
+        ),
+        ("GET", "/v1/flows?limit=1&limit=2", "the parameters of /v1/flows are refused: duplicate field `limit`"),
+        ("GET", "/v1/flows?limit=0", "`limit` cannot be 0; give 1 to 10000"),
+        ("GET", "/v1/flows?limit=10001", "`limit` cannot be 10001; give 1 to 10000"),
+        ("GET", "/v1/flows?limit=-1", "the parameters of /v1/flows are refused: limit: invalid digit found in string"),
+        (
+            "GET",
+            "/v1/flows?listener=a/b",
+            "the parameters of /v1/flows are refused: listener: the name `a/b` contains '/'",
+        ),
+    ] {
+        let (status, kind, message) = served.refusal(method, path, "").await;
+        assert_eq!((status, kind.as_str()), (400, "invalid"), "{path}: {message}");
+        assert!(message.starts_with(expected), "{path}: {message}");
+    }
+    assert!(served.balancer.commands.lock().expect("no panic").is_empty());
+    let (status, ..) = served.raw("GET", "/v1/status?", "").await;
+    assert_eq!(status, 200, "an empty query has no parameter");
+    let (status, ..) = served.refusal("GET", "/v1/nothing?a=1", "").await;
+    assert_eq!(status, 404);
 }
 
 #[tokio::test]
@@ -184,6 +310,9 @@ async fn every_get_shows_its_part_of_the_status() {
     let backends: Backends =
         client.get(&["listeners", "web", "backends"]).await.expect("backends").parse().expect("JSON");
     assert_eq!(backends.backends, status.listeners[0].backends);
+    let path = ["listeners", "web", "backends", "2001:db8::21"];
+    let backend: BackendStatus = client.get(&path).await.expect("one").parse().expect("JSON");
+    assert_eq!(backend, status.listeners[0].backends[0]);
     let interfaces: Interfaces = client.get(&["interfaces"]).await.expect("interfaces").parse().expect("JSON");
     assert_eq!(interfaces.interfaces, status.interfaces);
     let interface: InterfaceStatus = client.get(&["interfaces", "eth1"]).await.expect("one").parse().expect("JSON");
@@ -239,8 +368,24 @@ async fn a_wrong_body_is_refused_with_the_place_and_reaches_nobody() {
             r#"{"name": "eth1", "mode": "fast"}"#.into(),
             "unknown variant `fast`, expected one of",
         ),
-        ("PATCH", "/v1/listeners/web", "{}".into(), "the body changes nothing; give `algorithm`"),
-        ("PATCH", "/v1/listeners/web", r#"{"port": 1}"#.into(), "unknown field `port`, expected `algorithm`"),
+        (
+            "PATCH",
+            "/v1/listeners/web",
+            "{}".into(),
+            "the body changes nothing; give `algorithm`, `persistence` or one of the `timeouts`",
+        ),
+        ("PATCH", "/v1/listeners/web", r#"{"timeouts": {}}"#.into(), "the body changes nothing"),
+        (
+            "PATCH",
+            "/v1/listeners/web",
+            r#"{"timeouts": {"tcp": 1}}"#.into(),
+            "unknown field `tcp`, expected one of `handshake`",
+        ),
+        ("PATCH", "/v1/listeners/web", r#"{"persistence": {}}"#.into(), "missing field `timeout`"),
+        ("PATCH", "/v1/listeners/web", r#"{"algorithm": "fair"}"#.into(), "unknown variant `fair`, expected one of"),
+        ("POST", "/v1/listeners/web/backends/192.0.2.21/drain", r#"{"deadlin": 1}"#.into(), "unknown field `deadlin`"),
+        ("POST", "/v1/listeners/web/backends/192.0.2.21/drain", r#"{"deadline": "5m"}"#.into(), "invalid type: string"),
+        ("PATCH", "/v1/listeners/web", r#"{"port": 1}"#.into(), "unknown field `port`, expected one of `algorithm`"),
         ("PATCH", "/v1/listeners/web/backends/192.0.2.21", "{}".into(), "give `weight` or `admin_up`"),
         ("PATCH", "/v1/listeners/web/backends/192.0.2.21", r#"{"weight": -1}"#.into(), "integer `-1`, expected u16"),
         ("PATCH", "/v1/listeners/web/backends/here", r#"{"weight": 1}"#.into(), "backend `here` is not an IP address"),

@@ -1,0 +1,85 @@
+//! The arguments of `drlb listener`.
+
+use clap::{ArgGroup, Args, Subcommand};
+
+use super::values::{IdleArg, PersistenceArg, algorithm, idle, persistence, protocol};
+use crate::model::{Algorithm, Name, Protocol, Vip};
+
+/// `drlb listener`
+#[derive(Debug, Subcommand)]
+pub enum ListenerCommand {
+    /// Add a listener: a VIP, a protocol and a port, and the backends that serve them.
+    ///
+    /// Protocol ip takes every protocol and every port of the VIP; a more exact listener wins over it.
+    Add(ListenerAdd),
+    /// List the listeners.
+    List,
+    /// Show a listener and its backends.
+    Show {
+        /// The listener.
+        name: Name,
+    },
+    /// Change a listener. No flow that is under way changes its backend by that.
+    Set(ListenerSet),
+    /// Remove a listener and its backends.
+    Remove {
+        /// The listener.
+        name: Name,
+    },
+}
+
+/// `drlb listener add`
+#[derive(Debug, Args)]
+pub struct ListenerAdd {
+    /// A name for it: letters, digits, `_`, `.` and `-`.
+    pub name: Name,
+    /// The virtual IP that clients speak to.
+    #[arg(long, value_name = "IP")]
+    pub vip: Vip,
+    /// What it takes.
+    #[arg(long, value_parser = protocol())]
+    pub protocol: Protocol,
+    /// The port; 0 for every port. Needed for tcp, udp and sctp; ip takes every port by itself.
+    #[arg(long, required_if_eq_any([("protocol", "tcp"), ("protocol", "udp"), ("protocol", "sctp")]))]
+    pub port: Option<u16>,
+    /// How a new flow gets its backend, always by weight: source-ip-port spreads the connections of a client, source-ip
+    /// keeps them together, round-robin takes the backends in turn, least-connections the less loaded of two.
+    #[arg(long, default_value = "source-ip-port", value_parser = algorithm())]
+    pub algorithm: Algorithm,
+    /// Keep a client's new flows on the backend of its last one.
+    ///
+    /// The session ends when the client began no flow for TIME (1h unless set). Clients whose addresses have the same
+    /// leading PREFIX bits are one; all bits count unless set.
+    #[arg(long, value_name = "source-ip[:TIME][/PREFIX]", value_parser = persistence)]
+    pub persistence: Option<PersistenceArg>,
+    /// For how long a flow may be silent before it counts as ended: KIND=TIME, once for each kind.
+    ///
+    /// The kinds are handshake (only its first packet was seen; 60s unless set), established (TCP and SCTP at work; 15m),
+    /// closing (after FIN or RST; 2m), udp (2m) and other (10m). They say for how long a flow is remembered after a
+    /// change, and how long a drain waits for flows that are silent.
+    #[arg(long = "idle", value_name = "KIND=TIME", value_parser = idle)]
+    pub idle: Vec<IdleArg>,
+    /// Slots of the lookup table, a prime; 65537 unless set. More slots follow the weights more closely.
+    #[arg(long, value_name = "N")]
+    pub slots: Option<u32>,
+}
+
+/// `drlb listener set`
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("change").required(true).multiple(true))]
+pub struct ListenerSet {
+    /// The listener.
+    pub name: Name,
+    /// How a new flow gets its backend.
+    #[arg(long, group = "change", value_parser = algorithm())]
+    pub algorithm: Option<Algorithm>,
+    /// Keep a client's new flows on the backend of its last one.
+    #[arg(long, group = "change", value_name = "source-ip[:TIME][/PREFIX]", value_parser = persistence)]
+    pub persistence: Option<PersistenceArg>,
+    /// Let each new flow of a client get its own backend.
+    #[arg(long, group = "change", conflicts_with = "persistence")]
+    pub no_persistence: bool,
+    /// For how long a flow may be silent before it counts as ended: KIND=TIME, as in `drlb listener add`.
+    #[arg(long = "idle", group = "change", value_name = "KIND=TIME", value_parser = idle)]
+    pub idle: Vec<IdleArg>,
+}
