@@ -14,3 +14,4 @@ pub mod model;
 pub mod neighbour;
 pub mod reconcile;
 pub mod store;
+pub mod tracking;

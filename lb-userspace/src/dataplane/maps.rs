@@ -1,22 +1,27 @@
 //! The maps: typed access, and how each change is made in them.
 
+use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use aya::Ebpf;
 use aya::maps::xdp::DevMap;
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues};
+use bytemuck::Pod;
 use lb_common::address::Address;
-use lb_common::backend::{Backend, BackendOwner, Segment};
+use lb_common::backend::{Backend, BackendOwner, Load, Segment};
 use lb_common::limits::{MAX_BACKENDS, MAX_SEGMENTS, MAX_SLOTS};
 use lb_common::listener::{Listener, ListenerKey, Vip};
 use lb_common::maps::{
-    BACKEND_COUNTERS, BACKEND_OWNERS, BACKENDS, EGRESS, LISTENER_COUNTERS, LISTENERS, OUTCOME_COUNTERS, SEGMENTS,
-    SLOTS, VIPS,
+    BACKEND_COUNTERS, BACKEND_OWNERS, BACKENDS, EGRESS, LISTENER_COUNTERS, LISTENERS, LOADS, OUTCOME_COUNTERS,
+    PIN_OVERFLOWS, PINS_ESTABLISHED, PINS_YOUNG, SEGMENTS, SESSIONS, SLOTS, VIPS,
 };
 use lb_common::outcome::{Counter, Outcome};
+use lb_common::session::{Session, SessionKey};
 use lb_common::slot::Slot;
+use lb_common::track::pin::{Pin, PinKey, Table};
 
+use super::batch::{self, Batch};
 use super::fault::map_fault;
 use super::mmap::{Mapping, Word};
 use crate::model::Fault;
@@ -27,14 +32,27 @@ type Words<const N: usize> = [u32; N];
 type CounterWords = [u64; 2];
 type Counters = PerCpuArray<MapData, CounterWords>;
 
+// The words of a `Load`.
+const FLOWS: usize = 0;
+const WEIGHT: usize = 1;
+const LOAD_WORDS: usize = 2;
+/// How many pins or sessions are looked at at once.
+const BATCH: usize = 4_096;
+
 /// The maps of a data plane, open for reading and writing.
 pub struct Maps {
-    listeners: HashMap<MapData, Words<5>, Words<6>>,
+    listeners: HashMap<MapData, Words<5>, Words<10>>,
     vips: HashMap<MapData, Words<4>, u32>,
     slots: Mapping<AtomicU32>,
     backends: Mapping<AtomicU64>,
     /// Four words an owner.
     owners: Mapping<AtomicU32>,
+    /// Two words a place: flows and weight.
+    loads: Mapping<AtomicU32>,
+    pins_young: MapData,
+    pins_established: MapData,
+    sessions: MapData,
+    pin_overflows: PerCpuArray<MapData, u64>,
     segments: Array<MapData, Words<3>>,
     egress: DevMap<MapData>,
     outcome_counters: Counters,
@@ -60,6 +78,14 @@ fn mapping<W: Word>(ebpf: &mut Ebpf, name: &str, bytes: usize) -> Result<Mapping
     Mapping::new(fd, bytes).map_err(|error| Fault::unavailable(format!("the BPF map {name} cannot be mapped: {error}")))
 }
 
+/// A hash map that is read in batches.
+fn hash(ebpf: &mut Ebpf, name: &str) -> Result<MapData, Fault> {
+    match taken(ebpf, name)? {
+        Map::HashMap(map) | Map::LruHashMap(map) => Ok(map),
+        _ => Err(Fault::internal(format!("the map {name} of the embedded object is not a hash map"))),
+    }
+}
+
 /// The value of one CPU and of all, from what the kernel gives.
 fn sum(values: &PerCpuValues<CounterWords>) -> Counter {
     values
@@ -79,6 +105,11 @@ impl Maps {
             slots: mapping(ebpf, SLOTS, MAX_SLOTS as usize * size_of::<Slot>())?,
             backends: mapping(ebpf, BACKENDS, MAX_BACKENDS as usize * size_of::<Backend>())?,
             owners: mapping(ebpf, BACKEND_OWNERS, MAX_BACKENDS as usize * size_of::<BackendOwner>())?,
+            loads: mapping(ebpf, LOADS, MAX_BACKENDS as usize * size_of::<Load>())?,
+            pins_young: hash(ebpf, PINS_YOUNG)?,
+            pins_established: hash(ebpf, PINS_ESTABLISHED)?,
+            sessions: hash(ebpf, SESSIONS)?,
+            pin_overflows: typed(ebpf, PIN_OVERFLOWS)?,
             segments: typed(ebpf, SEGMENTS)?,
             egress: typed(ebpf, EGRESS)?,
             outcome_counters: typed(ebpf, OUTCOME_COUNTERS)?,
@@ -98,10 +129,12 @@ impl Maps {
             let (key, listener) = entry.map_err(map_fault(LISTENERS, "read"))?;
             let (key, listener): (ListenerKey, Listener) = (bytemuck::cast(key), bytemuck::cast(listener));
             // Only the tables that listeners have mean anything, and they are a small part of the map.
-            let end = listener.slots_base.saturating_add(listener.slots_len).min(MAX_SLOTS);
-            for index in listener.slots_base..end {
+            let region = |base: u32, len: u32| base..base.saturating_add(len).min(MAX_SLOTS);
+            let table = region(listener.slots_base, listener.slots_len);
+            for index in table.chain(region(listener.schedule_base, listener.schedule_len)) {
                 held.set_slot(index, self.slot(index));
             }
+            held.saw_pool(listener.pool);
             held.listeners.insert(key, listener);
         }
         for entry in self.vips.iter() {
@@ -110,6 +143,7 @@ impl Maps {
         }
         for place in 0..MAX_BACKENDS {
             held.set_place(place, self.owner(place), self.backend(place));
+            held.set_weight(place, self.load(place).weight);
         }
         for index in 0..MAX_SEGMENTS {
             let segment = self.segments.get(&index, 0).map_err(map_fault(SEGMENTS, "read"))?;
@@ -144,6 +178,7 @@ impl Maps {
             }
             Change::TakePlace { place, owner, backend } => {
                 self.clear(BACKEND_COUNTERS, *place)?;
+                self.set_load(*place, Load::default());
                 self.set_backend(*place, *backend);
                 self.set_owner(*place, BackendOwner { address: *owner });
                 Ok(())
@@ -152,12 +187,17 @@ impl Maps {
                 // What is counted between this and the listeners' going over to the copy is lost to the counter.
                 let counts = self.backend_counters.get(from, 0).map_err(map_fault(BACKEND_COUNTERS, "read"))?;
                 self.backend_counters.set(*to, counts, 0).map_err(map_fault(BACKEND_COUNTERS, "written"))?;
+                self.set_load(*to, self.load(*from));
                 self.set_backend(*to, self.backend(*from));
                 self.set_owner(*to, self.owner(*from));
                 Ok(())
             }
             Change::SetPlace { place, backend } => {
                 self.set_backend(*place, *backend);
+                Ok(())
+            }
+            Change::SetWeight { place, weight } => {
+                self.set_load_word(*place, WEIGHT, *weight);
                 Ok(())
             }
             Change::FreePlace { place } => {
@@ -176,7 +216,7 @@ impl Maps {
                 if *new {
                     self.clear(LISTENER_COUNTERS, listener.id)?;
                 }
-                let (key, value): (Words<5>, Words<6>) = (bytemuck::cast(*key), bytemuck::cast(*listener));
+                let (key, value): (Words<5>, Words<10>) = (bytemuck::cast(*key), bytemuck::cast(*listener));
                 self.listeners.insert(key, value, 0).map_err(map_fault(LISTENERS, "written"))
             }
             Change::RemoveListener { key } => {
@@ -217,6 +257,61 @@ impl Maps {
         Ok(sum(&values))
     }
 
+    /// A batch of pins of a table, from where the one before ended.
+    ///
+    /// # Errors
+    /// The kernel refused it.
+    pub fn pins(&self, table: Table, from: Option<u32>) -> Result<Batch<PinKey, Pin>, Fault> {
+        let (map, name) = self.pins_of(table);
+        look_up(map.fd().as_fd(), name, from)
+    }
+
+    /// Removes pins from a table.
+    ///
+    /// # Errors
+    /// The kernel refused it.
+    pub fn remove_pins(&mut self, table: Table, keys: &[PinKey]) -> Result<(), Fault> {
+        let (map, name) = self.pins_of(table);
+        batch::remove(map.fd().as_fd(), keys).map_err(batch_fault(name, "written"))
+    }
+
+    /// A batch of sessions, from where the one before ended.
+    ///
+    /// # Errors
+    /// The kernel refused it.
+    pub fn sessions(&self, from: Option<u32>) -> Result<Batch<SessionKey, Session>, Fault> {
+        look_up(self.sessions.fd().as_fd(), SESSIONS, from)
+    }
+
+    /// Removes sessions.
+    ///
+    /// # Errors
+    /// The kernel refused it.
+    pub fn remove_sessions(&mut self, keys: &[SessionKey]) -> Result<(), Fault> {
+        batch::remove(self.sessions.fd().as_fd(), keys).map_err(batch_fault(SESSIONS, "written"))
+    }
+
+    /// Writes how many flows the backend of a place has.
+    pub fn set_flows(&mut self, place: u32, flows: u32) {
+        self.set_load_word(place, FLOWS, flows);
+    }
+
+    /// Pins that there was no room for, since the maps were made.
+    ///
+    /// # Errors
+    /// The kernel refused it.
+    pub fn pin_overflows(&self) -> Result<u64, Fault> {
+        let values = self.pin_overflows.get(&0, 0).map_err(map_fault(PIN_OVERFLOWS, "read"))?;
+        Ok(values.iter().copied().fold(0, u64::wrapping_add))
+    }
+
+    fn pins_of(&self, table: Table) -> (&MapData, &'static str) {
+        match table {
+            Table::Young => (&self.pins_young, PINS_YOUNG),
+            Table::Established => (&self.pins_established, PINS_ESTABLISHED),
+        }
+    }
+
     fn clear(&mut self, map: &str, index: u32) -> Result<(), Fault> {
         let counters = if map == LISTENER_COUNTERS { &mut self.listener_counters } else { &mut self.backend_counters };
         let zero = PerCpuValues::try_from(vec![[0; 2]; self.cpus])
@@ -253,6 +348,25 @@ impl Maps {
         }
     }
 
+    fn load(&self, place: u32) -> Load {
+        let word = |offset| {
+            let word = self.loads.words().get(place as usize * LOAD_WORDS + offset);
+            word.map_or(0, |word: &AtomicU32| word.load(Ordering::Relaxed))
+        };
+        Load { flows: word(FLOWS), weight: word(WEIGHT) }
+    }
+
+    fn set_load(&self, place: u32, load: Load) {
+        self.set_load_word(place, FLOWS, load.flows);
+        self.set_load_word(place, WEIGHT, load.weight);
+    }
+
+    fn set_load_word(&self, place: u32, offset: usize, value: u32) {
+        if let Some(word) = self.loads.words().get(place as usize * LOAD_WORDS + offset) {
+            word.store(value, Ordering::Relaxed);
+        }
+    }
+
     fn owner(&self, place: u32) -> BackendOwner {
         let start = place as usize * 4;
         let word =
@@ -270,6 +384,21 @@ impl Maps {
             }
         }
     }
+}
+
+/// A batch of a size that keeps a sweep's step to about a millisecond; a larger one where a bucket is fuller than that.
+fn look_up<K: Pod, V: Pod>(map: BorrowedFd<'_>, name: &str, from: Option<u32>) -> Result<Batch<K, V>, Fault> {
+    let mut limit = BATCH;
+    loop {
+        match batch::look_up(map, from, limit) {
+            Err(error) if error.raw_os_error() == Some(libc::ENOSPC) && limit < BATCH << 8 => limit *= 4,
+            done => return done.map_err(batch_fault(name, "read")),
+        }
+    }
+}
+
+fn batch_fault(name: &str, what: &str) -> impl FnOnce(io::Error) -> Fault {
+    move |error| Fault::unavailable(format!("the BPF map {name} cannot be {what}: {error}"))
 }
 
 /// Something that was not there is as good as removed.

@@ -4,11 +4,12 @@
 //! without the agent and the next agent finds all as it was:
 //!
 //! ```text
-//! /sys/fs/bpf/drlb/v1/LISTENERS, VIPS, …     the maps
+//! /sys/fs/bpf/drlb/v2/LISTENERS, VIPS, …     the maps
 //!                     links/eth1             the link that keeps the program on eth1
 //!                     generic/eth2           marks that eth2 runs in generic mode
 //! ```
 
+mod batch;
 mod fault;
 mod links;
 mod maps;
@@ -23,12 +24,15 @@ use std::path::{Path, PathBuf};
 use lb_common::address::MacAddr;
 use lb_common::maps::{LAYOUT, PINNED};
 use lb_common::outcome::{Counter, Outcome};
+use lb_common::session::{Session, SessionKey};
+use lb_common::track::pin::{Moment, Pin, PinKey, Table};
+use nix::time::{ClockId, clock_gettime};
 
 pub use maps::Maps;
 pub use object::{Instance, OBJECT, Run};
 
 use crate::model::Fault;
-use crate::reconcile::{Attached, Change, DataPlane, Held, LinkChange};
+use crate::reconcile::{Attached, Batch, Change, DataPlane, Held, LinkChange};
 use fault::pin_fault;
 use links::Links;
 
@@ -111,7 +115,37 @@ impl DataPlane for Dataplane {
         self.maps.outcome_counter(outcome)
     }
 
-    fn remove_pins(&mut self) -> Result<(), Fault> {
+    fn now(&self) -> Moment {
+        // The clock of `bpf_ktime_get_coarse_ns`. It cannot fail for a clock that every kernel has.
+        let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map(std::time::Duration::from).unwrap_or_default();
+        Moment::from_nanos(now.as_nanos() as u64)
+    }
+
+    fn pins(&mut self, table: Table, from: Option<u32>) -> Result<Batch<PinKey, Pin>, Fault> {
+        self.maps.pins(table, from)
+    }
+
+    fn remove_pins(&mut self, table: Table, keys: &[PinKey]) -> Result<(), Fault> {
+        self.maps.remove_pins(table, keys)
+    }
+
+    fn sessions(&mut self, from: Option<u32>) -> Result<Batch<SessionKey, Session>, Fault> {
+        self.maps.sessions(from)
+    }
+
+    fn remove_sessions(&mut self, keys: &[SessionKey]) -> Result<(), Fault> {
+        self.maps.remove_sessions(keys)
+    }
+
+    fn set_flows(&mut self, place: u32, flows: u32) {
+        self.maps.set_flows(place, flows);
+    }
+
+    fn pin_overflows(&self) -> Result<u64, Fault> {
+        self.maps.pin_overflows()
+    }
+
+    fn remove_maps(&mut self) -> Result<(), Fault> {
         for name in PINNED {
             let path = self.folder.join(name);
             fs::remove_file(&path).map_err(|error| pin_fault(&path, "removed", &error))?;

@@ -4,17 +4,20 @@ use std::path::Path;
 
 use aya::maps::{MapError, MapInfo, MapType};
 use lb_common::address::Address;
-use lb_common::backend::{Backend, BackendOwner, Segment};
+use lb_common::backend::{Backend, BackendOwner, Load, Segment};
 use lb_common::limits;
 use lb_common::listener::{Listener, ListenerKey, Vip};
 use lb_common::maps;
 use lb_common::outcome::{Counter, Outcome};
+use lb_common::session::{Session, SessionKey};
 use lb_common::slot::SlotLine;
+use lb_common::track::pin::{Pin, PinKey};
 
 use super::fault::map_fault;
 use crate::model::Fault;
 
 // Flags of linux/bpf.h.
+const BPF_F_NO_PREALLOC: u32 = 1 << 0;
 const BPF_F_RDONLY_PROG: u32 = 1 << 7;
 const BPF_F_MMAPABLE: u32 = 1 << 10;
 
@@ -34,15 +37,18 @@ const fn array(name: &'static str, value_size: usize, max_entries: u32, flags: u
 }
 
 const fn counters(name: &'static str, max_entries: u32) -> Spec {
-    let value_size = size_of::<Counter>();
-    Spec { name, map_type: MapType::PerCpuArray as u32, key_size: 4, value_size, max_entries, flags: 0 }
+    per_cpu(name, size_of::<Counter>(), max_entries)
 }
 
 const fn hash(name: &'static str, key_size: usize, value_size: usize, max_entries: u32) -> Spec {
     Spec { name, map_type: MapType::Hash as u32, key_size, value_size, max_entries, flags: 0 }
 }
 
-const SPECS: [Spec; 10] = [
+const fn per_cpu(name: &'static str, value_size: usize, max_entries: u32) -> Spec {
+    Spec { name, map_type: MapType::PerCpuArray as u32, key_size: 4, value_size, max_entries, flags: 0 }
+}
+
+const SPECS: [Spec; 16] = [
     hash(maps::LISTENERS, size_of::<ListenerKey>(), size_of::<Listener>(), limits::MAX_LISTENERS),
     hash(maps::VIPS, size_of::<Address>(), size_of::<Vip>(), limits::MAX_VIPS),
     array(maps::SLOTS, size_of::<SlotLine>(), limits::MAX_SLOTS / limits::SLOTS_PER_LINE as u32, BPF_F_MMAPABLE),
@@ -62,6 +68,21 @@ const SPECS: [Spec; 10] = [
     counters(maps::OUTCOME_COUNTERS, Outcome::COUNT),
     counters(maps::LISTENER_COUNTERS, limits::MAX_LISTENERS),
     counters(maps::BACKEND_COUNTERS, limits::MAX_BACKENDS),
+    Spec {
+        map_type: MapType::LruHash as u32,
+        ..hash(maps::PINS_YOUNG, size_of::<PinKey>(), size_of::<Pin>(), limits::MAX_YOUNG_PINS)
+    },
+    Spec {
+        flags: BPF_F_NO_PREALLOC,
+        ..hash(maps::PINS_ESTABLISHED, size_of::<PinKey>(), size_of::<Pin>(), limits::MAX_ESTABLISHED_PINS)
+    },
+    Spec {
+        map_type: MapType::LruHash as u32,
+        ..hash(maps::SESSIONS, size_of::<SessionKey>(), size_of::<Session>(), limits::MAX_SESSIONS)
+    },
+    array(maps::LOADS, size_of::<Load>(), limits::MAX_BACKENDS, BPF_F_MMAPABLE),
+    per_cpu(maps::TURNS, size_of::<u32>(), limits::MAX_LISTENERS),
+    per_cpu(maps::PIN_OVERFLOWS, size_of::<u64>(), 1),
 ];
 
 const _: () = assert!(SPECS.len() == maps::PINNED.len());
@@ -131,7 +152,7 @@ mod tests {
     fn each_difference_is_named() {
         let wanted = SPECS[0];
         let found = Spec { value_size: 20, max_entries: 10, ..wanted };
-        let fault = compare(&wanted, &found, Path::new("/sys/fs/bpf/drlb/v1/LISTENERS")).expect_err("it differs");
-        assert!(fault.message.contains("(value size 20 instead of 24, size 10 instead of 16384)"), "{}", fault.message);
+        let fault = compare(&wanted, &found, Path::new("/sys/fs/bpf/drlb/v2/LISTENERS")).expect_err("it differs");
+        assert!(fault.message.contains("(value size 20 instead of 40, size 10 instead of 16384)"), "{}", fault.message);
     }
 }

@@ -45,7 +45,15 @@ fn ifindex(name: &str) -> u32 {
 fn fill(plane: &mut Dataplane) -> (ListenerKey, Listener) {
     let (vip, owner) = (Ipv4Addr::new(192, 0, 2, 10).into(), Ipv4Addr::new(192, 0, 2, 21).into());
     let key = ListenerKey::new(vip, 17, lb_common::address::Port::from_host(53));
-    let listener = Listener { id: 3, slots_base: 16, slots_len: 7, backends_base: 32, backends_len: 16, hash: 0 };
+    let listener = Listener {
+        id: 3,
+        pool: 1,
+        slots_base: 16,
+        slots_len: 7,
+        backends_base: 32,
+        backends_len: 16,
+        ..bytemuck::Zeroable::zeroed()
+    };
     let backend = Backend::new(MacAddr([2, 0, 0, 0, 0, 21]), 5);
     let segment = Segment { ifindex: ifindex("lo"), mac: MAC, reserved: 0 };
     let changes = [
@@ -184,7 +192,7 @@ fn links_are_attached_found_again_renewed_and_detached() {
         assert!(plane.read().expect("links").attached.is_empty());
         let shown = Command::new("ip").args(["link", "show"]).output().expect("ip").stdout;
         assert!(!String::from_utf8_lossy(&shown).contains("xdp"), "a program is left");
-        plane.remove_pins().expect("nothing is attached");
+        plane.remove_maps().expect("nothing is attached");
         assert!(!pins.exists());
     });
 }
@@ -197,7 +205,7 @@ fn the_pin_of_an_interface_that_is_gone_is_removed() {
         attach(&mut plane, "eth1", AttachMode::Native).expect("attached");
         ip("link delete eth1");
         assert!(plane.read().expect("links").attached.is_empty());
-        assert!(!pins.join("v1/links/eth1").exists());
+        assert!(!pins.join("v2/links/eth1").exists());
         // Its successor of the same name can be attached.
         ip("link add eth1 type veth peer name peer");
         attach(&mut plane, "eth1", AttachMode::Native).expect("attached");
@@ -247,6 +255,6 @@ fn the_bpf_file_system_is_mounted_where_it_is_missing() {
         // An empty /sys/fs/bpf, as on a host without one mounted.
         mount(Some("sysfs"), "/sys", Some("sysfs"), MsFlags::empty(), none).expect("another /sys");
         Dataplane::open(Path::new("/sys/fs/bpf/drlb")).expect("a data plane");
-        assert!(Path::new("/sys/fs/bpf/drlb/v1/LISTENERS").exists());
+        assert!(Path::new("/sys/fs/bpf/drlb/v2/LISTENERS").exists());
     });
 }

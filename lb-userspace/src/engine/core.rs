@@ -2,14 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
+use lb_common::track::pin::Table;
 use tokio::sync::watch;
 
-use super::status::{self, Status};
-use crate::model::{Command, Desired, Edit, Fault, Name};
+use super::status::{self, Flows, Status};
+use crate::model::{BackendAddr, Command, Desired, Drain, Edit, Fault, Name};
 use crate::neighbour::{NetworkView, Targets};
-use crate::reconcile::{DataPlane, Held, LinkChange, Scope, apply, plan, plan_links};
+use crate::reconcile::{Change, DataPlane, Held, LinkChange, Scope, apply, plan, plan_links};
 use crate::store::{Store, changes_of, desired_of};
+use crate::tracking::Tracker;
 
 /// The desired state, what the maps hold, and what leads from the one to the other.
 pub(super) struct Core {
@@ -17,6 +20,7 @@ pub(super) struct Core {
     plane: Box<dyn DataPlane>,
     desired: Desired,
     held: Held,
+    tracker: Tracker,
     /// `None` until the first picture of the network: nothing is changed before.
     view: Option<Arc<NetworkView>>,
     /// Why interfaces could not be attached, by name.
@@ -31,9 +35,15 @@ impl Core {
     /// One of them cannot be read.
     pub(super) fn new(store: Box<dyn Store>, mut plane: Box<dyn DataPlane>) -> Result<Self, Fault> {
         let desired = desired_of(&store.load()?)?;
-        let held = plane.read()?;
+        let mut held = plane.read()?;
+        // A pool that is gone may have left pins and sessions: its number is not given again either.
+        for number in numbers_of(plane.as_mut())? {
+            held.saw_pool(number);
+        }
+        let mut tracker = Tracker::new();
+        tracker.sync(&desired, &held, None, true, plane.now());
         let targets = watch::Sender::new(Arc::new(targets_of(&desired)));
-        Ok(Self { store, plane, desired, held, view: None, link_faults: BTreeMap::new(), targets })
+        Ok(Self { store, plane, desired, held, tracker, view: None, link_faults: BTreeMap::new(), targets })
     }
 
     /// Whose MACs the engine needs, now and after each change.
@@ -58,7 +68,7 @@ impl Core {
     /// # Errors
     /// Why it was refused or failed.
     pub(super) fn execute(&mut self, command: &Command) -> Result<(), Fault> {
-        let edits = self.desired.check(command)?;
+        let edits = self.desired.check(command, unix_now())?;
         let view = self.view.clone().ok_or_else(|| {
             Fault::unavailable("the state of this host's network is not known yet; try again in a moment")
         })?;
@@ -109,6 +119,7 @@ impl Core {
         let Some(view) = self.view.clone() else { return Ok(()) };
         self.logged(|core| {
             core.held = core.plane.read()?.remembering(&core.held);
+            core.tracker.sync(&core.desired, &core.held, None, true, core.plane.now());
             let found = plan(&core.desired, &view, &core.held, &Scope::All)?;
             if !found.is_empty() {
                 tracing::warn!("the maps were not as they should be; {} changes repair them", found.len());
@@ -121,16 +132,102 @@ impl Core {
     ///
     /// # Errors
     /// The counters cannot be read.
-    pub(super) fn status(&self) -> Result<Status, Fault> {
+    pub(super) fn status(&mut self) -> Result<Status, Fault> {
         let none = NetworkView::default();
         let view = self.view.as_deref().unwrap_or(&none);
-        status::take(&self.desired, view, &self.held, &self.link_faults, self.plane.as_ref())
+        let tracking = status::tracking(&self.tracker, self.plane.as_mut())?;
+        let (desired, held) = (&self.desired, &self.held);
+        status::take(desired, view, held, &self.link_faults, &self.tracker, tracking, self.plane.as_ref())
+    }
+
+    /// What is remembered of flows.
+    ///
+    /// # Errors
+    /// There is no such listener, or the pins cannot be read.
+    pub(super) fn flows(&mut self, listener: Option<&Name>, limit: usize) -> Result<Flows, Fault> {
+        if let Some(name) = listener
+            && !self.desired.listeners.contains_key(name)
+        {
+            return Err(Fault::not_found(format!("there is no listener `{name}`")));
+        }
+        status::flows(&self.desired, &self.held, self.plane.as_mut(), listener, limit)
+    }
+
+    /// True if there may be flows to look after.
+    pub(super) fn has_flows(&self) -> bool {
+        self.view.is_some() && self.tracker.has_work()
+    }
+
+    /// True between the first and the last step of a sweep.
+    pub(super) fn is_sweeping(&self) -> bool {
+        self.tracker.is_sweeping()
+    }
+
+    /// Takes the next step of a sweep.
+    pub(super) fn sweep(&mut self) {
+        let Some(view) = self.view.clone() else { return };
+        if !self.tracker.is_sweeping() {
+            self.end_drains(&view, &self.past_deadline());
+        }
+        let swept = self.logged(|core| {
+            let step = core.tracker.step(core.plane.as_mut(), &core.held)?;
+            core.apply(&step.changes)?;
+            core.end_drains(&view, &step.drained);
+            Ok(())
+        });
+        if swept.is_err() {
+            self.tracker.abandon();
+        }
+    }
+
+    /// The backends whose drain is past its deadline.
+    fn past_deadline(&self) -> Vec<(Name, BackendAddr)> {
+        let now = unix_now();
+        let is_past = |drain: &Drain| !drain.drained && drain.deadline.is_some_and(|deadline| deadline <= now);
+        let mut past = Vec::new();
+        for pool in self.desired.pools.values() {
+            let backends = pool.backends.values().filter(|backend| backend.drain.as_ref().is_some_and(is_past));
+            past.extend(backends.map(|backend| (pool.name.clone(), backend.address)));
+        }
+        past
+    }
+
+    /// Writes down that backends have drained, and takes them out. What fails is tried again by the next sweep.
+    fn end_drains(&mut self, view: &NetworkView, drained: &[(Name, BackendAddr)]) {
+        let mut edits = Vec::new();
+        for (pool, address) in drained {
+            let backend = self.desired.pools.get(pool).and_then(|pool| pool.backends.get(address));
+            if let Some(backend) = backend
+                && let Some(drain) = backend.drain
+            {
+                let mut backend = backend.clone();
+                backend.drain = Some(Drain { drained: true, ..drain });
+                tracing::info!("backend {address} of pool `{pool}` has drained");
+                edits.push(Edit::PutBackend(pool.clone(), backend));
+            }
+        }
+        if edits.is_empty() {
+            return;
+        }
+        let scope = self.scope_of(&edits);
+        // A fault is in the log, and the next comparison tries again.
+        let _ = self.logged(|core| {
+            core.store.commit(&changes_of(&edits)?)?;
+            core.desired.edit_all(edits);
+            core.reconcile(view, &scope, None)
+        });
+    }
+
+    /// Makes changes in the maps, and follows them.
+    fn apply(&mut self, changes: &[Change]) -> Result<(), Fault> {
+        let (now, tracker) = (self.plane.now(), &mut self.tracker);
+        apply(changes, self.plane.as_mut(), &mut self.held, |change| tracker.note(change, now))
     }
 
     /// Ends: forwarding goes on, and if there is none, nothing is left in the kernel.
     pub(super) fn stop(&mut self) {
         if self.held.attached.is_empty()
-            && let Err(fault) = self.plane.remove_pins()
+            && let Err(fault) = self.plane.remove_maps()
         {
             tracing::warn!("{fault}");
         }
@@ -201,8 +298,18 @@ impl Core {
             }
         }
         let changes = plan(&self.desired, view, &self.held, scope)?;
-        apply(&changes, self.plane.as_mut(), &mut self.held)?;
+        let applied = self.apply(&changes);
+        let pools = self.pools_of(scope);
+        self.tracker.sync(&self.desired, &self.held, pools.as_ref(), false, self.plane.now());
+        applied?;
         links.last.iter().try_for_each(|change| self.link(change))
+    }
+
+    /// The pools that a scope is about; `None` for all.
+    fn pools_of(&self, scope: &Scope) -> Option<BTreeSet<Name>> {
+        let Scope::Some { pools, keys } = scope else { return None };
+        let served = self.desired.listeners.values().filter(|listener| keys.contains(&listener.key()));
+        Some(pools.iter().cloned().chain(served.map(|listener| listener.pool.clone())).collect())
     }
 
     fn link(&mut self, change: &LinkChange) -> Result<(), Fault> {
@@ -259,4 +366,34 @@ impl Core {
 
 fn targets_of(desired: &Desired) -> Targets {
     Targets { backends: desired.backend_addresses() }
+}
+
+/// The time in seconds since 1970.
+fn unix_now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// The numbers of pools under which pins or sessions are kept.
+fn numbers_of(plane: &mut dyn DataPlane) -> Result<BTreeSet<u32>, Fault> {
+    let mut numbers = BTreeSet::new();
+    for table in [Table::Young, Table::Established] {
+        let mut from = None;
+        loop {
+            let (pins, next) = plane.pins(table, from)?;
+            numbers.extend(pins.iter().map(|(key, _)| key.pool()));
+            match next {
+                Some(_) => from = next,
+                None => break,
+            }
+        }
+    }
+    let mut from = None;
+    loop {
+        let (sessions, next) = plane.sessions(from)?;
+        numbers.extend(sessions.iter().map(|(key, _)| key.pool));
+        match next {
+            Some(_) => from = next,
+            None => return Ok(numbers),
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! The snapshot that `drlb status` shows. Serialised, these types are the documented JSON of `drlb status -o json`.
 
+mod flows;
 mod take;
 
 use std::net::IpAddr;
@@ -7,6 +8,7 @@ use std::net::IpAddr;
 use lb_common::outcome::Counter;
 use serde::{Deserialize, Serialize};
 
+pub(super) use flows::{flows, tracking};
 pub(super) use take::take;
 
 use crate::model::{Algorithm, AttachMode, BackendAddr, Name, Persistence, Protocol, Timeouts, Vip, XdpMode};

@@ -8,13 +8,15 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
 use super::core::Core;
-use super::{NewestView, Status};
-use crate::model::{Command, Fault};
+use super::{Flows, NewestView, Status};
+use crate::model::{Command, Fault, Name};
 
 /// How often everything is compared, against what others may have done to the maps and links.
 const FULL_COMPARISON: Duration = Duration::from_secs(60);
 /// How soon what failed is tried again.
 const RETRY: Duration = Duration::from_secs(2);
+/// How often what is remembered of flows is looked through, while there is something.
+const SWEEP: Duration = Duration::from_secs(1);
 /// How long a command waits for the picture of the network that it needs. The first one takes the kernel some
 /// milliseconds, and so does that of an interface that was made just now.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -25,6 +27,8 @@ pub(super) enum Request {
     Execute(Command, oneshot::Sender<Result<(), Fault>>),
     /// Give a snapshot.
     Status(oneshot::Sender<Result<Status, Fault>>),
+    /// Tell what is remembered of flows, of a listener or of all, so many at most.
+    Flows(Option<Name>, usize, oneshot::Sender<Result<Flows, Fault>>),
     /// There is a new picture of the network.
     LookAtNetwork,
     /// Stop, and answer when all is closed.
@@ -58,7 +62,8 @@ pub(super) fn start(core: Core, requests: mpsc::Receiver<Request>, view: NewestV
                 return;
             }
         };
-        runtime.block_on(Loop { core, requests, view, waiting: Vec::new(), compare_at: Instant::now() }.run());
+        let now = Instant::now();
+        runtime.block_on(Loop { core, requests, view, waiting: Vec::new(), compare_at: now, sweep_at: now }.run());
     };
     thread::Builder::new().name("engine".to_owned()).spawn(run).map_err(no_thread)?;
     has_started.recv().map_err(|_| Fault::internal("the engine's thread ended at once"))?.map_err(no_thread)
@@ -70,20 +75,24 @@ struct Loop {
     view: NewestView,
     waiting: Vec<Waiting>,
     compare_at: Instant,
+    /// When the next sweep may begin.
+    sweep_at: Instant,
 }
 
 impl Loop {
     async fn run(mut self) {
         self.compare_at = Instant::now() + FULL_COMPARISON;
         let stop = loop {
-            let wake = self.waiting.iter().map(|waiting| waiting.until).chain([self.compare_at]).min();
+            let wake = self.wake();
             let request = tokio::select! {
+                // Between two steps of a sweep, requests come first.
+                biased;
                 request = self.requests.recv() => match request {
                     Some(request) => request,
                     // Nobody is left who could ask anything.
                     None => break None,
                 },
-                () = sleep_until(wake.unwrap_or(self.compare_at)) => Request::LookAtNetwork,
+                () = sleep_until(wake) => Request::LookAtNetwork,
             };
             self.look_at_network();
             match request {
@@ -94,17 +103,41 @@ impl Loop {
                 Request::Status(reply) => {
                     let _ = reply.send(self.core.status());
                 }
+                Request::Flows(listener, limit, reply) => {
+                    let _ = reply.send(self.core.flows(listener.as_ref(), limit));
+                }
                 Request::LookAtNetwork => {}
                 Request::Stop(reply) => break Some(reply),
             }
             self.execute_what_can_be();
             self.compare_if_due();
+            self.sweep_if_due();
         };
         self.core.stop();
         // Closes the store and the maps before anyone hears that they are closed.
         drop(self.core);
         if let Some(reply) = stop {
             let _ = reply.send(());
+        }
+    }
+
+    /// When there is something to do though nobody asks.
+    fn wake(&self) -> Instant {
+        if self.core.is_sweeping() {
+            return Instant::now();
+        }
+        let sweep = self.core.has_flows().then_some(self.sweep_at);
+        let waiting = self.waiting.iter().map(|waiting| waiting.until);
+        waiting.chain(sweep).fold(self.compare_at, Instant::min)
+    }
+
+    fn sweep_if_due(&mut self) {
+        let now = Instant::now();
+        if self.core.is_sweeping() {
+            self.core.sweep();
+        } else if self.core.has_flows() && now >= self.sweep_at {
+            self.sweep_at = now + SWEEP;
+            self.core.sweep();
         }
     }
 

@@ -1,11 +1,16 @@
 //! Doing a plan.
 
 use lb_common::outcome::{Counter, Outcome};
+use lb_common::session::{Session, SessionKey};
+use lb_common::track::pin::{Moment, Pin, PinKey, Table};
 
 use super::change::Change;
 use super::held::{Attached, Held};
 use super::links::LinkChange;
 use crate::model::Fault;
+
+/// Elements of a map, and where the next are looked up from; `None` after the last.
+pub type Batch<K, V> = (Vec<(K, V)>, Option<u32>);
 
 /// The maps and links, as far as they are changed and read. The real one is [`crate::dataplane::Dataplane`].
 pub trait DataPlane: Send {
@@ -48,22 +53,65 @@ pub trait DataPlane: Send {
     /// The kernel refused it.
     fn outcome_counter(&self, outcome: Outcome) -> Result<Counter, Fault>;
 
+    /// The time by the clock that pins are marked by.
+    fn now(&self) -> Moment;
+
+    /// Some pins of a table: the next ones, from where the batch before ended, or the first. All batches together miss
+    /// no pin that is there from the first to the last.
+    ///
+    /// # Errors
+    /// The kernel refused it.
+    fn pins(&mut self, table: Table, from: Option<u32>) -> Result<Batch<PinKey, Pin>, Fault>;
+
+    /// Removes pins from a table.
+    ///
+    /// # Errors
+    /// The kernel refused it; some may be gone.
+    fn remove_pins(&mut self, table: Table, keys: &[PinKey]) -> Result<(), Fault>;
+
+    /// Some sessions, as with pins.
+    ///
+    /// # Errors
+    /// The kernel refused it.
+    fn sessions(&mut self, from: Option<u32>) -> Result<Batch<SessionKey, Session>, Fault>;
+
+    /// Removes sessions.
+    ///
+    /// # Errors
+    /// The kernel refused it; some may be gone.
+    fn remove_sessions(&mut self, keys: &[SessionKey]) -> Result<(), Fault>;
+
+    /// Writes how many flows the backend of a place has.
+    fn set_flows(&mut self, place: u32, flows: u32);
+
+    /// Pins that there was no room for, since the maps were made.
+    ///
+    /// # Errors
+    /// The kernel refused it.
+    fn pin_overflows(&self) -> Result<u64, Fault>;
+
     /// Removes the pinned maps, so that the kernel frees them when the agent ends. Called when nothing is attached.
     ///
     /// # Errors
     /// A pin could not be removed.
-    fn remove_pins(&mut self) -> Result<(), Fault>;
+    fn remove_maps(&mut self) -> Result<(), Fault>;
 }
 
 /// Does changes in their order, and follows them in the image of the maps. It stops at the first that fails; a later
-/// plan completes or undoes what was begun.
+/// plan completes or undoes what was begun. `done` hears of each change that was made.
 ///
 /// # Errors
 /// Why a change failed.
-pub fn apply(changes: &[Change], plane: &mut dyn DataPlane, held: &mut Held) -> Result<(), Fault> {
+pub fn apply(
+    changes: &[Change],
+    plane: &mut dyn DataPlane,
+    held: &mut Held,
+    mut done: impl FnMut(&Change),
+) -> Result<(), Fault> {
     for change in changes {
         plane.change(change)?;
         held.change(change);
+        done(change);
     }
     Ok(())
 }

@@ -43,7 +43,14 @@ pub enum Change {
         /// Where it is.
         backend: Backend,
     },
-    /// Give up a place that no slot names.
+    /// Write the weight of the backend of a place, 0 for one that takes no new flow.
+    SetWeight {
+        /// The place in the backends' map.
+        place: u32,
+        /// The weight.
+        weight: u32,
+    },
+    /// Give up a place that no slot, pin or session names.
     ///
     /// Only its owner is taken away. Where the backend was stays readable until the place is taken again, for the
     /// packet that is between its slot and its backend in this moment.
@@ -51,11 +58,11 @@ pub enum Change {
         /// The place in the backends' map.
         place: u32,
     },
-    /// Write slots of a lookup table.
+    /// Write slots of a lookup table or of a schedule.
     WriteSlots {
-        /// The table's first slot in the slots' map.
+        /// The first slot of that in the slots' map.
         base: u32,
-        /// Slots by their index in the table.
+        /// Slots by their index from there.
         moves: Vec<(u32, Slot)>,
     },
     /// Write a listener.

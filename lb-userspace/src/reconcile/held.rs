@@ -34,6 +34,9 @@ impl Sizes {
     };
 }
 
+/// The highest number of a pool: 24 bits. 0 is no pool's.
+const POOL_NUMBERS: u32 = (1 << 24) - 1;
+
 /// An interface that the program is attached to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attached {
@@ -67,11 +70,15 @@ pub struct Held {
     slots: Vec<u32>,
     /// All places.
     backends: Vec<u64>,
+    /// Weights of all places.
+    weights: Vec<u32>,
     /// Owners of the places.
     owners: BTreeMap<u32, Address>,
     /// When places and listeners' ids were freed, so that the one that is free for longest is taken again first.
     freed_places: Freed,
     freed_ids: Freed,
+    /// The pools' number that was given last.
+    last_pool: u32,
 }
 
 /// Numbers in the order in which they were freed.
@@ -105,18 +112,54 @@ impl Held {
             attached: BTreeMap::new(),
             slots: vec![0; sizes.slots as usize],
             backends: vec![0; sizes.places as usize],
+            weights: vec![0; sizes.places as usize],
             owners: BTreeMap::new(),
             freed_places: Freed::default(),
             freed_ids: Freed::default(),
+            last_pool: 0,
         }
     }
 
-    /// Takes over what does not stand in the maps from an older image of them: what was freed when.
+    /// Takes over what does not stand in the maps from an older image of them: what was freed when, and which number a
+    /// pool got last.
     #[must_use]
     pub fn remembering(mut self, older: &Self) -> Self {
         self.freed_places = older.freed_places.clone();
         self.freed_ids = older.freed_ids.clone();
+        self.last_pool = older.last_pool;
         self
+    }
+
+    /// Hears of a pool's number that is or was in use: it is not given again.
+    pub fn saw_pool(&mut self, number: u32) {
+        self.last_pool = self.last_pool.max(number & POOL_NUMBERS);
+    }
+
+    /// A pool's number that is not in use, nor among those in `taken`: the one after the last. They begin anew after
+    /// sixteen million pools, of which the first are long forgotten.
+    pub(super) fn free_pool(&self, taken: &BTreeSet<u32>) -> u32 {
+        let mut used: BTreeSet<u32> = self.listeners.values().map(|listener| listener.pool).collect();
+        used.extend(taken);
+        let mut number = self.last_pool;
+        loop {
+            number = number % POOL_NUMBERS + 1;
+            if !used.contains(&number) {
+                return number;
+            }
+        }
+    }
+
+    /// The weight of the backend of a place.
+    #[must_use]
+    pub fn weight(&self, place: u32) -> u32 {
+        self.weights.get(place as usize).copied().unwrap_or(0)
+    }
+
+    /// Writes the weight of the backend of a place.
+    pub fn set_weight(&mut self, place: u32, weight: u32) {
+        if let Some(word) = self.weights.get_mut(place as usize) {
+            *word = weight;
+        }
     }
 
     /// A slot, by its index in the slots' map; empty beyond the end.
@@ -187,16 +230,19 @@ impl Held {
             }
             Change::TakePlace { place, owner, backend } => {
                 self.set_place(*place, BackendOwner { address: *owner }, *backend);
+                self.set_weight(*place, 0);
             }
             Change::CopyPlace { from, to } => {
                 let owner = self.owner(*from).map_or(BackendOwner::FREE, |address| BackendOwner { address });
                 self.set_place(*to, owner, self.backend(*from));
+                self.set_weight(*to, self.weight(*from));
             }
             Change::SetPlace { place, backend } => {
                 if let Some(word) = self.backends.get_mut(*place as usize) {
                     *word = backend.0;
                 }
             }
+            Change::SetWeight { place, weight } => self.set_weight(*place, *weight),
             Change::FreePlace { place } => {
                 if self.owners.remove(place).is_some() {
                     self.freed_places.add(*place);
@@ -208,6 +254,7 @@ impl Held {
                 }
             }
             Change::PutListener { key, listener, .. } => {
+                self.saw_pool(listener.pool);
                 self.listeners.insert(*key, *listener);
             }
             Change::RemoveListener { key } => {

@@ -1,12 +1,16 @@
 //! A data plane in memory, for tests.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher, Hash};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use lb_common::listener::Listener;
 use lb_common::outcome::{Counter, Outcome};
+use lb_common::session::{Session, SessionKey};
 use lb_common::slot::{NO_BACKEND, Slot};
+use lb_common::track::pin::{Moment, Pin, PinKey, Table};
 
-use super::{Attached, Change, DataPlane, Held, LinkChange, Sizes};
+use super::{Attached, Batch, Change, DataPlane, Held, LinkChange, Sizes};
 use crate::model::{AttachMode, Fault, XdpMode};
 
 /// A data plane that a test can look into while the engine has it.
@@ -39,8 +43,36 @@ impl DataPlane for Arc<Mutex<Memory>> {
         open(self).outcome_counter(outcome)
     }
 
-    fn remove_pins(&mut self) -> Result<(), Fault> {
-        open(self).remove_pins()
+    fn now(&self) -> Moment {
+        open(self).now()
+    }
+
+    fn pins(&mut self, table: Table, from: Option<u32>) -> Result<Batch<PinKey, Pin>, Fault> {
+        open(self).pins(table, from)
+    }
+
+    fn remove_pins(&mut self, table: Table, keys: &[PinKey]) -> Result<(), Fault> {
+        open(self).remove_pins(table, keys)
+    }
+
+    fn sessions(&mut self, from: Option<u32>) -> Result<Batch<SessionKey, Session>, Fault> {
+        open(self).sessions(from)
+    }
+
+    fn remove_sessions(&mut self, keys: &[SessionKey]) -> Result<(), Fault> {
+        open(self).remove_sessions(keys)
+    }
+
+    fn set_flows(&mut self, place: u32, flows: u32) {
+        open(self).set_flows(place, flows);
+    }
+
+    fn pin_overflows(&self) -> Result<u64, Fault> {
+        open(self).pin_overflows()
+    }
+
+    fn remove_maps(&mut self) -> Result<(), Fault> {
+        open(self).remove_maps()
     }
 }
 
@@ -61,6 +93,22 @@ pub(crate) struct Memory {
     /// Interfaces that the host has.
     pub(crate) interfaces: BTreeSet<String>,
     pub(crate) pins_removed: bool,
+    pub(crate) now: Moment,
+    /// By [`Table`].
+    pub(crate) pins: [HashMap<PinKey, Pin>; 2],
+    pub(crate) sessions: HashMap<SessionKey, Session>,
+    pub(crate) flows: BTreeMap<u32, u32>,
+    pub(crate) overflows: u64,
+}
+
+/// A few elements at once, so that a sweep has many steps. Elements are in buckets, as in the kernel's maps, so that one that
+/// is removed meanwhile hides no other.
+fn batch<K: Copy + Eq + Hash, V: Copy>(map: &HashMap<K, V>, from: Option<u32>) -> Batch<K, V> {
+    const BUCKETS: u32 = 4;
+    let bucket = from.unwrap_or(0);
+    let of = |key: &K| (BuildHasherDefault::<DefaultHasher>::default().hash_one(key) % u64::from(BUCKETS)) as u32;
+    let found = map.iter().filter(|(key, _)| of(key) == bucket).map(|(key, value)| (*key, *value)).collect();
+    (found, (bucket + 1 < BUCKETS).then_some(bucket + 1))
 }
 
 impl Memory {
@@ -73,22 +121,47 @@ impl Memory {
             refusing: BTreeSet::new(),
             interfaces: BTreeSet::new(),
             pins_removed: false,
+            now: Moment(1_000),
+            pins: Default::default(),
+            sessions: HashMap::new(),
+            flows: BTreeMap::new(),
+            overflows: 0,
         }
     }
 
-    /// At every moment, a slot that a packet can reach names no backend, or one that has a place and can be reached.
+    /// At every moment, a slot that a packet can reach names no backend, or one that has a place and can be reached; and so
+    /// does a turn of a schedule.
     fn check(&self) {
         for (key, listener) in &self.held.listeners {
+            assert_ne!(listener.pool, 0, "{key:?} has no number");
             for index in 0..listener.slots_len {
                 let slot = self.held.slot(listener.slots_base + index);
-                assert_eq!(slot.current(), slot.previous(), "{key:?}, slot {index} is not steady");
-                if slot.current() != NO_BACKEND {
-                    assert!(u32::from(slot.current()) < listener.backends_len, "{key:?}, slot {index}: {slot:?}");
-                    let place = listener.backends_base + u32::from(slot.current());
-                    assert!(self.held.owner(place).is_some(), "{key:?}, slot {index} names the free place {place}");
-                    assert!(self.held.backend(place).is_reachable(), "{key:?}, slot {index}: {place} is unreachable");
+                self.check_backend(listener, slot.current(), &format!("{key:?}, slot {index}: {slot:?}"));
+                if slot.is_moving() {
+                    self.check_backend(listener, slot.previous(), &format!("{key:?}, slot {index}: {slot:?}"));
                 }
             }
+            for turn in 0..listener.schedule_len {
+                let slot = self.held.slot(listener.schedule_base + turn);
+                assert!(slot.is_steady() && slot != Slot::EMPTY, "{key:?}, turn {turn}: {slot:?}");
+                self.check_backend(listener, slot.current(), &format!("{key:?}, turn {turn}: {slot:?}"));
+            }
+        }
+        for pin in self.pins.iter().flatten() {
+            let listener = self.held.listeners.values().find(|listener| listener.pool == pin.0.pool());
+            if let Some(listener) = listener {
+                let place = listener.backends_base + u32::from(pin.1.backend);
+                assert!(self.held.owner(place).is_some(), "{pin:?} names the free place {place}");
+            }
+        }
+    }
+
+    fn check_backend(&self, listener: &Listener, backend: u16, what: &str) {
+        if backend != NO_BACKEND {
+            assert!(u32::from(backend) < listener.backends_len, "{what}");
+            let place = listener.backends_base + u32::from(backend);
+            assert!(self.held.owner(place).is_some(), "{what} names the free place {place}");
+            assert!(self.held.backend(place).is_reachable(), "{what}: {place} is unreachable");
         }
     }
 }
@@ -106,14 +179,18 @@ impl DataPlane for Memory {
             read.set_slot(index, Slot(0xdead_beef));
         }
         for listener in self.held.listeners.values() {
-            for index in listener.slots_base..listener.slots_base + listener.slots_len {
+            let table = listener.slots_base..listener.slots_base + listener.slots_len;
+            let schedule = listener.schedule_base..listener.schedule_base + listener.schedule_len;
+            for index in table.chain(schedule) {
                 read.set_slot(index, self.held.slot(index));
             }
+            read.saw_pool(listener.pool);
         }
         for place in 0..read.sizes.places {
             let owner = self.held.owner(place).unwrap_or(lb_common::backend::BackendOwner::FREE.address);
             let owner = lb_common::backend::BackendOwner { address: owner };
             read.set_place(place, owner, self.held.backend(place));
+            read.set_weight(place, self.held.weight(place));
         }
         Ok(read)
     }
@@ -181,7 +258,37 @@ impl DataPlane for Memory {
         Ok(Counter::default())
     }
 
-    fn remove_pins(&mut self) -> Result<(), Fault> {
+    fn now(&self) -> Moment {
+        self.now
+    }
+
+    fn pins(&mut self, table: Table, from: Option<u32>) -> Result<Batch<PinKey, Pin>, Fault> {
+        Ok(batch(&self.pins[table as usize], from))
+    }
+
+    fn remove_pins(&mut self, table: Table, keys: &[PinKey]) -> Result<(), Fault> {
+        self.pins[table as usize].retain(|key, _| !keys.contains(key));
+        Ok(())
+    }
+
+    fn sessions(&mut self, from: Option<u32>) -> Result<Batch<SessionKey, Session>, Fault> {
+        Ok(batch(&self.sessions, from))
+    }
+
+    fn remove_sessions(&mut self, keys: &[SessionKey]) -> Result<(), Fault> {
+        self.sessions.retain(|key, _| !keys.contains(key));
+        Ok(())
+    }
+
+    fn set_flows(&mut self, place: u32, flows: u32) {
+        self.flows.insert(place, flows);
+    }
+
+    fn pin_overflows(&self) -> Result<u64, Fault> {
+        Ok(self.overflows)
+    }
+
+    fn remove_maps(&mut self) -> Result<(), Fault> {
         self.pins_removed = true;
         Ok(())
     }

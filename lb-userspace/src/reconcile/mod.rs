@@ -7,10 +7,14 @@
 //! The order of a plan:
 //! 1. segments, so that backends can name them;
 //! 2. backends' places, so that slots can name them;
-//! 3. slots, in one step from the old backend to the new;
-//! 4. listeners and VIPs that are new or changed;
-//! 5. listeners and VIPs that go;
-//! 6. places and segments that nothing names any more.
+//! 3. slots, each in one step by the rule of [`lb_common::track::change::retarget`], and schedules;
+//! 4. listeners that are new or changed;
+//! 5. backends that take nothing any more, as no slot names them now;
+//! 6. VIPs, and listeners that go;
+//! 7. places of pools that are gone, and segments.
+//!
+//! The place of a backend that is gone stays taken while a pin or a session may name it; the engine's sweeps find out, and
+//! free it.
 
 mod apply;
 mod change;
@@ -19,10 +23,12 @@ mod links;
 mod plan;
 mod pool;
 mod regions;
+mod schedule;
 mod segments;
 mod standing;
+mod transition;
 
-pub use apply::{DataPlane, apply};
+pub use apply::{Batch, DataPlane, apply};
 pub use change::Change;
 pub use held::{Attached, Held, Sizes};
 pub use links::{LinkChange, LinkPlan, plan_links};

@@ -9,7 +9,7 @@ use super::change::Change;
 use super::held::Held;
 use super::pool::PoolPlanner;
 use super::segments::plan_segments;
-use crate::model::{self, Algorithm, Desired, Fault, Name, Pool};
+use crate::model::{self, Desired, Fault, Name, Pool};
 use crate::neighbour::NetworkView;
 
 /// What to compare.
@@ -52,44 +52,35 @@ pub fn plan(desired: &Desired, view: &NetworkView, held: &Held, scope: &Scope) -
     for (pool, served) in pools_in(desired, scope) {
         let keys: Vec<_> = served.iter().map(|listener| listener.key()).collect();
         let mut planned = pools.plan(pool, &keys)?;
-        for key in &keys {
-            let id = listeners.id(key)?;
-            listeners.after.insert(*key, planned.region.listener(id, hash_of(pool.algorithm)));
-        }
         if planned.moves {
             // The places move: the listeners go over to the copies before anything else changes in them, so that slots
             // and places match at every moment.
             stages.places.append(&mut planned.copies);
-            stages.places.extend(listeners.changes(keys.iter().filter(|key| held.listeners.contains_key(*key))));
-            listeners.written.extend(&keys);
+            for key in &keys {
+                stages.places.extend(listeners.moved(key, |listener| planned.region.moved(listener)));
+            }
+        }
+        for listener in served {
+            let id = listeners.id(&listener.key())?;
+            let after = planned.listener(id, pool, listener.vip);
+            stages.listeners.extend(listeners.put(listener.key(), after));
         }
         stages.places.append(&mut planned.places);
-        stages.slots.extend(planned.slots);
+        stages.slots.append(&mut planned.slots);
         stages.unreachable.append(&mut planned.unreachable);
-        stages.listeners.extend(listeners.changes(
-            keys.iter().filter(|key| !(listeners.written.contains(*key) && held.listeners.contains_key(*key))),
-        ));
-        stages.free.append(&mut planned.free);
     }
     stages.free.extend(unused_places(held, &listeners.after, scope));
 
     let mut changes = segments.set;
     changes.append(&mut stages.places);
     changes.append(&mut stages.slots);
-    changes.append(&mut stages.unreachable);
     changes.append(&mut stages.listeners);
+    changes.append(&mut stages.unreachable);
     changes.extend(vips(desired, held, scope));
     changes.extend(gone.into_iter().map(|key| Change::RemoveListener { key }));
     changes.append(&mut stages.free);
     changes.extend(segments.clear);
     Ok(changes)
-}
-
-const fn hash_of(algorithm: Algorithm) -> u32 {
-    match algorithm {
-        Algorithm::SourceIpPort => Listener::HASH_FLOW,
-        Algorithm::SourceIp => Listener::HASH_SOURCE,
-    }
 }
 
 /// The pools to look at, each with all its listeners, in the order of their names.
@@ -124,8 +115,6 @@ fn keys_to_remove(desired: &Desired, held: &Held, scope: &Scope) -> Vec<Listener
 struct ListenerPlanner<'a> {
     held: &'a Held,
     after: BTreeMap<ListenerKey, Listener>,
-    /// Keys that have been written already.
-    written: BTreeSet<ListenerKey>,
     new_ids: BTreeSet<u32>,
 }
 
@@ -135,7 +124,7 @@ impl<'a> ListenerPlanner<'a> {
         for key in gone {
             after.remove(key);
         }
-        Self { held, after, written: BTreeSet::new(), new_ids: BTreeSet::new() }
+        Self { held, after, new_ids: BTreeSet::new() }
     }
 
     /// The id that a listener has, or a free one.
@@ -151,14 +140,19 @@ impl<'a> ListenerPlanner<'a> {
         Ok(id)
     }
 
-    /// The changes that write those of the listeners that are not held so.
-    fn changes<'k>(&self, keys: impl Iterator<Item = &'k ListenerKey>) -> Vec<Change> {
-        let changed = keys.filter_map(|key| {
-            let (held, listener) = (self.held.listeners.get(key), self.after.get(key)?);
-            let new = held.is_none_or(|held| held.id != listener.id);
-            (held != Some(listener)).then_some(Change::PutListener { key: *key, listener: *listener, new })
-        });
-        changed.collect()
+    /// The change that takes a listener that is held over to where its pool's places move, if it isn't there.
+    fn moved(&mut self, key: &ListenerKey, moved: impl Fn(&Listener) -> Listener) -> Option<Change> {
+        let held = self.held.listeners.get(key)?;
+        let listener = moved(held);
+        self.after.insert(*key, listener);
+        (listener != *held).then_some(Change::PutListener { key: *key, listener, new: false })
+    }
+
+    /// The change that writes a listener, if it isn't so already.
+    fn put(&mut self, key: ListenerKey, listener: Listener) -> Option<Change> {
+        let before = self.after.insert(key, listener);
+        let new = before.is_none_or(|before| before.id != listener.id);
+        (before != Some(listener)).then_some(Change::PutListener { key, listener, new })
     }
 }
 

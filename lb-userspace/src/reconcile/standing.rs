@@ -3,7 +3,7 @@
 use lb_common::backend::Backend;
 
 use super::segments::SegmentsByInterface;
-use crate::model::BackendAddr;
+use crate::model::{self, BackendAddr};
 use crate::neighbour::{NetworkView, Reach, Unresolved};
 
 /// What keeps frames from a backend.
@@ -38,8 +38,21 @@ pub fn reach(
         },
         None | Some(Reach::Unresolved { why: Unresolved::Asking }) => {
             let known = now.is_reachable() && segments.values().any(|segment| *segment == now.segment());
-            if known { Ok(now) } else { Err(Obstacle::Unresolved(Unresolved::Asking)) }
+            if known { Ok(Backend::new(now.mac(), now.segment())) } else { Err(Obstacle::Unresolved(Unresolved::Asking)) }
         }
         Some(Reach::Unresolved { why }) => Err(Obstacle::Unresolved(why.clone())),
+    }
+}
+
+/// The word of a backend's place: nothing is sent to one that is out of service, was drained or cannot be reached; one that
+/// is draining or has no weight keeps its flows and takes no new ones.
+pub(super) fn word_of(backend: &model::Backend, reached: &Result<Backend, Obstacle>) -> Backend {
+    match (reached, backend.drain) {
+        (Err(_), _) => Backend::UNREACHABLE,
+        _ if !backend.admin_up => Backend::UNREACHABLE,
+        (_, Some(drain)) if drain.drained => Backend::UNREACHABLE,
+        (Ok(word), Some(_)) => word.draining(),
+        (Ok(word), None) if backend.weight == 0 => word.draining(),
+        (Ok(word), None) => *word,
     }
 }

@@ -10,11 +10,13 @@ use lb_common::outcome::Outcome;
 use lb_common::slot::NO_BACKEND;
 
 use super::{
-    BackendState, BackendStatus, Counters, InterfaceState, InterfaceStatus, ListenerStatus, OutcomeStatus, Status,
+    BackendState, BackendStatus, Counters, DrainStatus, InterfaceState, InterfaceStatus, ListenerStatus, OutcomeStatus,
+    SlotStates, Status, TrackingStatus,
 };
 use crate::model::{self, Desired, Fault, Interface};
 use crate::neighbour::{NetworkView, Reach};
 use crate::reconcile::{DataPlane, Held, Obstacle, SegmentsByInterface, reach};
+use crate::tracking::Tracker;
 
 /// Takes a snapshot of what is wanted, what is so, and the counters.
 ///
@@ -25,10 +27,12 @@ pub(in crate::engine) fn take(
     view: &NetworkView,
     held: &Held,
     link_faults: &BTreeMap<String, Fault>,
+    tracker: &Tracker,
+    tracking: TrackingStatus,
     plane: &dyn DataPlane,
 ) -> Result<Status, Fault> {
     let segments = held.segments.iter().map(|(index, segment)| (segment.ifindex, *index)).collect();
-    let snapshot = Snapshot { view, held, plane, segments };
+    let snapshot = Snapshot { view, held, tracker, plane, segments };
     let interface = |interface| snapshot.interface(interface, link_faults);
     let listener = |listener| {
         let pool = desired.pool_of(listener).ok_or_else(|| Fault::internal("a listener has no pool"))?;
@@ -44,13 +48,25 @@ pub(in crate::engine) fn take(
         layout: LAYOUT.to_owned(),
         interfaces: desired.interfaces.values().map(interface).collect(),
         listeners: desired.listeners.values().map(listener).collect::<Result<_, Fault>>()?,
+        tracking,
         outcomes: Outcome::ALL.iter().map(outcome).collect::<Result<_, Fault>>()?,
     })
+}
+
+/// A backend's place.
+#[derive(Clone, Copy)]
+struct Place {
+    place: u32,
+    /// Its index in the pool.
+    index: u16,
+    /// How many slots name it.
+    slots: u32,
 }
 
 struct Snapshot<'a> {
     view: &'a NetworkView,
     held: &'a Held,
+    tracker: &'a Tracker,
     plane: &'a dyn DataPlane,
     segments: SegmentsByInterface,
 }
@@ -83,21 +99,31 @@ impl Snapshot<'_> {
         let held = self.held.listeners.get(&listener.key());
         let counters = held.map(|held| self.plane.listener_counter(held.id)).transpose()?.unwrap_or_default();
         let places = held.map(|held| self.places(held)).unwrap_or_default();
-        let backend = |backend| self.backend(backend, &listener.name, &places);
+        let number = held.map_or(0, |held| held.pool);
+        let backend = |backend| self.backend(backend, &listener.name, number, &places);
+        let unsteady = self.tracker.slots(number);
+        let slot_states = SlotStates {
+            steady: pool.slots.saturating_sub(unsteady.moving + unsteady.settling),
+            moving: unsteady.moving,
+            settling: unsteady.settling,
+        };
         Ok(ListenerStatus {
             name: listener.name.clone(),
             vip: listener.vip,
             protocol: listener.protocol,
             port: listener.port,
             algorithm: pool.algorithm,
+            persistence: pool.persistence,
+            timeouts: pool.timeouts,
             slots: pool.slots,
+            slot_states,
             counters: counters.into(),
             backends: pool.backends.values().map(backend).collect::<Result<_, Fault>>()?,
         })
     }
 
     /// The places of a listener's backends, and how many slots name each.
-    fn places(&self, listener: &Listener) -> BTreeMap<Address, (u32, u32)> {
+    fn places(&self, listener: &Listener) -> BTreeMap<Address, Place> {
         let mut slots = vec![0; listener.backends_len as usize];
         for index in 0..listener.slots_len {
             let named = self.held.slot(listener.slots_base + index).current();
@@ -109,18 +135,25 @@ impl Snapshot<'_> {
         }
         let base = listener.backends_base;
         let owners = self.held.owners_in(base..base.saturating_add(listener.backends_len));
-        owners.map(|(place, owner)| (owner, (place, slots[(place - base) as usize]))).collect()
+        let mut places = BTreeMap::new();
+        for (place, owner) in owners {
+            let index = (place - base) as u16;
+            // Of two places of one backend, the first is the one in use.
+            places.entry(owner).or_insert(Place { place, index, slots: slots[usize::from(index)] });
+        }
+        places
     }
 
     fn backend(
         &self,
         backend: &model::Backend,
         listener: &model::Name,
-        places: &BTreeMap<Address, (u32, u32)>,
+        number: u32,
+        places: &BTreeMap<Address, Place>,
     ) -> Result<BackendStatus, Fault> {
         let place = places.get(&backend.address.address()).copied();
-        let counters = place.map(|(place, _)| self.plane.backend_counter(place)).transpose()?.unwrap_or_default();
-        let now = place.map_or(Backend::UNREACHABLE, |(place, _)| self.held.backend(place));
+        let counters = place.map(|place| self.plane.backend_counter(place.place)).transpose()?.unwrap_or_default();
+        let now = place.map_or(Backend::UNREACHABLE, |place| self.held.backend(place.place));
         let reached = reach(backend.address, self.view, &self.segments, now);
         let (state, reason) = self.state(backend, listener, &reached);
         let (mac, ifindex) = match (&reached, self.view.backends.get(&backend.address)) {
@@ -128,6 +161,12 @@ impl Snapshot<'_> {
             (Ok(word), _) => (Some(word.mac()), self.held.segments.get(&word.segment()).map(|segment| segment.ifindex)),
             _ => (None, None),
         };
+        let flows = place.and_then(|place| self.tracker.flows(number, place.index));
+        let drain = backend.drain.map(|drain| DrainStatus {
+            since: drain.since,
+            deadline: drain.deadline,
+            flows: flows.unwrap_or(0),
+        });
         Ok(BackendStatus {
             address: backend.address,
             weight: backend.weight,
@@ -136,7 +175,9 @@ impl Snapshot<'_> {
             reason,
             mac: mac.map(|mac| mac.to_string()),
             interface: ifindex.and_then(|ifindex| self.interface_name(ifindex)),
-            slots: place.map_or(0, |(_, slots)| slots),
+            slots: place.map_or(0, |place| place.slots),
+            flows,
+            drain,
             counters: counters.into(),
         })
     }
@@ -153,7 +194,15 @@ impl Snapshot<'_> {
                 let how = format!("`drlb backend set {listener} {address} --up`");
                 (BackendState::AdminDown, format!("it was taken out of service; put it back with {how}"))
             }
-            _ if backend.weight == 0 => {
+            _ if backend.drain.is_some_and(|drain| drain.drained) => {
+                let how = format!("`drlb backend set {listener} {address} --up`");
+                (BackendState::Drained, format!("it was drained; remove it, or put it back with {how}"))
+            }
+            Ok(_) if backend.drain.is_some() => {
+                let how = format!("`drlb backend set {listener} {address} --up`");
+                (BackendState::Draining, format!("it takes no new flows; put it back with {how}"))
+            }
+            Ok(_) if backend.weight == 0 => {
                 let how = format!("`drlb backend set {listener} {address} --weight 1`");
                 (BackendState::NoWeight, format!("its weight is 0; give it one with {how}"))
             }

@@ -1,0 +1,220 @@
+//! What the agent does about flows that are remembered: it watches slots until they are steady, sweeps pins and sessions,
+//! counts flows, frees places, and sees when a backend has drained.
+//!
+//! The rules are those of [`lb_common::track`]; this module applies them to the maps. It is pure but for the
+//! [`DataPlane`] that it is handed, and is told the time by it. A sweep goes in steps of about a millisecond, between which
+//! the engine does commands; each step reads a batch of pins, judges them by the slots as they are, and removes those that
+//! are done before anything else is written. What the last steps find out is carried out as [`Change`]s, like a plan.
+//!
+//! [`DataPlane`]: crate::reconcile::DataPlane
+
+mod finish;
+mod pool;
+mod sweep;
+
+use std::collections::{BTreeSet, HashMap};
+
+use lb_common::track::pin::{Moment, Table, Timing};
+
+use self::pool::Tracked;
+use self::sweep::Sweep;
+use crate::model::{BackendAddr, Desired, Fault, Name};
+use crate::reconcile::{Change, DataPlane, Held};
+
+pub use self::pool::SlotCounts;
+
+/// What the agent knows of the flows that are remembered.
+#[derive(Debug, Default)]
+pub struct Tracker {
+    /// By the pools' numbers.
+    pools: HashMap<u32, Tracked>,
+    sweep: Option<Sweep>,
+    /// Pins that there was no room for, at the last look.
+    overflows: Option<u64>,
+    /// When one more was seen.
+    overflow: Option<Moment>,
+    /// What the last sweep found.
+    found: Found,
+    /// True if there may be something to sweep though no pool says so.
+    leftovers: bool,
+    /// Ticks that the last sweep took.
+    took: Option<u32>,
+}
+
+/// How many of what a sweep found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Pins in the young table.
+    pub young: u64,
+    /// Pins in the established table.
+    pub established: u64,
+    /// Sessions.
+    pub sessions: u64,
+}
+
+impl Found {
+    fn of(&mut self, table: Table) -> &mut u64 {
+        match table {
+            Table::Young => &mut self.young,
+            Table::Established => &mut self.established,
+        }
+    }
+}
+
+/// What a step of a sweep leads to.
+#[derive(Debug, Default)]
+pub struct Step {
+    /// What must change in the maps.
+    pub changes: Vec<Change>,
+    /// Backends that have no flow left and drain.
+    pub drained: Vec<(Name, BackendAddr)>,
+    /// True if that was the sweep's last step.
+    pub last: bool,
+}
+
+impl Tracker {
+    /// A tracker that knows nothing yet: its first sweep looks for what an earlier agent left.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { leftovers: true, ..Self::default() }
+    }
+
+    /// Takes up what pools are wanted to be and what the maps hold, for all pools or for those with these names. With
+    /// `reread`, the image of the maps was read anew, so that slots may be other than they were written.
+    pub fn sync(&mut self, desired: &Desired, held: &Held, pools: Option<&BTreeSet<Name>>, reread: bool, now: Moment) {
+        let mut seen: HashMap<u32, u32> = HashMap::new();
+        for listener in desired.listeners.values() {
+            if pools.is_some_and(|pools| !pools.contains(&listener.pool)) {
+                continue;
+            }
+            let (Some(pool), Some(held_listener)) = (desired.pool_of(listener), held.listeners.get(&listener.key()))
+            else {
+                continue;
+            };
+            let idle = seen.entry(held_listener.pool).or_default();
+            *idle = (*idle).max(pool.timeouts.ticks().longest(listener.protocol.number()));
+            let known = self.pools.contains_key(&held_listener.pool);
+            let tracked = self.pools.entry(held_listener.pool).or_default();
+            tracked.adopt(held_listener, now);
+            tracked.set(pool, *idle, held, now);
+            if !known || reread {
+                tracked.look_at_slots(held, now);
+            }
+        }
+        let held: BTreeSet<u32> = held.listeners.values().map(|listener| listener.pool).collect();
+        let before = self.pools.len();
+        self.pools.retain(|number, _| held.contains(number));
+        self.leftovers |= self.pools.len() < before;
+    }
+
+    /// Follows a change of the maps.
+    pub fn note(&mut self, change: &Change, now: Moment) {
+        match change {
+            Change::WriteSlots { base, moves } => {
+                let table = self.pools.values_mut().find(|pool| pool.has_table(*base));
+                if let Some(pool) = table {
+                    pool.wrote(moves, now);
+                }
+            }
+            Change::PutListener { listener, .. } => {
+                if let Some(pool) = self.pools.get_mut(&listener.pool) {
+                    pool.adopt(listener, now);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// True if there may be something to sweep.
+    #[must_use]
+    pub fn has_work(&self) -> bool {
+        self.leftovers || self.sweep.is_some() || self.pools.values().any(Tracked::has_work)
+    }
+
+    /// True between the first and the last step of a sweep.
+    #[must_use]
+    pub fn is_sweeping(&self) -> bool {
+        self.sweep.is_some()
+    }
+
+    /// Gives up a sweep that cannot go on; the next one begins anew.
+    pub fn abandon(&mut self) {
+        self.sweep = None;
+    }
+
+    /// Takes the next step of the sweep, the first one if there is none.
+    ///
+    /// # Errors
+    /// A map cannot be read or written.
+    pub fn step(&mut self, plane: &mut dyn DataPlane, held: &Held) -> Result<Step, Fault> {
+        let now = plane.now();
+        let mut sweep = match self.sweep.take() {
+            Some(sweep) => sweep,
+            None => self.begin(now),
+        };
+        let step = sweep.step(self, plane, held, now)?;
+        if step.last {
+            self.found = sweep.found;
+            self.took = Some(now.since(sweep.began));
+            self.leftovers = self.found != Found::default();
+        } else {
+            self.sweep = Some(sweep);
+        }
+        Ok(step)
+    }
+
+    fn begin(&mut self, now: Moment) -> Sweep {
+        for pool in self.pools.values_mut() {
+            pool.begin_sweep();
+        }
+        Sweep::new(now, self.pools.keys().copied().collect())
+    }
+
+    /// Looks whether pins did not fit since the last look, and returns when that was last so.
+    fn look_for_overflows(&mut self, plane: &dyn DataPlane, now: Moment) -> Result<Option<Moment>, Fault> {
+        let count = plane.pin_overflows()?;
+        if self.overflows.is_some_and(|before| before != count) {
+            self.overflow = Some(now);
+        }
+        self.overflows = Some(count);
+        Ok(self.overflow)
+    }
+
+    /// What the last sweep found.
+    #[must_use]
+    pub const fn found(&self) -> Found {
+        self.found
+    }
+
+    /// How long the last sweep took, in ticks.
+    #[must_use]
+    pub const fn took(&self) -> Option<u32> {
+        self.took
+    }
+
+    /// In which states the slots of a pool are, by the pool's number; steady ones are not counted.
+    #[must_use]
+    pub fn slots(&self, pool: u32) -> SlotCounts {
+        self.pools.get(&pool).map(Tracked::slots).unwrap_or_default()
+    }
+
+    /// Slots of all pools that are not steady.
+    #[must_use]
+    pub fn unsteady(&self) -> u64 {
+        let count = |pool: &Tracked| u64::from(pool.slots().moving) + u64::from(pool.slots().settling);
+        self.pools.values().map(count).sum()
+    }
+
+    /// How many flows of a backend are remembered, by the pool's number and the backend's index, as of the last sweep;
+    /// `None` where nothing is remembered.
+    #[must_use]
+    pub fn flows(&self, pool: u32, backend: u16) -> Option<u64> {
+        self.pools.get(&pool).and_then(|pool| pool.flows(backend))
+    }
+}
+
+/// The longest that a packet is on its way.
+const GRACE: u32 = Timing::GRACE;
+
+#[cfg(test)]
+mod tests;
