@@ -3,7 +3,7 @@
 mod pace;
 mod progress;
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
@@ -12,7 +12,7 @@ use self::pace::Pace;
 use self::progress::Progress;
 pub(super) use self::progress::state;
 use super::{Failure, Session, unix_now};
-use crate::api::client::{Answer, ClientError};
+use crate::api::client::{Answer, Client, ClientError};
 use crate::api::types::DrainBody;
 use crate::engine::status::{BackendState, BackendStatus, ListenerStatus};
 use crate::model::{BackendAddr, FaultKind, Name, Protocol};
@@ -30,12 +30,12 @@ pub(super) async fn run(
     deadline: Option<u32>,
     wait: bool,
 ) -> Result<(), Failure> {
-    let drain = Drain { session, listener, address };
+    let drain = Drain { client: &session.client, listener, address, interval: INTERVAL, patience: PATIENCE };
     if !wait {
         let answer = drain.begin(deadline).await?;
         return session.print(&answer, |backend: BackendStatus| begun(&drain.listener, &backend));
     }
-    let mut progress = Progress::new(io::stderr().is_terminal());
+    let mut progress = Progress::new(io::stderr(), io::stderr().is_terminal());
     let end = tokio::select! {
         end = drain.end(deadline, &mut progress) => end,
         interrupt = tokio::signal::ctrl_c() => match interrupt {
@@ -49,22 +49,25 @@ pub(super) async fn run(
 
 /// A drain of one backend.
 struct Drain<'a> {
-    session: &'a Session,
+    client: &'a Client,
     listener: Name,
     address: BackendAddr,
+    /// How often the agent is asked.
+    interval: Duration,
+    /// For how long it is asked again when it does not answer.
+    patience: Duration,
 }
 
 impl Drain<'_> {
     async fn begin(&self, deadline: Option<u32>) -> Result<Answer, Failure> {
         let path = ["listeners", self.listener.as_str(), "backends", &self.address.to_string(), "drain"];
-        Ok(self.session.client.post(&path, &DrainBody { deadline }).await?)
+        Ok(self.client.post(&path, &DrainBody { deadline }).await?)
     }
 
     /// Begins the drain, unless it is under way and keeps its deadline; shows how it goes, until its end; gives the answer
     /// that told of that.
-    async fn end(&self, deadline: Option<u32>, progress: &mut Progress) -> Result<Answer, Failure> {
-        let listener: ListenerStatus =
-            self.session.client.get(&["listeners", self.listener.as_str()]).await?.parse()?;
+    async fn end(&self, deadline: Option<u32>, progress: &mut Progress<impl Write>) -> Result<Answer, Failure> {
+        let listener: ListenerStatus = self.client.get(&["listeners", self.listener.as_str()]).await?.parse()?;
         let idle = longest_idle(&listener);
         let is_draining = listener.backends.iter().any(|one| one.address == self.address && one.drain.is_some());
         let keeps_on = deadline.is_none() && is_draining;
@@ -79,18 +82,18 @@ impl Drain<'_> {
             pace.count(Instant::now(), drain.flows);
             let state = progress::state_at(&drain, pace.rate(), Some(idle), unix_now());
             let line = format!("draining {} of {}: {state}", self.address, self.listener);
-            progress.show(progress::left(drain.flows), &line);
-            sleep(INTERVAL).await;
+            progress.show(&progress::left(drain.flows), &line);
+            sleep(self.interval).await;
             answer = self.ask(progress).await?;
         }
     }
 
     /// The backend as it is now. Asks again while the agent does not answer.
-    async fn ask(&self, progress: &mut Progress) -> Result<Answer, Failure> {
+    async fn ask(&self, progress: &mut Progress<impl Write>) -> Result<Answer, Failure> {
         let path = ["listeners", self.listener.as_str(), "backends", &self.address.to_string()];
         let began = Instant::now();
         loop {
-            match self.session.client.get(&path).await {
+            match self.client.get(&path).await {
                 Ok(answer) => return Ok(answer),
                 Err(ClientError::Fault(fault)) if fault.kind == FaultKind::NotFound => {
                     let Self { listener, address, .. } = self;
@@ -98,15 +101,16 @@ impl Drain<'_> {
                     return Err(Failure::Other(sentence));
                 }
                 // The agent is not there, or about to go.
-                Err(ClientError::Unreachable { .. } | ClientError::BrokenOff { .. }) if began.elapsed() < PATIENCE => {}
+                Err(ClientError::Unreachable { .. } | ClientError::BrokenOff { .. })
+                    if began.elapsed() < self.patience => {}
                 Err(ClientError::Fault(fault))
-                    if fault.kind == FaultKind::Unavailable && began.elapsed() < PATIENCE => {}
+                    if fault.kind == FaultKind::Unavailable && began.elapsed() < self.patience => {}
                 Err(error) => return Err(error.into()),
             }
             let line =
                 format!("draining {} of {}: the agent does not answer, asking again", self.address, self.listener);
-            progress.show("the agent does not answer".into(), &line);
-            sleep(INTERVAL).await;
+            progress.show("the agent does not answer", &line);
+            sleep(self.interval).await;
         }
     }
 
@@ -161,3 +165,6 @@ fn drained(listener: &Name, backend: &BackendStatus) -> String {
     };
     format!("drained backend {} of {listener}{cut_off}\n", backend.address)
 }
+
+#[cfg(test)]
+mod tests;

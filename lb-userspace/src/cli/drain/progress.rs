@@ -1,44 +1,45 @@
 //! How far a drain is, in one line, and where that line is shown.
 
-use std::io::{self, Write};
+use std::io::Write;
 
 use super::super::table::span;
 use crate::engine::status::DrainStatus;
 
-/// The line on standard error: one that is written over on a terminal, one for each change elsewhere.
+/// A line for people: one that is written over on a terminal, one for each change elsewhere.
 #[derive(Debug)]
-pub(super) struct Progress {
+pub(super) struct Progress<W> {
+    out: W,
     terminal: bool,
-    /// What stands there.
-    said: Option<String>,
+    /// What the line is about that stands there.
+    subject: Option<String>,
 }
 
-impl Progress {
-    pub(super) const fn new(terminal: bool) -> Self {
-        Self { terminal, said: None }
+impl<W: Write> Progress<W> {
+    pub(super) const fn new(out: W, terminal: bool) -> Self {
+        Self { out, terminal, subject: None }
     }
 
     /// Shows a line. Elsewhere than on a terminal only if its subject is another than the last one's: the time goes by
     /// in any case, and is no change.
-    pub(super) fn show(&mut self, subject: String, line: &str) {
-        let mut err = io::stderr().lock();
+    pub(super) fn show(&mut self, subject: &str, line: &str) {
         // A line that cannot be shown is no reason to end the waiting.
         let _ = if self.terminal {
-            // Back to the first column, and erase to the end of the line (ECMA-48 EL).
-            write!(err, "\r{line}\x1b[K").and_then(|()| err.flush())
-        } else if self.said.as_ref() != Some(&subject) {
-            writeln!(err, "{line}")
+            // Back to the first column, and erase what is left of a longer line (ECMA-48, EL).
+            write!(self.out, "\r{line}\x1b[K").and_then(|()| self.out.flush())
+        } else if self.subject.as_deref() != Some(subject) {
+            writeln!(self.out, "{line}")
         } else {
             Ok(())
         };
-        self.said = Some(subject);
+        self.subject = Some(subject.to_owned());
     }
 
     /// Leaves the line, so that what follows has one of its own.
-    pub(super) fn finish(self) {
-        if self.terminal && self.said.is_some() {
-            let _ = writeln!(io::stderr().lock());
+    pub(super) fn finish(mut self) -> W {
+        if self.terminal && self.subject.is_some() {
+            let _ = writeln!(self.out);
         }
+        self.out
     }
 }
 
@@ -83,6 +84,19 @@ pub(super) fn left(flows: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_terminal_has_one_line_and_a_log_one_for_each_change() {
+        let show = |terminal| {
+            let mut progress = Progress::new(Vec::new(), terminal);
+            for (subject, line) in [("2 left", "2 left, 9s"), ("2 left", "2 left, 8s"), ("1 left", "1 left, 7s")] {
+                progress.show(subject, line);
+            }
+            String::from_utf8(progress.finish()).expect("text")
+        };
+        assert_eq!(show(true), "\r2 left, 9s\x1b[K\r2 left, 8s\x1b[K\r1 left, 7s\x1b[K\n");
+        assert_eq!(show(false), "2 left, 9s\n1 left, 7s\n");
+    }
 
     #[test]
     fn the_line_says_how_many_how_fast_and_how_long() {
