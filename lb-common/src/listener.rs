@@ -43,7 +43,7 @@ impl ListenerKey {
     }
 }
 
-/// What the XDP program knows of a listener and its pool. 40 bytes, no padding.
+/// What the XDP program knows of a listener and its pool. 36 bytes, no padding.
 ///
 /// The pool is folded in, so that a packet costs no lookup for it; listeners that share a pool hold the same regions.
 #[repr(C)]

@@ -22,10 +22,7 @@ impl SessionKey {
     pub const fn new(client: &Address, bits: u8, pool: u32) -> Self {
         let [a, b, c, d] = client.0;
         let bits = bits as u32;
-        Self {
-            client: Address([a & mask(bits, 0), b & mask(bits, 32), c & mask(bits, 64), d & mask(bits, 96)]),
-            pool,
-        }
+        Self { client: Address([a & mask(bits, 0), b & mask(bits, 32), c & mask(bits, 64), d & mask(bits, 96)]), pool }
     }
 }
 

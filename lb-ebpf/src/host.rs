@@ -6,9 +6,9 @@ use std::vec::Vec;
 
 use lb_common::address::{Address, MacAddr};
 use lb_common::backend::{Backend, Load, Segment};
+use lb_common::flow::Flow;
 use lb_common::hash::DEFAULT_KEY;
 use lb_common::limits::MAX_ESTABLISHED_PINS;
-use lb_common::flow::Flow;
 use lb_common::listener::{Listener, ListenerKey, Vip};
 use lb_common::outcome::{Counter, Outcome};
 use lb_common::session::{Session, SessionKey};

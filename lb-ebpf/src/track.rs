@@ -85,7 +85,8 @@ impl<T: Tables> FlowMemory<'_, T> {
         if self.request.listener.persistence == 0 {
             return NO_BACKEND;
         }
-        let key = SessionKey::new(&self.request.flow.source, self.request.listener.persistence, self.request.listener.pool);
+        let key =
+            SessionKey::new(&self.request.flow.source, self.request.listener.persistence, self.request.listener.pool);
         let Some(session) = self.tables.session(&key) else {
             return NO_BACKEND;
         };
@@ -119,7 +120,11 @@ impl<T: Tables> FlowMemory<'_, T> {
     #[inline(always)]
     fn place(&self, index: u16) -> Option<u32> {
         let index = u32::from(index);
-        if index < self.request.listener.backends_len { Some(self.request.listener.backends_base + index) } else { None }
+        if index < self.request.listener.backends_len {
+            Some(self.request.listener.backends_base + index)
+        } else {
+            None
+        }
     }
 }
 
@@ -143,9 +148,13 @@ impl<T: Tables> Memory for FlowMemory<'_, T> {
         if chosen == NO_BACKEND {
             chosen = self.by_algorithm();
         }
-        if !self.request.signal.has(Signal::RELATED) {
+        if chosen != NO_BACKEND && !self.request.signal.has(Signal::RELATED) {
             if self.request.listener.persistence != 0 {
-                let key = SessionKey::new(&self.request.flow.source, self.request.listener.persistence, self.request.listener.pool);
+                let key = SessionKey::new(
+                    &self.request.flow.source,
+                    self.request.listener.persistence,
+                    self.request.listener.pool,
+                );
                 self.tables.remember_session(&key, &Session { backend: chosen, reserved: 0, seen: self.now() });
             }
             if let Some(place) = self.place(chosen) {

@@ -57,8 +57,7 @@ pub fn answer<T: Tables>(packet: &Packet<'_>, kind: Kind, network: usize, transp
 #[inline(always)]
 fn arp<T: Tables>(packet: &Packet<'_>, network: usize, tables: &T) -> Finish {
     let not_ours = Finish::pass(Outcome::NotIp);
-    let (Some(ethernet), Some(header)) =
-        (packet.view::<{ EthHdr::LEN }>(0), packet.view::<{ ArpHdr::LEN }>(network))
+    let (Some(ethernet), Some(header)) = (packet.view::<{ EthHdr::LEN }>(0), packet.view::<{ ArpHdr::LEN }>(network))
     else {
         return not_ours;
     };

@@ -7,12 +7,14 @@ use anyhow::{Context, Result, bail, ensure};
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
 use aya::programs::{TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
-use lb_common::backend::Backend;
+use lb_common::backend::{Backend, Load};
 use lb_common::maps;
 use lb_common::outcome::{Counter, Outcome};
+use lb_common::session::{Session, SessionKey};
 use lb_common::slot::{Slot, SlotLine};
+use lb_common::track::pin::{Moment, Pin, PinKey, Table};
 use lb_ebpf::finish::Verdict;
-use lb_ebpf::host::{Counters, HostTables};
+use lb_ebpf::host::{Counters, FlowMemory, HostTables};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
@@ -95,14 +97,22 @@ impl Program {
         self.ebpf.map_mut(name).with_context(|| format!("the object has no map {name}"))
     }
 
-    fn fill(&mut self, tables: &HostTables) -> Result<()> {
+    /// Fills the maps with what `tables` holds: listeners, VIPs, slots, backends, segments and loads.
+    ///
+    /// # Errors
+    /// A map cannot be written.
+    pub fn fill(&mut self, tables: &HostTables) -> Result<()> {
         let mut vips = HashMap::<&mut MapData, [u32; 4], u32>::try_from(self.map(maps::VIPS)?)?;
         for (address, vip) in &tables.vips {
             vips.insert(address.0, vip.wildcards, 0)?;
         }
-        let mut listeners = HashMap::<&mut MapData, [u8; 20], [u32; 6]>::try_from(self.map(maps::LISTENERS)?)?;
+        let mut listeners = HashMap::<&mut MapData, [u8; 20], [u32; 9]>::try_from(self.map(maps::LISTENERS)?)?;
         for (key, listener) in &tables.listeners {
-            listeners.insert(bytemuck::cast::<_, [u8; 20]>(*key), bytemuck::cast::<_, [u32; 6]>(*listener), 0)?;
+            listeners.insert(bytemuck::cast::<_, [u8; 20]>(*key), bytemuck::cast::<_, [u32; 9]>(*listener), 0)?;
+        }
+        let mut loads = Array::<&mut MapData, [u32; 2]>::try_from(self.map(maps::LOADS)?)?;
+        for (place, load) in &tables.memory.borrow().loads {
+            loads.set(*place, [load.flows, load.weight], 0)?;
         }
         let mut slots = Array::<&mut MapData, [u32; 16]>::try_from(self.map(maps::SLOTS)?)?;
         for (index, line) in tables.slots.chunks(16).enumerate() {
@@ -160,6 +170,64 @@ impl Program {
             listeners: self.sums(maps::LISTENER_COUNTERS, listeners)?.into_iter().collect(),
             backends: self.sums(maps::BACKEND_COUNTERS, places)?.into_iter().collect(),
         })
+    }
+
+    /// What is remembered of flows and clients. All moments are zero: they are the kernel's own.
+    ///
+    /// # Errors
+    /// The maps cannot be read.
+    pub fn memory(&mut self) -> Result<FlowMemory> {
+        let pins = |map: &mut Map| -> Result<_> {
+            let map = HashMap::<&mut MapData, [u32; 10], [u32; 3]>::try_from(map)?;
+            map.iter()
+                .map(|entry| {
+                    let (key, pin) = entry?;
+                    let pin = Pin { seen: Moment(0), ..bytemuck::cast(pin) };
+                    Ok((bytemuck::cast::<_, PinKey>(key), pin))
+                })
+                .collect::<Result<_>>()
+        };
+        let (young, established) = (pins(self.map(maps::PINS_YOUNG)?)?, pins(self.map(maps::PINS_ESTABLISHED)?)?);
+        let sessions = HashMap::<&mut MapData, [u32; 5], [u32; 2]>::try_from(self.map(maps::SESSIONS)?)?;
+        let sessions = sessions
+            .iter()
+            .map(|entry| {
+                let (key, session) = entry?;
+                let session = Session { seen: Moment(0), ..bytemuck::cast(session) };
+                Ok((bytemuck::cast::<_, SessionKey>(key), session))
+            })
+            .collect::<Result<_>>()?;
+        let places = self.places;
+        let loads = Array::<&mut MapData, [u32; 2]>::try_from(self.map(maps::LOADS)?)?;
+        let loads = (0..places)
+            .map(|place| Ok((place, loads.get(&place, 0).map(|[flows, weight]| Load { flows, weight })?)))
+            .filter(|entry: &Result<(u32, Load)>| entry.as_ref().map_or(true, |(_, load)| *load != Load::default()))
+            .collect::<Result<_>>()?;
+        let overflows = PerCpuArray::<&mut MapData, u64>::try_from(self.map(maps::PIN_OVERFLOWS)?)?;
+        let overflows = overflows.get(&0, 0)?.iter().sum();
+        Ok(FlowMemory { young, established, sessions, loads, overflows, ..FlowMemory::default() })
+    }
+
+    /// Takes a flow's pin out of a table, as a sweep does.
+    ///
+    /// # Errors
+    /// The map cannot be written.
+    pub fn forget_pin(&mut self, table: Table, key: &PinKey) -> Result<()> {
+        let name = match table {
+            Table::Young => maps::PINS_YOUNG,
+            Table::Established => maps::PINS_ESTABLISHED,
+        };
+        let mut pins = HashMap::<&mut MapData, [u32; 10], [u32; 3]>::try_from(self.map(name)?)?;
+        Ok(pins.remove(&bytemuck::cast::<_, [u32; 10]>(*key))?)
+    }
+
+    /// Forgets a client's session.
+    ///
+    /// # Errors
+    /// The map cannot be written.
+    pub fn forget_session(&mut self, key: &SessionKey) -> Result<()> {
+        let mut sessions = HashMap::<&mut MapData, [u32; 5], [u32; 2]>::try_from(self.map(maps::SESSIONS)?)?;
+        Ok(sessions.remove(&bytemuck::cast::<_, [u32; 5]>(*key))?)
     }
 
     fn sums(&mut self, name: &str, count: u32) -> Result<Vec<(u32, Counter)>> {

@@ -1,12 +1,12 @@
 //! A balancer's tables, small enough to know by heart: what the packet fixtures and the differential test run against.
 //!
 //! Each listener has a pool of one backend, so that the backend that a packet goes to tells which listener it matched;
-//! only [`SPREAD`], [`SOURCE`] and [`SPREAD6`] have several.
+//! only the pools that are ranges of places have several.
 
 use std::net::IpAddr;
 
 use lb_common::address::{Address, MacAddr, Port};
-use lb_common::backend::{Backend, Segment};
+use lb_common::backend::{Backend, Load, Segment};
 use lb_common::listener::{Listener, ListenerKey, Vip};
 use lb_common::protocol::{ANY, SCTP, TCP, UDP};
 use lb_common::slot::Slot;
@@ -37,6 +37,18 @@ pub const VIP_SPREAD: &str = "192.0.2.15";
 pub const VIP_SOURCE: &str = "192.0.2.16";
 /// TCP port 80, with a backend behind the other interface ([`FAR`]).
 pub const VIP_FAR: &str = "192.0.2.17";
+/// Every port of TCP and UDP, SCTP port 9, over [`CHANGING`]: its slots are moving from the first to the second.
+pub const VIP_MOVING: &str = "192.0.2.20";
+/// The same, but its slots have settled on the second.
+pub const VIP_SETTLING: &str = "192.0.2.21";
+/// TCP and UDP port 80, over [`TURNS`] by round robin; the second has weight 2.
+pub const VIP_TURNS: &str = "192.0.2.22";
+/// TCP port 80, over [`LEAST`] by least connections.
+pub const VIP_LEAST: &str = "192.0.2.23";
+/// TCP port 80, over [`SESSIONS`] by the 5-tuple, with persistence of the client's address.
+pub const VIP_SESSIONS: &str = "192.0.2.24";
+/// The same, of the first 64 bits of an IPv6 client's address, over [`SESSIONS6`].
+pub const VIP6_SESSIONS: &str = "2001:db8::24";
 /// TCP port 443 ([`WEB6`]), UDP port 443 ([`QUIC6`]).
 pub const VIP6: &str = "2001:db8::10";
 /// Every protocol ([`ALL6`]).
@@ -74,6 +86,18 @@ pub const SPREAD: std::ops::Range<u32> = 12..16;
 pub const SOURCE: std::ops::Range<u32> = 16..20;
 /// See [`VIP6_SPREAD`].
 pub const SPREAD6: std::ops::Range<u32> = 20..24;
+/// See [`VIP_MOVING`] and [`VIP_SETTLING`].
+pub const CHANGING: std::ops::Range<u32> = 24..27;
+/// See [`VIP_TURNS`].
+pub const TURNS: std::ops::Range<u32> = 27..30;
+/// See [`VIP_LEAST`].
+pub const LEAST: std::ops::Range<u32> = 30..33;
+/// See [`VIP_SESSIONS`].
+pub const SESSIONS: std::ops::Range<u32> = 33..37;
+/// See [`VIP6_SESSIONS`].
+pub const SESSIONS6: std::ops::Range<u32> = 37..41;
+/// Places in all.
+const PLACES: u32 = SESSIONS6.end;
 
 /// The MAC of the backend at a place.
 #[must_use]
@@ -93,7 +117,14 @@ struct Builder {
 
 impl Builder {
     /// A listener over the backends at these places.
-    fn listener(&mut self, vip: &str, protocol: u8, port: u16, places: std::ops::Range<u32>, hash: u32) {
+    fn listener(
+        &mut self,
+        vip: &str,
+        protocol: u8,
+        port: u16,
+        places: std::ops::Range<u32>,
+        algorithm: u8,
+    ) -> ListenerKey {
         let slots_base = u32::try_from(self.tables.slots.len()).expect("a small table");
         let count = u16::try_from(places.len()).expect("a small pool");
         let slots_len = u32::from(count) * 5;
@@ -103,16 +134,42 @@ impl Builder {
         let key = ListenerKey::new(address(vip), protocol, Port::from_host(port));
         let id = u32::try_from(self.tables.listeners.len()).expect("a few listeners");
         let backends_len = u32::from(count);
-        let listener = Listener { id, slots_base, slots_len, backends_base: places.start, backends_len, hash };
+        let listener = Listener {
+            id,
+            pool: id + 1,
+            slots_base,
+            slots_len,
+            backends_base: places.start,
+            backends_len,
+            schedule_base: 0,
+            schedule_len: 0,
+            algorithm,
+            before: Listener::BEFORE_NOTHING,
+            persistence: 0,
+            reserved: 0,
+        };
         self.tables.listeners.insert(key, listener);
         let vip = self.tables.vips.entry(address(vip)).or_insert(Vip::default());
         if port == 0 {
             vip.wildcards |= Vip::wildcard_of(protocol);
         }
+        key
+    }
+
+    /// Writes all slots of a listener's table.
+    fn slots(&mut self, key: ListenerKey, slot: Slot) {
+        let listener = self.tables.listeners[&key];
+        let slots = listener.slots_base as usize..(listener.slots_base + listener.slots_len) as usize;
+        self.tables.slots[slots].fill(slot);
+    }
+
+    /// Changes what a listener is.
+    fn set(&mut self, key: ListenerKey, change: impl FnOnce(&mut Listener)) {
+        self.tables.listeners.entry(key).and_modify(change);
     }
 
     fn one(&mut self, vip: &str, protocol: u8, port: u16, place: u32) {
-        self.listener(vip, protocol, port, place..place + 1, Listener::HASH_FLOW);
+        self.listener(vip, protocol, port, place..place + 1, Listener::SOURCE_IP_PORT);
     }
 }
 
@@ -124,7 +181,7 @@ pub fn tables() -> HostTables {
         Segment { ifindex: INGRESS, mac: MacAddr(OWN_MAC), reserved: 0 },
         Segment { ifindex: INGRESS + 1, mac: MacAddr(OTHER_MAC), reserved: 0 },
     ];
-    tables.backends = (0..SPREAD6.end)
+    tables.backends = (0..PLACES)
         .map(|place| match place {
             UNREACHABLE => Backend::UNREACHABLE,
             _ => Backend::new(MacAddr(backend_mac(place)), u16::from(place == FAR)),
@@ -138,19 +195,42 @@ pub fn tables() -> HostTables {
     builder.one(VIP_MIXED, TCP, 0, EVERY_TCP);
     builder.one(VIP_MIXED, TCP, 22, SSH);
     builder.one(VIP_MIXED, ANY, 0, REST);
-    builder.listener(VIP_EMPTY, TCP, 80, 0..0, Listener::HASH_FLOW);
+    builder.listener(VIP_EMPTY, TCP, 80, 0..0, Listener::SOURCE_IP_PORT);
     builder.one(VIP_UNREACHABLE, TCP, 80, UNREACHABLE);
-    builder.one(VIP_STALE, TCP, 80, WEB);
-    let stale = builder.tables.listeners[&ListenerKey::new(address(VIP_STALE), TCP, Port::from_host(80))];
-    let slots = stale.slots_base as usize..(stale.slots_base + stale.slots_len) as usize;
-    builder.tables.slots[slots].fill(Slot::steady(1));
-    builder.listener(VIP_SPREAD, TCP, 80, SPREAD, Listener::HASH_FLOW);
-    builder.listener(VIP_SPREAD, UDP, 80, SPREAD, Listener::HASH_FLOW);
-    builder.listener(VIP_SOURCE, ANY, 0, SOURCE, Listener::HASH_SOURCE);
+    let stale = builder.listener(VIP_STALE, TCP, 80, WEB..WEB + 1, Listener::SOURCE_IP_PORT);
+    builder.slots(stale, Slot::steady(1));
+    builder.listener(VIP_SPREAD, TCP, 80, SPREAD, Listener::SOURCE_IP_PORT);
+    builder.listener(VIP_SPREAD, UDP, 80, SPREAD, Listener::SOURCE_IP_PORT);
+    builder.listener(VIP_SOURCE, ANY, 0, SOURCE, Listener::SOURCE_IP);
     builder.one(VIP_FAR, TCP, 80, FAR);
     builder.one(VIP6, TCP, 443, WEB6);
     builder.one(VIP6, UDP, 443, QUIC6);
     builder.one(VIP6_IP, ANY, 0, ALL6);
-    builder.listener(VIP6_SPREAD, TCP, 80, SPREAD6, Listener::HASH_FLOW);
+    builder.listener(VIP6_SPREAD, TCP, 80, SPREAD6, Listener::SOURCE_IP_PORT);
+    for (protocol, port) in [(TCP, 0), (UDP, 0), (SCTP, 9)] {
+        let moving = builder.listener(VIP_MOVING, protocol, port, CHANGING, Listener::SOURCE_IP_PORT);
+        builder.slots(moving, Slot::moving(0, 1));
+        let settling = builder.listener(VIP_SETTLING, protocol, port, CHANGING, Listener::SOURCE_IP_PORT);
+        builder.slots(settling, Slot::settling(1));
+    }
+    let schedule_base = u32::try_from(builder.tables.slots.len()).expect("a small table");
+    let schedule = [0, 1, 2, 1].map(Slot::steady);
+    builder.tables.slots.extend(schedule);
+    builder.tables.slots.resize(schedule_base as usize + 16, Slot::EMPTY);
+    for protocol in [TCP, UDP] {
+        let turns = builder.listener(VIP_TURNS, protocol, 80, TURNS, Listener::ROUND_ROBIN);
+        builder.set(turns, |listener| {
+            listener.schedule_base = schedule_base;
+            listener.schedule_len = 4;
+        });
+    }
+    builder.listener(VIP_LEAST, TCP, 80, LEAST, Listener::LEAST_CONNECTIONS);
+    for place in LEAST {
+        builder.tables.memory.get_mut().loads.insert(place, Load { flows: 0, weight: 1 });
+    }
+    let sessions = builder.listener(VIP_SESSIONS, TCP, 80, SESSIONS, Listener::SOURCE_IP_PORT);
+    builder.set(sessions, |listener| listener.persistence = 128);
+    let sessions = builder.listener(VIP6_SESSIONS, TCP, 80, SESSIONS6, Listener::SOURCE_IP_PORT);
+    builder.set(sessions, |listener| listener.persistence = 64);
     builder.tables
 }

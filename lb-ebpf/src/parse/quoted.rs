@@ -76,8 +76,7 @@ fn walk(packet: &Packet<'_>, at: usize, network: usize, v4: bool) -> Quoted {
 /// Where the header above the quoted IP header begins.
 #[inline(always)]
 fn walk_v4(packet: &Packet<'_>, at: usize, network: usize, quoted: &mut Quoted) -> usize {
-    let (Some(outer), Some(header)) =
-        (packet.view::<{ Ipv4Hdr::LEN }>(network), packet.view::<{ Ipv4Hdr::LEN }>(at))
+    let (Some(outer), Some(header)) = (packet.view::<{ Ipv4Hdr::LEN }>(network), packet.view::<{ Ipv4Hdr::LEN }>(at))
     else {
         return 0;
     };
@@ -100,8 +99,7 @@ fn walk_v4(packet: &Packet<'_>, at: usize, network: usize, quoted: &mut Quoted) 
 /// Where the header above the quoted IPv6 header and its extension headers begins.
 #[inline(always)]
 fn walk_v6(packet: &Packet<'_>, at: usize, network: usize, quoted: &mut Quoted) -> usize {
-    let (Some(outer), Some(header)) =
-        (packet.view::<{ Ipv6Hdr::LEN }>(network), packet.view::<{ Ipv6Hdr::LEN }>(at))
+    let (Some(outer), Some(header)) = (packet.view::<{ Ipv6Hdr::LEN }>(network), packet.view::<{ Ipv6Hdr::LEN }>(at))
     else {
         return 0;
     };
