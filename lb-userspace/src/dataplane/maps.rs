@@ -41,7 +41,7 @@ const BATCH: usize = 4_096;
 
 /// The maps of a data plane, open for reading and writing.
 pub struct Maps {
-    listeners: HashMap<MapData, Words<5>, Words<10>>,
+    listeners: HashMap<MapData, Words<5>, Words<9>>,
     vips: HashMap<MapData, Words<4>, u32>,
     slots: Mapping<AtomicU32>,
     backends: Mapping<AtomicU64>,
@@ -216,7 +216,7 @@ impl Maps {
                 if *new {
                     self.clear(LISTENER_COUNTERS, listener.id)?;
                 }
-                let (key, value): (Words<5>, Words<10>) = (bytemuck::cast(*key), bytemuck::cast(*listener));
+                let (key, value): (Words<5>, Words<9>) = (bytemuck::cast(*key), bytemuck::cast(*listener));
                 self.listeners.insert(key, value, 0).map_err(map_fault(LISTENERS, "written"))
             }
             Change::RemoveListener { key } => {

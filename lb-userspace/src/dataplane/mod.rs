@@ -4,7 +4,7 @@
 //! without the agent and the next agent finds all as it was:
 //!
 //! ```text
-//! /sys/fs/bpf/drlb/v2/LISTENERS, VIPS, …     the maps
+//! /sys/fs/bpf/drlb/v1/LISTENERS, VIPS, …     the maps
 //!                     links/eth1             the link that keeps the program on eth1
 //!                     generic/eth2           marks that eth2 runs in generic mode
 //! ```

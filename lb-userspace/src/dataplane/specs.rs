@@ -152,7 +152,7 @@ mod tests {
     fn each_difference_is_named() {
         let wanted = SPECS[0];
         let found = Spec { value_size: 20, max_entries: 10, ..wanted };
-        let fault = compare(&wanted, &found, Path::new("/sys/fs/bpf/drlb/v2/LISTENERS")).expect_err("it differs");
-        assert!(fault.message.contains("(value size 20 instead of 40, size 10 instead of 16384)"), "{}", fault.message);
+        let fault = compare(&wanted, &found, Path::new("/sys/fs/bpf/drlb/v1/LISTENERS")).expect_err("it differs");
+        assert!(fault.message.contains("(value size 20 instead of 36, size 10 instead of 16384)"), "{}", fault.message);
     }
 }

@@ -205,7 +205,7 @@ fn the_pin_of_an_interface_that_is_gone_is_removed() {
         attach(&mut plane, "eth1", AttachMode::Native).expect("attached");
         ip("link delete eth1");
         assert!(plane.read().expect("links").attached.is_empty());
-        assert!(!pins.join("v2/links/eth1").exists());
+        assert!(!pins.join("v1/links/eth1").exists());
         // Its successor of the same name can be attached.
         ip("link add eth1 type veth peer name peer");
         attach(&mut plane, "eth1", AttachMode::Native).expect("attached");
@@ -255,6 +255,6 @@ fn the_bpf_file_system_is_mounted_where_it_is_missing() {
         // An empty /sys/fs/bpf, as on a host without one mounted.
         mount(Some("sysfs"), "/sys", Some("sysfs"), MsFlags::empty(), none).expect("another /sys");
         Dataplane::open(Path::new("/sys/fs/bpf/drlb")).expect("a data plane");
-        assert!(Path::new("/sys/fs/bpf/drlb/v2/LISTENERS").exists());
+        assert!(Path::new("/sys/fs/bpf/drlb/v1/LISTENERS").exists());
     });
 }

@@ -10,7 +10,7 @@ use super::core::Core;
 use super::status::{BackendState, InterfaceState};
 use super::*;
 use crate::model::{
-    Algorithm, AttachMode, BackendAddr, BackendChange, FaultKind, ListenerChange, Name, NewListener, Protocol, XdpMode,
+    Algorithm, AttachMode, BackendAddr, BackendChange, FaultKind, ListenerChange, Name, NewListener, Protocol, Timeouts, XdpMode,
 };
 use crate::neighbour::{Link, Reach, Unresolved};
 use crate::reconcile::memory::Memory;
@@ -95,11 +95,12 @@ impl Host {
     }
 
     /// All that a failed command must leave as it was: what the store holds, and what packets meet. Which place a
-    /// backend has and which counters a listener has may differ when they were taken out and put back.
+    /// backend has, which counters a listener has and which number a pool may differ when they were taken out and put back,
+    /// and slots may have to settle.
     fn state(&self) -> String {
         let (entries, held) = (&self.store.lock().expect("entries").entries, &mut *self.plane());
         let read = crate::reconcile::DataPlane::read(held).expect("memory");
-        let places = read.owners_in(0..SIZES.places).count();
+        let places = read.owners_in(0..SIZES.places).filter(|(place, _)| read.backend(*place).is_reachable()).count();
         let mut tables = Vec::new();
         for (key, listener) in &read.listeners {
             let owner_of = |index| {
@@ -107,7 +108,7 @@ impl Host {
                 read.owner(listener.backends_base + u32::from(current))
             };
             let table: Vec<_> = (0..listener.slots_len).map(owner_of).collect();
-            tables.push((key, Listener { id: 0, ..*listener }, table));
+            tables.push((key, Listener { id: 0, pool: 0, ..*listener }, table));
         }
         let (vips, segments, attached) = (&read.vips, &read.segments, &read.attached);
         format!("{entries:?} {tables:?} {vips:?} {segments:?} {attached:?} {places}")
@@ -137,6 +138,8 @@ fn add_listener(text: &str, port: u16) -> Command {
         protocol: Protocol::Tcp,
         port,
         algorithm: Algorithm::SourceIpPort,
+        persistence: None,
+        timeouts: Timeouts::default(),
         slots: Some(101),
     })
 }
@@ -157,7 +160,7 @@ fn usual(core: &mut Core) {
     do_all(core, [add_backend("web", 21, 1), add_backend("web", 22, 1), add_backend("web", 23, 2)]);
 }
 
-fn slots(core: &Core, listener: &str) -> Vec<u32> {
+fn slots(core: &mut Core, listener: &str) -> Vec<u32> {
     let status = core.status().expect("a status");
     let listener = status.listeners.into_iter().find(|found| found.name == name(listener)).expect("the listener");
     listener.backends.into_iter().map(|backend| backend.slots).collect()
@@ -200,16 +203,16 @@ fn a_backend_behind_an_interface_that_is_not_attached_takes_nothing() {
     host.view.backends.insert(address(22), Reach::Resolved { mac, ifindex: 3 });
     let mut core = host.start();
     usual(&mut core);
-    assert_eq!(slots(&core, "web")[1], 0);
+    assert_eq!(slots(&mut core, "web")[1], 0);
     let status = core.status().expect("a status");
     let backend = &status.listeners[0].backends[1];
     assert_eq!(backend.state, BackendState::NoInterface);
     let reason = "it is behind eth2, which drlb is not attached to; run `drlb attach eth2`";
     assert_eq!(backend.reason.as_deref(), Some(reason));
     do_all(&mut core, [attach("eth2")]);
-    assert!(slots(&core, "web")[1] > 0);
+    assert!(slots(&mut core, "web")[1] > 0);
     do_all(&mut core, [detach("eth1")]);
-    assert_eq!(slots(&core, "web"), [0, 101, 0]);
+    assert_eq!(slots(&mut core, "web"), [0, 101, 0]);
 }
 
 #[test]
@@ -221,7 +224,7 @@ fn a_new_agent_changes_nothing() {
     // The first picture of the network, before any neighbour has answered.
     host.view.backends.clear();
     let mut core = host.start();
-    assert_eq!(slots(&core, "web").iter().sum::<u32>(), 101);
+    assert_eq!(slots(&mut core, "web").iter().sum::<u32>(), 101);
     core.compare_everything().expect("a comparison");
     assert_eq!(host.plane().changes, []);
     assert_eq!(host.state(), before);
@@ -259,7 +262,7 @@ fn a_refused_commit_leaves_all_as_it_was() {
 #[test]
 fn a_command_that_fails_halfway_leaves_all_as_it_was() {
     let remove = Command::RemoveListener { name: name("web") };
-    let change = ListenerChange { algorithm: Some(Algorithm::SourceIp) };
+    let change = ListenerChange { algorithm: Some(Algorithm::SourceIp), ..ListenerChange::default() };
     let set = Command::SetListener { name: name("web"), change };
     for command in [add_backend("web", 24, 1), add_listener("dns", 53), remove, set, detach("eth1")] {
         for step in 0.. {
@@ -316,7 +319,7 @@ fn an_interface_that_goes_and_comes_back_is_attached_again() {
     host.look(&mut core);
     let status = core.status().expect("a status");
     assert_eq!(status.interfaces[0].state, InterfaceState::Missing);
-    assert_eq!(slots(&core, "web"), [0, 0, 0]);
+    assert_eq!(slots(&mut core, "web"), [0, 0, 0]);
 
     host.link("eth1", 7, 1);
     for reach in host.view.backends.values_mut() {
@@ -326,7 +329,7 @@ fn an_interface_that_goes_and_comes_back_is_attached_again() {
     }
     host.look(&mut core);
     assert_eq!(core.status().expect("a status").interfaces[0].ifindex, Some(7));
-    assert_eq!(slots(&core, "web").iter().sum::<u32>(), 101);
+    assert_eq!(slots(&mut core, "web").iter().sum::<u32>(), 101);
 }
 
 #[test]
@@ -366,16 +369,16 @@ fn a_backend_whose_mac_is_lost_takes_nothing_until_it_is_found_again() {
     let mut host = Host::new();
     let mut core = host.start();
     usual(&mut core);
-    let full = slots(&core, "web");
+    let full = slots(&mut core, "web");
     let resolved = host.view.backends[&address(22)].clone();
     for (why, taken) in [(Unresolved::Asking, full[1]), (Unresolved::NoAnswer, 0), (Unresolved::Asking, 0)] {
         host.view.backends.insert(address(22), Reach::Unresolved { why: why.clone() });
         host.look(&mut core);
-        assert_eq!(slots(&core, "web")[1], taken, "{why:?}");
+        assert_eq!(slots(&mut core, "web")[1], taken, "{why:?}");
     }
     host.view.backends.insert(address(22), resolved);
     host.look(&mut core);
-    assert_eq!(slots(&core, "web"), full);
+    assert_eq!(slots(&mut core, "web"), full);
 }
 
 #[test]

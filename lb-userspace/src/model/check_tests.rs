@@ -1,5 +1,6 @@
 use super::super::choices::{Algorithm, AttachMode};
 use super::super::fault::FaultKind::{self, Conflict, Invalid, NotFound};
+use super::super::tracking::{Persistence, Timeouts, TimeoutsChange};
 use super::*;
 
 fn name(text: &str) -> Name {
@@ -8,7 +9,16 @@ fn name(text: &str) -> Name {
 
 fn new(text: &str, vip: &str, protocol: Protocol, port: u16) -> NewListener {
     let vip = vip.parse().expect("a VIP");
-    NewListener { name: name(text), vip, protocol, port, algorithm: Algorithm::SourceIpPort, slots: None }
+    NewListener {
+        name: name(text),
+        vip,
+        protocol,
+        port,
+        algorithm: Algorithm::SourceIpPort,
+        persistence: None,
+        timeouts: Timeouts::default(),
+        slots: None,
+    }
 }
 
 fn add(text: &str, vip: &str, protocol: Protocol, port: u16) -> Command {
@@ -32,8 +42,23 @@ fn set_backend(weight: Option<u16>, admin_up: Option<bool>) -> Command {
     Command::SetBackend { listener: name("web"), address: "192.0.2.21".parse().expect("an address"), change }
 }
 
+fn set_algorithm(algorithm: Algorithm) -> Command {
+    let change = ListenerChange { algorithm: Some(algorithm), ..ListenerChange::default() };
+    Command::SetListener { name: name("web"), change }
+}
+
+fn drain(deadline: Option<u32>) -> Command {
+    let address = "192.0.2.21".parse().expect("an address");
+    Command::DrainBackend { listener: name("web"), address, deadline }
+}
+
+/// The drain of the one backend of `web`.
+fn drain_of(desired: &Desired) -> Option<Drain> {
+    desired.pools[&name("web")].backends.values().next().expect("a backend").drain
+}
+
 fn done(desired: &mut Desired, command: &Command) {
-    let edits = desired.check(command).unwrap_or_else(|fault| panic!("{command:?}: {fault}"));
+    let edits = desired.check(command, 0).unwrap_or_else(|fault| panic!("{command:?}: {fault}"));
     assert!(!edits.is_empty(), "{command:?} changes nothing");
     desired.edit_all(edits);
 }
@@ -49,7 +74,7 @@ fn usual() -> Desired {
 }
 
 fn refused(desired: &Desired, command: &Command, kind: FaultKind, sentence: &str) {
-    let fault = desired.check(command).expect_err(sentence);
+    let fault = desired.check(command, 0).expect_err(sentence);
     assert_eq!((fault.message.as_str(), fault.kind), (sentence, kind), "{command:?}");
 }
 
@@ -168,7 +193,7 @@ fn wrong_interfaces_are_refused() {
     refused(attach(""), Invalid, "the interface name `` must not be empty");
     refused(attach("abcdefghijklmnop"), Invalid, "the interface name `abcdefghijklmnop` has 16 bytes; 15 are allowed");
     for bad in ["../x", "a b", ".", "..", "eth0:1"] {
-        let fault = desired.check(&attach(bad)).expect_err(bad);
+        let fault = desired.check(&attach(bad), 0).expect_err(bad);
         assert!(fault.message.ends_with("is not one that an interface can have"), "{}", fault.message);
     }
     refused(
@@ -185,9 +210,9 @@ fn setting_what_is_so_changes_nothing() {
         set_backend(None, None),
         set_backend(Some(1), Some(true)),
         Command::SetListener { name: name("web"), change: ListenerChange::default() },
-        Command::SetListener { name: name("web"), change: ListenerChange { algorithm: Some(Algorithm::SourceIpPort) } },
+        set_algorithm(Algorithm::SourceIpPort),
     ] {
-        assert_eq!(desired.check(&command), Ok(vec![]), "{command:?}");
+        assert_eq!(desired.check(&command, 0), Ok(vec![]), "{command:?}");
     }
 }
 
@@ -202,9 +227,9 @@ fn edits_are_undone_in_reverse() {
         Command::RemoveListener { name: name("web") },
         backend("web", "192.0.2.22", 0),
         set_backend(Some(9), Some(false)),
-        Command::SetListener { name: name("web"), change: ListenerChange { algorithm: Some(Algorithm::SourceIp) } },
+        set_algorithm(Algorithm::SourceIp),
     ] {
-        let edits = desired.check(&command).expect("it can be done");
+        let edits = desired.check(&command, 0).expect("it can be done");
         let undo = desired.edit_all(edits);
         assert_ne!(desired, before, "{command:?}");
         desired.edit_all(undo);
@@ -260,5 +285,58 @@ fn limits_are_told_before_they_are_exceeded() {
         &backend("web", "10.1.0.1", 1),
         Conflict,
         "listener `web` already has 4096 backends, the most that one can",
+    );
+}
+
+#[test]
+fn a_drain_has_a_beginning_and_a_deadline_and_ends_when_the_backend_is_put_back() {
+    let mut desired = usual();
+    let edits = desired.check(&drain(Some(300)), 1_000).expect("it can be done");
+    desired.edit_all(edits);
+    assert_eq!(drain_of(&desired), Some(Drain { since: 1_000, deadline: Some(1_300), drained: false }));
+    let edits = desired.check(&drain(None), 1_100).expect("it can be done");
+    desired.edit_all(edits);
+    assert_eq!(drain_of(&desired), Some(Drain { since: 1_000, deadline: None, drained: false }));
+    assert_eq!(desired.check(&drain(None), 1_200), Ok(vec![]), "it is so already");
+
+    done(&mut desired, &set_backend(Some(7), None));
+    assert!(drain_of(&desired).is_some(), "a weight does not put it back");
+    done(&mut desired, &set_backend(None, Some(true)));
+    assert_eq!(drain_of(&desired), None);
+
+    done(&mut desired, &set_backend(None, Some(false)));
+    refused(
+        &desired,
+        &drain(None),
+        Conflict,
+        "backend 192.0.2.21 of listener `web` is out of service and has nothing to drain; put it back with `drlb backend \
+         set web 192.0.2.21 --up`",
+    );
+}
+
+#[test]
+fn sessions_and_idle_times_are_set_one_by_one() {
+    let mut desired = usual();
+    let timeouts = TimeoutsChange { udp: Some(5), ..TimeoutsChange::default() };
+    let set = |change| Command::SetListener { name: name("web"), change };
+    done(&mut desired, &set(ListenerChange { timeouts, ..ListenerChange::default() }));
+    let persistence = Some(Some(Persistence::default()));
+    done(&mut desired, &set(ListenerChange { persistence, ..ListenerChange::default() }));
+    let pool = &desired.pools[&name("web")];
+    assert_eq!(pool.timeouts, Timeouts { udp: 5, ..Timeouts::default() });
+    assert_eq!(pool.persistence, Some(Persistence::default()));
+    done(&mut desired, &set(ListenerChange { persistence: Some(None), ..ListenerChange::default() }));
+    assert_eq!(desired.pools[&name("web")].persistence, None);
+
+    let timeouts = TimeoutsChange { closing: Some(0), ..TimeoutsChange::default() };
+    let refused = |command, sentence| refused(&desired, &command, Invalid, sentence);
+    refused(
+        set(ListenerChange { timeouts, ..ListenerChange::default() }),
+        "the idle time `closing` cannot be 0 seconds; give 1 to 604800",
+    );
+    let persistence = Some(Some(Persistence { ipv6_prefix: 0, ..Persistence::default() }));
+    refused(
+        set(ListenerChange { persistence, ..ListenerChange::default() }),
+        "a session of IPv6 clients cannot be their leading 0 bits; give 1 to 128",
     );
 }

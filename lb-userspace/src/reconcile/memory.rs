@@ -131,7 +131,7 @@ impl Memory {
 
     /// At every moment, a slot that a packet can reach names no backend, or one that has a place and can be reached; and so
     /// does a turn of a schedule.
-    fn check(&self) {
+    pub(crate) fn check(&self) {
         for (key, listener) in &self.held.listeners {
             assert_ne!(listener.pool, 0, "{key:?} has no number");
             for index in 0..listener.slots_len {

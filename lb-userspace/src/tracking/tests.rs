@@ -1,0 +1,1 @@
+//! See also `reconcile/tests.rs`.
