@@ -73,16 +73,22 @@ impl Drain<'_> {
         let keeps_on = deadline.is_none() && is_draining;
         let mut answer = if keeps_on { self.ask(progress).await? } else { self.begin(deadline).await? };
         let mut pace = Pace::default();
+        // The answer that began a drain is older than the first count of its flows.
+        let mut counted = keeps_on;
         loop {
             let backend: BackendStatus = answer.parse()?;
             if backend.state == BackendState::Drained {
                 return Ok(answer);
             }
             let Some(drain) = backend.drain else { return Err(Failure::Other(self.cancelled(backend.state))) };
-            pace.count(Instant::now(), drain.flows);
-            let state = progress::state_at(&drain, pace.rate(), Some(idle), unix_now());
-            let line = format!("draining {} of {}: {state}", self.address, self.listener);
-            progress.show(&progress::left(drain.flows), &line);
+            if counted {
+                pace.count(Instant::now(), drain.flows);
+                let state = progress::state_at(&drain, pace.rate(), idle, unix_now());
+                progress.show(&progress::left(drain.flows), &self.line(&state));
+            } else {
+                progress.show("counting", &self.line("its flows are being counted"));
+            }
+            counted = true;
             sleep(self.interval).await;
             answer = self.ask(progress).await?;
         }
@@ -112,6 +118,10 @@ impl Drain<'_> {
             progress.show("the agent does not answer", &line);
             sleep(self.interval).await;
         }
+    }
+
+    fn line(&self, state: &str) -> String {
+        format!("draining {} of {}: {state}", self.address, self.listener)
     }
 
     /// What to say when somebody put the backend back, or out, while it was waited for.
@@ -146,14 +156,15 @@ fn longest_idle(listener: &ListenerStatus) -> u64 {
 /// What was begun, and how to follow it.
 fn begun(listener: &Name, backend: &BackendStatus) -> String {
     match (backend.state, &backend.drain) {
-        (BackendState::Draining, Some(drain)) => {
-            let state = progress::state(drain, unix_now());
+        (BackendState::Drained, _) | (_, None) => drained(listener, backend),
+        (_, Some(drain)) => {
+            let until = drain.deadline.map(|deadline| format!(", {}", progress::until_deadline(deadline, unix_now())));
             format!(
-                "draining backend {} of {listener}: {state}; `drlb backend list {listener}` shows how far it is\n",
-                backend.address
+                "draining backend {} of {listener}{}; `drlb backend list {listener}` shows the flows left\n",
+                backend.address,
+                until.unwrap_or_default()
             )
         }
-        _ => drained(listener, backend),
     }
 }
 

@@ -17,9 +17,8 @@ pub(super) async fn run(session: &Session, command: ListenerCommand) -> Result<(
             let timeouts = timeouts(&idle)?;
             let body = ListenerBody { name, vip, protocol, port, algorithm, persistence, timeouts, slots };
             let answer = client.post(&["listeners"], &body).await?;
-            session.print(&answer, |listener: ListenerStatus| {
-                format!("added listener {}: {}\n", listener.name, describe(&listener))
-            })
+            session
+                .print(&answer, |listener: ListenerStatus| format!("added listener {}", describe_settings(&listener)))
         }
         ListenerCommand::List => {
             let answer = client.get(&["listeners"]).await?;
@@ -51,9 +50,7 @@ async fn set(session: &Session, set: ListenerSet) -> Result<(), Failure> {
         None => no_persistence.then_some(None),
     };
     let answer = session.client.patch(&path, &ListenerPatch { algorithm, persistence, timeouts }).await?;
-    session.print(&answer, |listener: ListenerStatus| {
-        format!("changed listener {}: {}\n", listener.name, describe(&listener))
-    })
+    session.print(&answer, |listener: ListenerStatus| format!("changed listener {}", describe_settings(&listener)))
 }
 
 /// Sessions of the clients of a VIP, who speak its version of IP.
@@ -84,6 +81,11 @@ fn timeouts(idle: &[IdleArg]) -> Result<TimeoutsChange, Failure> {
         }
     }
     Ok(change)
+}
+
+/// A listener with all that can be set of it.
+fn describe_settings(listener: &ListenerStatus) -> String {
+    format!("{}: {}\n{}", listener.name, describe(listener), describe_timeouts(&listener.timeouts))
 }
 
 /// What it listens on and how it chooses, in a line.

@@ -45,31 +45,35 @@ impl<W: Write> Progress<W> {
 
 /// How many flows are left, and until when they are waited for. `now` is in seconds of the Unix epoch.
 pub(in crate::cli) fn state(drain: &DrainStatus, now: u64) -> String {
-    state_at(drain, None, None, now)
+    let until = drain.deadline.map(|deadline| format!(", {}", until_deadline(deadline, now)));
+    format!("{}{}", left(drain.flows), until.unwrap_or_default())
 }
 
-/// The same, with the flows that end in a second, and the listener's longest idle time in seconds, as far as they are
-/// known.
-pub(super) fn state_at(drain: &DrainStatus, rate: Option<f64>, idle: Option<u64>, now: u64) -> String {
+/// The same, with the flows that end in a second, and the listener's longest idle time in seconds.
+pub(super) fn state_at(drain: &DrainStatus, rate: Option<f64>, idle: u64, now: u64) -> String {
     let DrainStatus { since, deadline, flows } = *drain;
+    // When the last flow of the time before the drain has shown itself, or has been silent for too long.
+    let shown = since.saturating_add(idle);
+    if flows == 0 && shown > now && deadline.is_none_or(|deadline| shown < deadline) {
+        return format!("{}, {} at most", left(0), span(shown - now));
+    }
     let mut text = left(flows);
     let rate = rate.filter(|_| flows > 0);
     if let Some(rate) = rate {
         text.push_str(&format!(", {rate:.1}/s ending"));
     }
-    // When the last flow has shown itself that was there when the drain began, or has been silent for too long.
-    let shown = idle.map(|idle| since.saturating_add(idle)).filter(|&shown| shown > now);
-    match (deadline, rate, shown) {
-        (Some(deadline), ..) => text.push_str(&format!(", {} until the deadline", span(deadline.saturating_sub(now)))),
-        (None, Some(rate), _) => {
-            // A rate is more than 0, and what is beyond all numbers is as good as the largest.
-            let seconds = (flows as f64 / rate).ceil() as u64;
-            text.push_str(&format!(", about {} to go", span(seconds)));
-        }
-        (None, _, Some(shown)) if flows == 0 => text.push_str(&format!(", {} at most", span(shown - now))),
-        _ => {}
+    match (deadline, rate) {
+        (Some(deadline), _) => text.push_str(&format!(", {}", until_deadline(deadline, now))),
+        // A rate is more than 0, and what is beyond all numbers is as good as the largest.
+        (None, Some(rate)) => text.push_str(&format!(", about {} to go", span((flows as f64 / rate).ceil() as u64))),
+        (None, None) => {}
     }
     text
+}
+
+/// How much time is left.
+pub(super) fn until_deadline(deadline: u64, now: u64) -> String {
+    format!("{} until the deadline", span(deadline.saturating_sub(now)))
 }
 
 /// What is left, in words; the same words as long as nothing changes.
@@ -101,14 +105,14 @@ mod tests {
     #[test]
     fn the_line_says_how_many_how_fast_and_how_long() {
         for (flows, deadline, rate, idle, text) in [
-            (1_200, None, None, None, "1200 flows left"),
-            (1_200, None, Some(40.0), Some(900), "1200 flows left, 40.0/s ending, about 30s to go"),
-            (1_200, Some(1_300), Some(40.0), Some(900), "1200 flows left, 40.0/s ending, 3m 20s until the deadline"),
-            (1, Some(1_000), None, None, "1 flow left, 0s until the deadline"),
-            (0, None, None, None, "no flow in sight, silent ones are waited for"),
-            (0, None, None, Some(900), "no flow in sight, silent ones are waited for, 13m 20s at most"),
-            (0, None, Some(2.5), Some(900), "no flow in sight, silent ones are waited for, 13m 20s at most"),
-            (0, None, None, Some(100), "no flow in sight, silent ones are waited for"),
+            (1_200, None, None, 900, "1200 flows left"),
+            (1_200, None, Some(40.0), 900, "1200 flows left, 40.0/s ending, about 30s to go"),
+            (1_200, Some(1_300), Some(40.0), 900, "1200 flows left, 40.0/s ending, 3m 20s until the deadline"),
+            (1, Some(1_000), None, 900, "1 flow left, 0s until the deadline"),
+            (0, None, Some(2.5), 900, "no flow in sight, silent ones are waited for, 13m 20s at most"),
+            (0, Some(9_000), None, 900, "no flow in sight, silent ones are waited for, 13m 20s at most"),
+            (0, Some(1_130), None, 900, "no flow in sight, silent ones are waited for, 30s until the deadline"),
+            (0, None, None, 100, "no flow in sight, silent ones are waited for"),
         ] {
             let drain = DrainStatus { since: 1_000, deadline, flows };
             assert_eq!(state_at(&drain, rate, idle, 1_100), text);

@@ -109,7 +109,7 @@ async fn a_drain_is_waited_for_to_its_end() {
     assert_eq!(end.as_deref(), Ok("drained backend 192.0.2.21 of web\n"));
     let subjects: Vec<_> = lines.lines().map(|line| line.split(", ").next().unwrap_or_default()).collect();
     let line = |state: &str| format!("draining 192.0.2.21 of web: {state}");
-    assert_eq!(subjects, [line("no flow in sight"), line("2 flows left"), line("1 flow left")]);
+    assert_eq!(subjects, [line("its flows are being counted"), line("2 flows left"), line("1 flow left")]);
     assert_eq!(drains, [Some(300)]);
 }
 
