@@ -3,7 +3,7 @@
 mod pace;
 mod progress;
 
-use std::io::{self, IsTerminal, Write};
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
@@ -35,7 +35,7 @@ pub(super) async fn run(
         let answer = drain.begin(deadline).await?;
         return session.print(&answer, |backend: BackendStatus| begun(&drain.listener, &backend));
     }
-    let mut progress = Progress::new(io::stderr(), io::stderr().is_terminal());
+    let mut progress = Progress::on_stderr();
     let end = tokio::select! {
         end = drain.end(deadline, &mut progress) => end,
         interrupt = tokio::signal::ctrl_c() => match interrupt {
@@ -71,10 +71,9 @@ impl Drain<'_> {
         let idle = longest_idle(&listener);
         let is_draining = listener.backends.iter().any(|one| one.address == self.address && one.drain.is_some());
         let keeps_on = deadline.is_none() && is_draining;
-        let mut answer = if keeps_on { self.ask(progress).await? } else { self.begin(deadline).await? };
+        let (mut answer, mut counted) =
+            if keeps_on { self.ask(progress).await? } else { (self.begin(deadline).await?, false) };
         let mut pace = Pace::default();
-        // The answer that began a drain is older than the first count of its flows.
-        let mut counted = keeps_on;
         loop {
             let backend: BackendStatus = answer.parse()?;
             if backend.state == BackendState::Drained {
@@ -88,19 +87,20 @@ impl Drain<'_> {
             } else {
                 progress.show("counting", &self.line("its flows are being counted"));
             }
-            counted = true;
             sleep(self.interval).await;
-            answer = self.ask(progress).await?;
+            (answer, counted) = self.ask(progress).await?;
         }
     }
 
-    /// The backend as it is now. Asks again while the agent does not answer.
-    async fn ask(&self, progress: &mut Progress<impl Write>) -> Result<Answer, Failure> {
+    /// The backend as it is now. Asks again while the agent does not answer. False if the agent may have counted no flows
+    /// yet, as it was away.
+    async fn ask(&self, progress: &mut Progress<impl Write>) -> Result<(Answer, bool), Failure> {
         let path = ["listeners", self.listener.as_str(), "backends", &self.address.to_string()];
         let began = Instant::now();
+        let mut counted = true;
         loop {
             match self.client.get(&path).await {
-                Ok(answer) => return Ok(answer),
+                Ok(answer) => return Ok((answer, counted)),
                 Err(ClientError::Fault(fault)) if fault.kind == FaultKind::NotFound => {
                     let Self { listener, address, .. } = self;
                     let sentence = format!("backend {address} of {listener} was removed before it was drained");
@@ -113,9 +113,8 @@ impl Drain<'_> {
                     if fault.kind == FaultKind::Unavailable && began.elapsed() < self.patience => {}
                 Err(error) => return Err(error.into()),
             }
-            let line =
-                format!("draining {} of {}: the agent does not answer, asking again", self.address, self.listener);
-            progress.show("the agent does not answer", &line);
+            counted = false;
+            progress.show("no agent", &self.line("the agent does not answer, asking again"));
             sleep(self.interval).await;
         }
     }

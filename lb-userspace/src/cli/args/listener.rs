@@ -73,7 +73,7 @@ pub struct ListenerSet {
     /// How a new flow gets its backend.
     #[arg(long, group = "change", value_parser = algorithm())]
     pub algorithm: Option<Algorithm>,
-    /// Keep a client's new flows on the backend of its last one.
+    /// Keep a client's new flows on the backend of its last one. What is left out is as in `drlb listener add`.
     #[arg(long, group = "change", value_name = "source-ip[:TIME][/PREFIX]", value_parser = persistence)]
     pub persistence: Option<PersistenceArg>,
     /// Let each new flow of a client get its own backend.

@@ -89,7 +89,7 @@ async fn wait_at(path: &Path, deadline: Option<u32>) -> (Result<String, String>,
         interval: Duration::from_millis(5),
         patience: Duration::from_secs(5),
     };
-    let mut progress = Progress::new(Vec::new(), false);
+    let mut progress = Progress::new(Vec::new(), None);
     let end = drain.end(deadline, &mut progress).await;
     let end = end.map(|answer| drained(&drain.listener, &answer.parse().expect("a backend")));
     (end.map_err(|failure| failure.to_string()), String::from_utf8(progress.finish()).expect("text"))
