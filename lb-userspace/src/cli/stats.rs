@@ -41,7 +41,7 @@ fn remembered(tracking: &TrackingStatus) -> [[String; 3]; 5] {
         ("pins-established", pins_established, "Flows at work."),
         ("sessions", sessions, "Clients whose new flows go to the backend of their last one."),
         ("unsteady-slots", unsteady_slots, "Slots that a change has moved, and whose flows are remembered therefore."),
-        ("overflows", overflows, "Flows that there was no room to remember; a further change may move them."),
+        ("overflows", overflows, "Times that there was no room to remember a flow at work; it may get another backend."),
     ]
     .map(|(name, count, meaning)| [name.to_owned(), count.to_string(), meaning.to_owned()])
 }
@@ -78,7 +78,7 @@ pins-young            1  Flows that only their first packet was seen of.
 pins-established     20  Flows at work.
 sessions              3  Clients whose new flows go to the backend of their last one.
 unsteady-slots       64  Slots that a change has moved, and whose flows are remembered therefore.
-overflows             0  Flows that there was no room to remember; a further change may move them.
+overflows             0  Times that there was no room to remember a flow at work; it may get another backend.
 ";
         assert_eq!(render(&stats), expected);
     }
