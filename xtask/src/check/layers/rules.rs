@@ -30,6 +30,7 @@ const PURE: &[&str] = &[
     "lb-userspace/src/neighbour/mod.rs",
     "lb-userspace/src/neighbour/picture.rs",
     "lb-userspace/src/reconcile",
+    "lb-userspace/src/tracking",
 ];
 
 const fn rule(says: &'static str, within: &'static [&'static str], forbids: &'static [&'static str]) -> Rule {
