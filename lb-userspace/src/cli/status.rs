@@ -3,6 +3,7 @@
 use super::table::{NOTHING, optional, table};
 use super::{Failure, Session, listener, unix_now};
 use crate::engine::Status;
+use crate::engine::status::TrackingStatus;
 
 pub(super) async fn show(session: &Session) -> Result<(), Failure> {
     let answer = session.client.get(&["status"]).await?;
@@ -12,12 +13,29 @@ pub(super) async fn show(session: &Session) -> Result<(), Failure> {
 fn render(status: &Status, now: u64) -> String {
     let mut text = format!("drlb {}, maps of layout {}\n\n", status.version, status.layout);
     text.push_str(&interfaces(status));
+    text.push_str(&remembered(&status.tracking));
     if status.listeners.is_empty() {
         text.push_str("\nNo listener. Add one with `drlb listener add NAME --vip IP --protocol tcp --port N`.\n");
     }
     for one in &status.listeners {
         text.push('\n');
         text.push_str(&listener::show(one, now));
+    }
+    text
+}
+
+/// What is remembered of flows, if anything is, and whether there was room for it.
+fn remembered(tracking: &TrackingStatus) -> String {
+    let flows = tracking.pins_young + tracking.pins_established;
+    let mut text = match (flows, tracking.sessions) {
+        (0, 0) => String::new(),
+        (flows, sessions) => format!("\nRemembered: {flows} flows, {sessions} sessions.\n"),
+    };
+    if tracking.overflows > 0 {
+        text.push_str(&format!(
+            "\nThere was no room to remember a flow at work {} times; such a flow may get another backend.\n",
+            tracking.overflows
+        ));
     }
     text
 }
@@ -79,7 +97,7 @@ mod tests {
              ]}
         ],
         "outcomes": [],
-        "tracking": {"pins_young": 0, "pins_established": 43, "sessions": 12, "overflows": 0, "unsteady_slots": 3,
+        "tracking": {"pins_young": 0, "pins_established": 43, "sessions": 12, "overflows": 2, "unsteady_slots": 3,
                      "last_sweep_ms": 1}
     }"#;
 
@@ -93,6 +111,10 @@ INTERFACE  MODE    STATE     MAC
 eth1       native  attached  02:00:00:00:00:01
 eth2       -       missing   -
 eth2: there is no such interface.
+
+Remembered: 43 flows, 12 sessions.
+
+There was no room to remember a flow at work 2 times; such a flow may get another backend.
 
 all: every protocol of 192.0.2.11, by source-ip, 7 slots
 It has no backend, so its packets are dropped; add one with `drlb backend add all ADDRESS`.
