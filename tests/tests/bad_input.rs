@@ -128,6 +128,60 @@ const CASES: &[Case] = &[
         code: REFUSED,
         says: &["192.0.2.29", "`web`", "192.0.2.21"],
     },
+    Case {
+        what: "a drain of a backend that is not there",
+        arguments: &["backend", "drain", "web", "192.0.2.29", "--wait"],
+        code: REFUSED,
+        says: &["192.0.2.29", "`web`", "192.0.2.21"],
+    },
+    Case {
+        what: "a deadline that is not a time",
+        arguments: &["backend", "drain", "web", "192.0.2.21", "--deadline", "soon"],
+        code: USAGE,
+        says: &["soon", "--deadline", "5m"],
+    },
+    Case {
+        what: "an algorithm that there is not",
+        arguments: &["listener", "set", "web", "--algorithm", "fair"],
+        code: USAGE,
+        says: &["fair", "source-ip-port, source-ip, round-robin, least-connections"],
+    },
+    Case {
+        what: "sessions by more bits than an address has",
+        arguments: &["listener", "set", "web", "--persistence", "source-ip:5m/64"],
+        code: REFUSED,
+        says: &["64", "1 to 32"],
+    },
+    Case {
+        what: "sessions by something else",
+        arguments: &["listener", "set", "web", "--persistence", "cookie"],
+        code: USAGE,
+        says: &["cookie", "source-ip:TIME/PREFIX"],
+    },
+    Case {
+        what: "an idle time above the range",
+        arguments: &["listener", "set", "web", "--idle", "udp=8d"],
+        code: REFUSED,
+        says: &["`udp`", "604800"],
+    },
+    Case {
+        what: "an idle time of an unknown kind",
+        arguments: &["listener", "set", "web", "--idle", "tcp=5m"],
+        code: USAGE,
+        says: &["tcp", "handshake, established, closing, udp, other"],
+    },
+    Case {
+        what: "an idle time given twice",
+        arguments: &["listener", "set", "web", "--idle", "udp=5m", "--idle", "udp=6m"],
+        code: USAGE,
+        says: &["udp", "twice"],
+    },
+    Case {
+        what: "the flows of a listener that there is not",
+        arguments: &["flows", "nothing"],
+        code: REFUSED,
+        says: &["no listener", "nothing"],
+    },
     Case { what: "an unknown command", arguments: &["balance"], code: USAGE, says: &["balance", "--help"] },
 ];
 
@@ -258,12 +312,15 @@ fn check(answer: &Answer, code: i32, says: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// The status without its counters, which go on by themselves.
+/// The status without what goes on by itself: its counters, and what is remembered of flows.
 fn state(world: &World) -> Result<Value> {
+    /// Names of what goes on by itself.
+    const MOVING: &[&str] = &["packets", "bytes", "flows", "slot_states", "tracking"];
+
     fn without_counters(value: &mut Value) {
         match value {
             Value::Object(fields) => {
-                fields.retain(|name, _| name != "packets" && name != "bytes");
+                fields.retain(|name, _| !MOVING.contains(&name.as_str()));
                 fields.values_mut().for_each(without_counters);
             }
             Value::Array(items) => items.iter_mut().for_each(without_counters),
