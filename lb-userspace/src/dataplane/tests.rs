@@ -1,12 +1,17 @@
 //! The data plane in the kernel of the machine that runs the tests: each test in network and mount namespaces of its
 //! own, which end with its thread.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::process::Command;
 use std::thread;
 
+use aya::maps::{HashMap, Map, MapData};
+use lb_common::address::Address;
 use lb_common::backend::{Backend, BackendOwner, Segment};
+use lb_common::flow::Flow;
 use lb_common::listener::{Listener, ListenerKey, Vip};
+use lb_common::maps::{PINS_ESTABLISHED, PINS_YOUNG, SESSIONS};
 use lb_common::slot::Slot;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -139,6 +144,84 @@ fn a_packet_to_a_vip_is_sent_to_the_backend_and_counted() {
         let take = Change::TakePlace { place: 33, owner, backend: Backend::UNREACHABLE };
         plane.change(&take).expect("a change");
         assert_eq!(plane.backend_counter(33), Ok(Counter::default()));
+    });
+}
+
+fn pin(slot: u32) -> Pin {
+    Pin { backend: 1, state: Pin::ESTABLISHED, reserved: 0, seen: Moment(slot), slot }
+}
+
+/// All pins of a table, in however many batches.
+fn all_pins(plane: &mut Dataplane, table: Table) -> BTreeMap<u32, Pin> {
+    let (mut all, mut from) = (BTreeMap::new(), None);
+    loop {
+        let (pins, next) = plane.pins(table, from).expect("a batch");
+        for (key, pin) in pins {
+            assert_eq!(all.insert(key.flow().source.0[3], pin), None, "a pin is there twice");
+        }
+        match next {
+            Some(_) => from = next,
+            None => return all,
+        }
+    }
+}
+
+#[test]
+fn pins_and_sessions_are_read_and_removed_in_batches() {
+    isolated(|pins| {
+        let mut plane = Dataplane::open(pins).expect("a new data plane");
+        let address = |last: u32| Address([0, 0, 0xffff_0000, last]);
+        let key = |last: u32| PinKey::new(&Flow::without_ports(address(last), address(1), 47), 7);
+        for (table, name, count) in [(Table::Young, PINS_YOUNG, 9_000), (Table::Established, PINS_ESTABLISHED, 20_000)]
+        {
+            assert_eq!(all_pins(&mut plane, table), BTreeMap::new());
+            let map = MapData::from_pin(pins.join(LAYOUT).join(name)).expect("the pinned map");
+            let map = if table == Table::Young { Map::LruHashMap(map) } else { Map::HashMap(map) };
+            let mut map: HashMap<MapData, [u32; 10], [u32; 3]> = map.try_into().expect("a hash map");
+            for last in 0..count {
+                map.insert(
+                    bytemuck::cast::<PinKey, [u32; 10]>(key(last)),
+                    bytemuck::cast::<Pin, [u32; 3]>(pin(last)),
+                    0,
+                )
+                .expect("room");
+            }
+            let found = all_pins(&mut plane, table);
+            assert_eq!(found, (0..count).map(|last| (last, pin(last))).collect());
+            // Keys that are not there do not keep the others from being removed.
+            let even: Vec<PinKey> = (0..count + 10).rev().step_by(2).map(key).collect();
+            plane.remove_pins(table, &even).expect("removed");
+            plane.remove_pins(table, &even).expect("once more changes nothing");
+            assert_eq!(all_pins(&mut plane, table).len(), count as usize / 2);
+        }
+
+        let map = MapData::from_pin(pins.join(LAYOUT).join(SESSIONS)).expect("the pinned map");
+        let mut map: HashMap<MapData, [u32; 5], [u32; 2]> = Map::LruHashMap(map).try_into().expect("a hash map");
+        let key = SessionKey::new(&address(9), 128, 7);
+        let session = Session { backend: 3, reserved: 0, seen: Moment(5) };
+        map.insert(bytemuck::cast::<SessionKey, [u32; 5]>(key), bytemuck::cast::<Session, [u32; 2]>(session), 0)
+            .expect("room");
+        assert_eq!(plane.sessions(None), Ok((vec![(key, session)], None)));
+        plane.remove_sessions(&[key]).expect("removed");
+        assert_eq!(plane.sessions(None), Ok((vec![], None)));
+        assert_eq!(plane.pin_overflows(), Ok(0));
+    });
+}
+
+#[test]
+fn the_clock_is_the_one_that_pins_are_marked_by() {
+    isolated(|pins| {
+        let mut plane = Dataplane::open(pins).expect("a new data plane");
+        let (key, listener) = fill(&mut plane);
+        let moving = (0..7).map(|index| (index, Slot::moving(1, 2))).collect();
+        plane.change(&Change::WriteSlots { base: listener.slots_base, moves: moving }).expect("a change");
+        let mut instance = plane.load(MAC).expect("the program");
+        let before = plane.now();
+        assert_eq!(instance.run(&packet()).expect("a run").verdict, 3);
+        let pins = [Table::Young, Table::Established].map(|table| plane.pins(table, None).expect("a batch").0).concat();
+        let [(pinned, pin)] = pins.as_slice() else { panic!("{pins:?}") };
+        assert_eq!((pinned.flow().destination, pinned.pool(), pin.backend), (key.vip, listener.pool, 1));
+        assert!(pin.seen.since(before) <= 1 && plane.now().since(pin.seen) <= 1, "{before:?}, {pin:?}");
     });
 }
 

@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::MutexGuard;
 
 use lb_common::address::MacAddr;
+use lb_common::flow::Flow;
 use lb_common::listener::Listener;
+use lb_common::track::pin::{Moment, Pin, PinKey};
 
 use super::core::Core;
 use super::status::{BackendState, InterfaceState};
 use super::*;
 use crate::model::{
-    Algorithm, AttachMode, BackendAddr, BackendChange, FaultKind, ListenerChange, Name, NewListener, Protocol, Timeouts, XdpMode,
+    Algorithm, AttachMode, BackendAddr, BackendChange, FaultKind, ListenerChange, Name, NewListener, Protocol,
+    Timeouts, XdpMode,
 };
 use crate::neighbour::{Link, Reach, Unresolved};
 use crate::reconcile::memory::Memory;
@@ -393,6 +396,126 @@ fn what_others_change_in_the_maps_is_repaired() {
     assert_ne!(host.state(), before);
     core.compare_everything().expect("a comparison");
     assert_eq!(host.state(), before);
+}
+
+/// The idle times of `web` are over, and sweeps have gone through: as many as it takes.
+fn settle(host: &Host, core: &mut Core) {
+    for _ in 0..10 {
+        let now = &mut host.plane().now;
+        now.0 += Moment::ticks(Timeouts::default().established.into()) * 1_000;
+        sweep(core);
+    }
+}
+
+/// A whole sweep.
+fn sweep(core: &mut Core) {
+    core.sweep();
+    while core.is_sweeping() {
+        core.sweep();
+    }
+}
+
+fn backend_status(core: &mut Core, last: u8) -> status::BackendStatus {
+    let status = core.status().expect("a status");
+    let backends = status.listeners.into_iter().flat_map(|listener| listener.backends);
+    backends.into_iter().find(|backend| backend.address == address(last)).expect("the backend")
+}
+
+fn drain(last: u8, deadline: Option<u32>) -> Command {
+    Command::DrainBackend { listener: name("web"), address: address(last), deadline }
+}
+
+#[test]
+fn slots_get_back_to_steady_and_nothing_is_left_to_do() {
+    let host = Host::new();
+    let mut core = host.start();
+    usual(&mut core);
+    let states = |core: &mut Core| core.status().expect("a status").listeners[0].slot_states;
+    assert!(states(&mut core).moving > 0, "backends that came one after the other");
+    assert!(core.has_flows());
+    settle(&host, &mut core);
+    assert_eq!(states(&mut core), status::SlotStates { steady: 101, moving: 0, settling: 0 });
+    assert!(!core.has_flows(), "nothing to sweep for");
+    assert_eq!(backend_status(&mut core, 21).flows, None);
+}
+
+#[test]
+fn a_backend_drains_and_is_taken_out_when_nothing_is_left() {
+    let host = Host::new();
+    let mut core = host.start();
+    usual(&mut core);
+    settle(&host, &mut core);
+    do_all(&mut core, [drain(22, None)]);
+    let backend = backend_status(&mut core, 22);
+    assert_eq!((backend.state, backend.slots), (BackendState::Draining, 0));
+    sweep(&mut core);
+    assert_eq!(backend_status(&mut core, 22).state, BackendState::Draining, "a silent flow may still be there");
+    settle(&host, &mut core);
+    let backend = backend_status(&mut core, 22);
+    assert_eq!((backend.state, backend.drain.map(|drain| drain.flows)), (BackendState::Drained, Some(0)));
+
+    // It stays so, and comes back when asked for.
+    let mut core = host.start();
+    assert_eq!(backend_status(&mut core, 22).state, BackendState::Drained);
+    let change = BackendChange { admin_up: Some(true), ..BackendChange::default() };
+    do_all(&mut core, [Command::SetBackend { listener: name("web"), address: address(22), change }]);
+    let backend = backend_status(&mut core, 22);
+    assert_eq!((backend.state, backend.drain), (BackendState::Serving, None));
+    assert!(backend.slots > 0);
+}
+
+#[test]
+fn a_drain_ends_at_its_deadline() {
+    let host = Host::new();
+    let mut core = host.start();
+    usual(&mut core);
+    settle(&host, &mut core);
+    do_all(&mut core, [drain(22, Some(0))]);
+    sweep(&mut core);
+    assert_eq!(backend_status(&mut core, 22).state, BackendState::Drained);
+    do_all(&mut core, [drain(23, Some(3_600))]);
+    sweep(&mut core);
+    assert_eq!(backend_status(&mut core, 23).state, BackendState::Draining);
+}
+
+#[test]
+fn a_new_agent_watches_what_it_finds_and_gives_no_number_twice() {
+    let host = Host::new();
+    let mut core = host.start();
+    usual(&mut core);
+    let unsteady = core.status().expect("a status").tracking.unsteady_slots;
+    assert!(unsteady > 0);
+    let number = |host: &Host| host.plane().held.listeners.values().next().expect("a listener").pool;
+    let first = number(&host);
+    // A pin outlives its pool, until a sweep.
+    let flow = Flow::without_ports(address(99).address(), address(98).address(), 6);
+    let pin = Pin { backend: 0, state: Pin::ESTABLISHED, reserved: 0, seen: Moment(0), slot: 0 };
+    host.plane().pins[0].insert(PinKey::new(&flow, first + 5), pin);
+
+    let mut core = host.start();
+    assert_eq!(core.status().expect("a status").tracking.unsteady_slots, unsteady);
+    assert_eq!(number(&host), first);
+    do_all(&mut core, [Command::RemoveListener { name: name("web") }, add_listener("web", 80)]);
+    assert_eq!(number(&host), first + 6);
+    sweep(&mut core);
+    assert!(host.plane().pins[0].is_empty(), "nobody looks for that pin");
+}
+
+#[test]
+fn the_places_of_removed_backends_are_free_after_a_sweep_that_finds_no_pin() {
+    let host = Host::new();
+    let mut core = host.start();
+    usual(&mut core);
+    settle(&host, &mut core);
+    do_all(&mut core, [Command::RemoveBackend { listener: name("web"), address: address(22) }]);
+    let owned = |host: &Host| host.plane().held.owners_in(0..SIZES.places).count();
+    assert_eq!(owned(&host), 3);
+    // Put back at once, it has its place again.
+    do_all(&mut core, [add_backend("web", 22, 1)]);
+    assert_eq!(owned(&host), 3);
+    do_all(&mut core, [Command::RemoveBackend { listener: name("web"), address: address(22) }]);
+    settle(&host, &mut core);
+    assert_eq!(owned(&host), 2);
 }
 
 #[test]

@@ -17,6 +17,8 @@ const FULL_COMPARISON: Duration = Duration::from_secs(60);
 const RETRY: Duration = Duration::from_secs(2);
 /// How often what is remembered of flows is looked through, while there is something.
 const SWEEP: Duration = Duration::from_secs(1);
+/// The pause after a sweep, in times of what it took: where there is so much that it takes long, sweeps are fewer.
+const PAUSE: u32 = 3;
 /// How long a command waits for the picture of the network that it needs. The first one takes the kernel some
 /// milliseconds, and so does that of an interface that was made just now.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -63,7 +65,9 @@ pub(super) fn start(core: Core, requests: mpsc::Receiver<Request>, view: NewestV
             }
         };
         let now = Instant::now();
-        runtime.block_on(Loop { core, requests, view, waiting: Vec::new(), compare_at: now, sweep_at: now }.run());
+        runtime.block_on(
+            Loop { core, requests, view, waiting: Vec::new(), compare_at: now, sweep_at: now, swept_at: now }.run(),
+        );
     };
     thread::Builder::new().name("engine".to_owned()).spawn(run).map_err(no_thread)?;
     has_started.recv().map_err(|_| Fault::internal("the engine's thread ended at once"))?.map_err(no_thread)
@@ -77,6 +81,8 @@ struct Loop {
     compare_at: Instant,
     /// When the next sweep may begin.
     sweep_at: Instant,
+    /// When the last one began.
+    swept_at: Instant,
 }
 
 impl Loop {
@@ -133,12 +139,15 @@ impl Loop {
 
     fn sweep_if_due(&mut self) {
         let now = Instant::now();
-        if self.core.is_sweeping() {
-            self.core.sweep();
-        } else if self.core.has_flows() && now >= self.sweep_at {
-            self.sweep_at = now + SWEEP;
-            self.core.sweep();
+        if !self.core.is_sweeping() {
+            if !self.core.has_flows() || now < self.sweep_at {
+                return;
+            }
+            self.swept_at = now;
         }
+        self.core.sweep();
+        let end = Instant::now();
+        self.sweep_at = (self.swept_at + SWEEP).max(end + (end - self.swept_at) * PAUSE);
     }
 
     fn look_at_network(&mut self) {

@@ -11,8 +11,8 @@ use super::desired::{Desired, Edit};
 use super::fault::Fault;
 use super::name::Name;
 use super::objects::{Backend, Interface, Listener, Pool, PoolSettings};
-use super::tracking::Drain;
 use super::primes::{is_prime, nearest_prime};
+use super::tracking::Drain;
 
 /// The longest name of an interface, in bytes (`IFNAMSIZ` in linux/if.h, less the closing zero).
 const MAX_INTERFACE_NAME: usize = 15;

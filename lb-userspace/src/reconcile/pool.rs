@@ -263,7 +263,8 @@ impl<'a> PoolPlanner<'a> {
         if len == 0 {
             return Ok(());
         }
-        let held = listeners.iter().find(|listener| listener.schedule_len == len).map(|listener| listener.schedule_base);
+        let held =
+            listeners.iter().find(|listener| listener.schedule_len == len).map(|listener| listener.schedule_base);
         let kept = held.filter(|base| self.kept.0.claim(*base, slots_region(len)));
         let base = match kept {
             Some(base) => base,

@@ -38,7 +38,11 @@ pub fn reach(
         },
         None | Some(Reach::Unresolved { why: Unresolved::Asking }) => {
             let known = now.is_reachable() && segments.values().any(|segment| *segment == now.segment());
-            if known { Ok(Backend::new(now.mac(), now.segment())) } else { Err(Obstacle::Unresolved(Unresolved::Asking)) }
+            if known {
+                Ok(Backend::new(now.mac(), now.segment()))
+            } else {
+                Err(Obstacle::Unresolved(Unresolved::Asking))
+            }
         }
         Some(Reach::Unresolved { why }) => Err(Obstacle::Unresolved(why.clone())),
     }

@@ -14,8 +14,8 @@ use super::memory::Memory;
 use super::*;
 use crate::maglev;
 use crate::model::{
-    self, Algorithm, AttachMode, BackendAddr, BackendChange, Command, Desired, Drain, Edit, Fault, ListenerChange, Name,
-    NewListener, Persistence, Protocol, Timeouts, TimeoutsChange, Vip,
+    self, Algorithm, AttachMode, BackendAddr, BackendChange, Command, Desired, Drain, Edit, Fault, ListenerChange,
+    Name, NewListener, Persistence, Protocol, Timeouts, TimeoutsChange, Vip,
 };
 use crate::neighbour::{Link, NetworkView, Reach, Unresolved};
 use crate::tracking::Tracker;
@@ -153,16 +153,21 @@ impl World {
     fn settle(&mut self) {
         for _ in 0..20 {
             self.plane.now = Moment(self.plane.now.0.wrapping_add(Moment::ticks(3_000)));
-            while !self.tracker.step(&mut self.plane, &self.held).map(|step| {
-                let last = step.last;
-                self.apply(&step.changes);
-                for (pool, address) in step.drained {
-                    let mut backend = self.desired.pools[&pool].backends[&address].clone();
-                    backend.drain = backend.drain.map(|drain| Drain { drained: true, ..drain });
-                    self.edit(vec![Edit::PutBackend(pool, backend)]);
-                }
-                last
-            }).expect("memory") {}
+            while !self
+                .tracker
+                .step(&mut self.plane, &self.held)
+                .map(|step| {
+                    let last = step.last;
+                    self.apply(&step.changes);
+                    for (pool, address) in step.drained {
+                        let mut backend = self.desired.pools[&pool].backends[&address].clone();
+                        backend.drain = backend.drain.map(|drain| Drain { drained: true, ..drain });
+                        self.edit(vec![Edit::PutBackend(pool, backend)]);
+                    }
+                    last
+                })
+                .expect("memory")
+            {}
         }
         self.verify();
         assert_eq!(self.tracker.unsteady(), 0, "after all idle times every slot is steady");

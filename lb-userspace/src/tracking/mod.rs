@@ -28,6 +28,8 @@ pub use self::pool::SlotCounts;
 pub struct Tracker {
     /// By the pools' numbers.
     pools: HashMap<u32, Tracked>,
+    /// The pools' numbers by the first slot of their tables.
+    tables: HashMap<u32, u32>,
     sweep: Option<Sweep>,
     /// Pins that there was no room for, at the last look.
     overflows: Option<u64>,
@@ -97,6 +99,7 @@ impl Tracker {
             let tracked = self.pools.entry(held_listener.pool).or_default();
             tracked.adopt(held_listener, now);
             tracked.set(pool, *idle, held, now);
+            self.tables.insert(held_listener.slots_base, held_listener.pool);
             if !known || reread {
                 tracked.look_at_slots(held, now);
             }
@@ -104,6 +107,7 @@ impl Tracker {
         let held: BTreeSet<u32> = held.listeners.values().map(|listener| listener.pool).collect();
         let before = self.pools.len();
         self.pools.retain(|number, _| held.contains(number));
+        self.tables.retain(|_, number| held.contains(number));
         self.leftovers |= self.pools.len() < before;
     }
 
@@ -111,8 +115,8 @@ impl Tracker {
     pub fn note(&mut self, change: &Change, now: Moment) {
         match change {
             Change::WriteSlots { base, moves } => {
-                let table = self.pools.values_mut().find(|pool| pool.has_table(*base));
-                if let Some(pool) = table {
+                let table = self.tables.get(base).and_then(|number| self.pools.get_mut(number));
+                if let Some(pool) = table.filter(|pool| pool.has_table(*base)) {
                     pool.wrote(moves, now);
                 }
             }
@@ -167,7 +171,8 @@ impl Tracker {
         for pool in self.pools.values_mut() {
             pool.begin_sweep();
         }
-        Sweep::new(now, self.pools.keys().copied().collect())
+        let with_work = self.pools.iter().filter(|(_, pool)| pool.has_work()).map(|(number, _)| *number);
+        Sweep::new(now, with_work.collect())
     }
 
     /// Looks whether pins did not fit since the last look, and returns when that was last so.

@@ -95,17 +95,16 @@ fn listener_of<'a>(
 ) -> Option<(&'a Name, &'a Listener)> {
     let exact = ListenerKey::exact(&pin.flow());
     let any_port = ListenerKey { port: lb_common::address::Port::ANY, ..exact };
-    let found = [exact, any_port, ListenerKey::any_protocol(exact.vip)].into_iter().find_map(|key| {
+    [exact, any_port, ListenerKey::any_protocol(exact.vip)].into_iter().find_map(|key| {
         let listener = held.listeners.get(&key).filter(|listener| listener.pool == pin.pool())?;
         Some((*names.get(&key)?, listener))
-    });
-    found
+    })
 }
 
 fn flow(flow: &Flow, pin: &Pin, name: &Name, listener: &Listener, held: &Held, now: Moment) -> FlowStatus {
     let index = u32::from(pin.backend);
     let owner = (index < listener.backends_len).then(|| held.owner(listener.backends_base + index)).flatten();
-    let backend = owner.map(|owner| IpAddr::from(owner)).and_then(|ip| BackendAddr::try_from(ip).ok());
+    let backend = owner.map(IpAddr::from).and_then(|ip| BackendAddr::try_from(ip).ok());
     FlowStatus {
         listener: name.clone(),
         protocol: flow.protocol,

@@ -33,8 +33,12 @@ pub(super) struct Sent {
 pub(super) fn sent() -> impl Strategy<Value = Sent> {
     let v6: IpAddr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x10).into();
     let vip = prop::sample::select(vec![Ipv4Addr::new(192, 0, 2, 10).into(), Ipv4Addr::new(192, 0, 2, 11).into(), v6]);
-    (vip, 0_u8..4, 0_u16..6, prop::bool::weighted(0.2))
-        .prop_map(|(vip, client, port, first)| Sent { vip, client, port, first })
+    (vip, 0_u8..4, 0_u16..6, prop::bool::weighted(0.2)).prop_map(|(vip, client, port, first)| Sent {
+        vip,
+        client,
+        port,
+        first,
+    })
 }
 
 impl Sent {
@@ -96,7 +100,8 @@ impl Flows {
         let index = maps.follow();
         let plane = maps.plane.into_inner();
         plane.check();
-        let taken = (index != NO_BACKEND).then(|| plane.held.owner(listener.backends_base + u32::from(index))).flatten();
+        let taken =
+            (index != NO_BACKEND).then(|| plane.held.owner(listener.backends_base + u32::from(index))).flatten();
         match (living, taken) {
             (Some(living), taken) => {
                 assert_eq!(taken, Some(living.backend), "{flow:?} of {listener:?} was moved");
