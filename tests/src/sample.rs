@@ -105,7 +105,7 @@ impl Builder {
         let backends_len = u32::from(count);
         let listener = Listener { id, slots_base, slots_len, backends_base: places.start, backends_len, hash };
         self.tables.listeners.insert(key, listener);
-        let vip = self.tables.vips.entry(address(vip)).or_insert(Vip::default());
+        let vip = self.tables.vips.entry(address(vip)).or_default();
         if port == 0 {
             vip.wildcards |= Vip::wildcard_of(protocol);
         }
