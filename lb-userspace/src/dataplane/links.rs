@@ -38,10 +38,15 @@ fn interface_name(file: &str) -> String {
     file.replace("%2e", ".").replace("%25", "%")
 }
 
+/// The folders of the links and of the marks, below the folder of the maps.
+pub(super) fn folders(maps: &Path) -> [PathBuf; 2] {
+    [maps.join("links"), maps.join("generic")]
+}
+
 impl Links {
     /// The links that are pinned below the folder of the maps.
     pub(super) fn open(maps: &Path) -> Result<Self, Fault> {
-        let (links, generic) = (maps.join("links"), maps.join("generic"));
+        let [links, generic] = folders(maps);
         for folder in [&links, &generic] {
             fs::create_dir_all(folder).map_err(|error| pin_fault(folder, "made", &error))?;
         }
@@ -96,6 +101,8 @@ impl Links {
             created => (created, first),
         };
         let link = link.map_err(|(fault, _)| fault)?;
+        // The interface had no program, so whatever is pinned by its name attaches nothing.
+        self.unpin(name)?;
         if mode == XdpMode::Generic {
             let mark = self.generic.join(file_name(name));
             fs::create_dir_all(&mark).map_err(|error| pin_fault(&mark, "made", &error))?;
@@ -139,14 +146,6 @@ impl Links {
         };
         removed(fs::remove_file(&link), &link)?;
         removed(fs::remove_dir(&mark), &mark)
-    }
-
-    /// Removes the folders. They must be empty.
-    pub(super) fn remove_folders(&self) -> Result<(), Fault> {
-        for folder in [&self.links, &self.generic] {
-            fs::remove_dir(folder).map_err(|error| pin_fault(folder, "removed", &error))?;
-        }
-        Ok(())
     }
 }
 

@@ -1,5 +1,7 @@
 //! Doing a plan.
 
+use std::collections::BTreeMap;
+
 use lb_common::outcome::{Counter, Outcome};
 
 use super::change::Change;
@@ -14,6 +16,12 @@ pub trait DataPlane: Send {
     /// # Errors
     /// The kernel refused it.
     fn read(&mut self) -> Result<Held, Fault>;
+
+    /// Reads where the program is attached. An interface that is gone is not among them.
+    ///
+    /// # Errors
+    /// The kernel refused it.
+    fn attached(&mut self) -> Result<BTreeMap<String, Attached>, Fault>;
 
     /// Makes a change in the maps.
     ///

@@ -1,6 +1,6 @@
 //! A data plane in memory, for tests.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use lb_common::outcome::{Counter, Outcome};
@@ -13,6 +13,10 @@ use crate::model::{AttachMode, Fault, XdpMode};
 impl DataPlane for Arc<Mutex<Memory>> {
     fn read(&mut self) -> Result<Held, Fault> {
         open(self).read()
+    }
+
+    fn attached(&mut self) -> Result<BTreeMap<String, Attached>, Fault> {
+        open(self).attached()
     }
 
     fn change(&mut self, change: &Change) -> Result<(), Fault> {
@@ -58,8 +62,8 @@ pub(crate) struct Memory {
     pub(crate) changes_left: Option<usize>,
     /// Interfaces that refuse the program.
     pub(crate) refusing: BTreeSet<String>,
-    /// Interfaces that the host has.
-    pub(crate) interfaces: BTreeSet<String>,
+    /// Interfaces that the host has, with their indexes.
+    pub(crate) interfaces: BTreeMap<String, u32>,
     pub(crate) pins_removed: bool,
 }
 
@@ -71,7 +75,7 @@ impl Memory {
             links: Vec::new(),
             changes_left: None,
             refusing: BTreeSet::new(),
-            interfaces: BTreeSet::new(),
+            interfaces: BTreeMap::new(),
             pins_removed: false,
         }
     }
@@ -101,7 +105,7 @@ impl DataPlane for Memory {
         read.vips = self.held.vips.clone();
         read.segments = self.held.segments.clone();
         read.egress = self.held.egress.clone();
-        read.attached = self.held.attached.clone();
+        read.attached = self.attached()?;
         for index in 0..read.sizes.slots {
             read.set_slot(index, Slot(0xdead_beef));
         }
@@ -116,6 +120,13 @@ impl DataPlane for Memory {
             read.set_place(place, owner, self.held.backend(place));
         }
         Ok(read)
+    }
+
+    /// As in the kernel, a link ends with its interface.
+    fn attached(&mut self) -> Result<BTreeMap<String, Attached>, Fault> {
+        let interfaces = &self.interfaces;
+        self.held.attached.retain(|name, attached| interfaces.get(name) == Some(&attached.ifindex));
+        Ok(self.held.attached.clone())
     }
 
     fn change(&mut self, change: &Change) -> Result<(), Fault> {
@@ -158,7 +169,7 @@ impl DataPlane for Memory {
                 self.held.attached.get_mut(name).expect("it is attached").mac = Some(*mac);
             }
             LinkChange::Detach { name } => {
-                self.held.attached.remove(name).expect("it is attached");
+                self.held.attached.remove(name);
             }
         }
         let (LinkChange::Attach { name, .. } | LinkChange::Renew { name, .. } | LinkChange::Detach { name }) = change;
@@ -166,7 +177,7 @@ impl DataPlane for Memory {
     }
 
     fn interface_exists(&self, name: &str) -> bool {
-        self.interfaces.contains(name)
+        self.interfaces.contains_key(name)
     }
 
     fn listener_counter(&self, _: u32) -> Result<Counter, Fault> {
