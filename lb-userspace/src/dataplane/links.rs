@@ -13,6 +13,7 @@ use aya::programs::loaded_links;
 use aya::programs::xdp::{XdpLink, XdpMode as AyaMode};
 use lb_common::address::MacAddr;
 
+use super::detach::detach_now;
 use super::fault::{attach_fault, chain, errno, pin_fault, program_fault};
 use super::object::Instance;
 use crate::model::{AttachMode, Fault, XdpMode};
@@ -134,7 +135,11 @@ impl Links {
     /// Takes the program off an interface.
     pub(super) fn detach(&mut self, name: &str) -> Result<(), Fault> {
         self.macs.remove(name);
-        self.unpin(name)
+        let path = self.links.join(file_name(name));
+        match detach_now(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(pin_fault(&path, "detached", &error)),
+            _ => self.unpin(name),
+        }
     }
 
     /// Removes the pin of a link, which was all that kept it.

@@ -9,6 +9,7 @@
 //!                     generic/eth2           marks that eth2 runs in generic mode
 //! ```
 
+mod detach;
 mod fault;
 mod links;
 mod maps;
