@@ -142,6 +142,7 @@ pub(super) const UNSAFE: &[&str] = &[
     "lb-ebpf/src/maps.rs",
     "lb-ebpf/src/packet.rs",
     "lb-ebpf/src/parse/extensions.rs",
+    "lb-userspace/src/dataplane/detach.rs",
     "lb-userspace/src/dataplane/mmap.rs",
     "tests/src/sys.rs",
 ];
