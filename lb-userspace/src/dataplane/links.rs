@@ -9,7 +9,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use aya::programs::links::{FdLink, PinnedLink};
-use aya::programs::loaded_links;
 use aya::programs::xdp::{XdpLink, XdpMode as AyaMode};
 use lb_common::address::MacAddr;
 
@@ -170,8 +169,10 @@ fn create(instance: &mut Instance, name: &str, ifindex: u32, mode: XdpMode) -> R
     // When the kernel refuses a link with EINVAL, aya attaches without one. That cannot be pinned, so that it would end
     // with the agent; and once it is taken out of the program, aya does not detach it any more.
     let program_id = program.info().map_err(|error| other(program_fault(error)))?.id();
-    let linked = loaded_links().any(|link| link.is_ok_and(|link| link.program_id() == program_id));
-    if !linked {
+    let links = link_infos().map_err(|error| {
+        other(Fault::unavailable(format!("the links of this process cannot be read from /proc/self/fdinfo: {error}")))
+    })?;
+    if !links.iter().any(|info| value_of(info, "prog_id") == Some(program_id)) {
         let fault = Fault::unavailable(format!(
             "the kernel has no BPF link for {name} in {mode} mode, so the program could not outlive the agent; use --mode \
              generic"
@@ -186,17 +187,25 @@ fn create(instance: &mut Instance, name: &str, ifindex: u32, mode: XdpMode) -> R
 
 /// The index of the interface that a link of this process is attached to; 0 if that interface is gone.
 ///
-/// The kernel tells it in `/proc/self/fdinfo` (`bpf_xdp_link_show_fdinfo` in net/core/dev.c), without a system call that
-/// would need unsafe code.
 fn ifindex_of(link: u32) -> io::Result<u32> {
+    let infos = link_infos()?;
+    let info = infos.iter().find(|info| value_of(info, "link_id") == Some(link));
+    Ok(info.and_then(|info| value_of(info, "ifindex")).unwrap_or(0))
+}
+
+/// What the kernel tells of the links that this process has open, in `/proc/self/fdinfo` (`bpf_link_show_fdinfo` in
+/// kernel/bpf/syscall.c, `bpf_xdp_link_show_fdinfo` in net/core/dev.c). It needs no right; walking all links of the host
+/// would need CAP_SYS_ADMIN.
+fn link_infos() -> io::Result<Vec<String>> {
+    let mut infos = Vec::new();
     for file in fs::read_dir("/proc/self/fdinfo")? {
         // Other threads close files meanwhile.
         let Ok(text) = fs::read_to_string(file?.path()) else { continue };
-        if value_of(&text, "link_id") == Some(link) {
-            return Ok(value_of(&text, "ifindex").unwrap_or(0));
+        if value_of(&text, "link_id").is_some() {
+            infos.push(text);
         }
     }
-    Ok(0)
+    Ok(infos)
 }
 
 fn value_of(fdinfo: &str, key: &str) -> Option<u32> {
