@@ -39,6 +39,9 @@ pub const LOADS: &str = "LOADS";
 pub const TURNS: &str = "TURNS";
 /// Per CPU, one element (`u64`): pins that there was no room for.
 pub const PIN_OVERFLOWS: &str = "PIN_OVERFLOWS";
+/// One element (`u64`): 1 while the tables of pins are crowded. Set by the program and the agent, cleared by the agent,
+/// memory-mapped.
+pub const PINS_CROWDED: &str = "PINS_CROWDED";
 
 /// All maps that outlive the agent: what is pinned.
 pub const PINNED: &[&str] = &[
@@ -58,6 +61,7 @@ pub const PINNED: &[&str] = &[
     LOADS,
     TURNS,
     PIN_OVERFLOWS,
+    PINS_CROWDED,
 ];
 
 /// Global of the program: our MAC on the interface that it is attached to (`[u8; 6]`). Not pinned: each interface runs

@@ -67,6 +67,8 @@ pub struct FlowMemory {
     pub turns: HashMap<u32, u32>,
     /// Pins that there was no room for.
     pub overflows: u64,
+    /// The tables of pins are marked as crowded.
+    pub crowded: bool,
 }
 
 impl FlowMemory {
@@ -185,8 +187,14 @@ impl Tables for HostTables {
         self.memory.borrow_mut().table(table).remove(key);
     }
 
-    fn count_pin_overflow(&self) {
-        self.memory.borrow_mut().overflows += 1;
+    fn pin_overflowed(&self) {
+        let mut memory = self.memory.borrow_mut();
+        memory.overflows += 1;
+        memory.crowded = true;
+    }
+
+    fn pins_are_crowded(&self) -> bool {
+        self.memory.borrow().crowded
     }
 
     fn session(&self, key: &SessionKey) -> Option<Session> {

@@ -58,6 +58,8 @@ static LOADS: Array<Load> = Array::pinned(limits::MAX_BACKENDS, BPF_F_MMAPABLE);
 static TURNS: PerCpuArray<u32> = PerCpuArray::pinned(limits::MAX_LISTENERS, 0);
 #[map]
 static PIN_OVERFLOWS: PerCpuArray<u64> = PerCpuArray::pinned(1, 0);
+#[map]
+static PINS_CROWDED: Array<u64> = Array::pinned(1, BPF_F_MMAPABLE);
 /// What a packet hands to [`track_flow`]. Not pinned: it means nothing from one packet to the next.
 #[map]
 static TRACK_REQUEST: PerCpuArray<Request> = PerCpuArray::with_max_entries(1, 0);
@@ -247,11 +249,21 @@ impl Tables for BpfTables {
     }
 
     #[inline(always)]
-    fn count_pin_overflow(&self) {
+    fn pin_overflowed(&self) {
         if let Some(count) = PIN_OVERFLOWS.get_ptr_mut(0) {
             // SAFETY: the element is this CPU's own.
             unsafe { *count = (*count).wrapping_add(1) };
         }
+        if let Some(crowded) = PINS_CROWDED.get_ptr_mut(0) {
+            // SAFETY: the pointer is to the element; whoever writes it at the same time writes a whole word, too.
+            unsafe { crowded.write_volatile(1) };
+        }
+    }
+
+    #[inline(always)]
+    fn pins_are_crowded(&self) -> bool {
+        // SAFETY: the pointer is to the element; volatile because others write it, in one word.
+        PINS_CROWDED.get_ptr(0).is_some_and(|crowded| unsafe { crowded.read_volatile() } != 0)
     }
 
     #[inline(always)]

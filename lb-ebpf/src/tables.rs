@@ -49,8 +49,10 @@ pub trait Tables {
     fn insert_pin(&self, table: Table, key: &PinKey, pin: &Pin) -> bool;
     /// Takes a pin out of a table.
     fn remove_pin(&self, table: Table, key: &PinKey);
-    /// Counts a pin that there was no room for.
-    fn count_pin_overflow(&self);
+    /// Counts a pin that there was no room for, and marks the tables of pins as crowded.
+    fn pin_overflowed(&self);
+    /// True while the tables of pins are marked as crowded.
+    fn pins_are_crowded(&self) -> bool;
     /// A client's session.
     fn session(&self, key: &SessionKey) -> Option<Session>;
     /// Remembers a client's session. Where there is no room, the one that was not used for the longest time makes way.

@@ -185,8 +185,13 @@ impl<T: Tables> Memory for FlowMemory<'_, T> {
     }
 
     #[inline(always)]
-    fn count_overflow(&self) {
-        self.tables.count_pin_overflow();
+    fn overflowed(&self) {
+        self.tables.pin_overflowed();
+    }
+
+    #[inline(always)]
+    fn is_crowded(&self) -> bool {
+        self.tables.pins_are_crowded()
     }
 
     #[inline(always)]

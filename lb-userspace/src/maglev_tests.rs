@@ -82,17 +82,31 @@ fn shares_are_in_proportion_to_weights() {
     }
 }
 
+/// The share of slots that a change moves beyond those that it must, which are the ones that a backend loses.
+fn needless(before: &[(Address, u16)], after: &[(Address, u16)]) -> f64 {
+    let (old, new) = (addresses(before, DEFAULT_SLOTS), addresses(after, DEFAULT_SLOTS));
+    let held = |table: &[Option<Address>], address| table.iter().filter(|slot| **slot == Some(address)).count();
+    let lost = |(address, _): &(Address, u16)| held(&old, *address).saturating_sub(held(&new, *address));
+    let needed: usize = before.iter().map(lost).sum();
+    (moved(&old, &new) - needed) as f64 / f64::from(DEFAULT_SLOTS)
+}
+
 #[test]
-fn removing_a_backend_moves_few_slots_of_the_others() {
-    for (count, tolerance) in [(3, 0.15), (10, 0.10), (100, 0.05), (1000, 0.05)] {
-        let pool = backends(count, |_| 1);
-        let before = addresses(&pool, DEFAULT_SLOTS);
-        let gone = pool[count as usize / 2].0;
-        let rest: Vec<_> = pool.into_iter().filter(|backend| backend.0 != gone).collect();
-        let after = addresses(&rest, DEFAULT_SLOTS);
-        let needed = before.iter().filter(|slot| **slot == Some(gone)).count();
-        let extra = (moved(&before, &after) - needed) as f64 / f64::from(DEFAULT_SLOTS);
-        assert!(extra < tolerance, "{count} backends: {extra} of the slots moved without need");
+fn a_change_moves_few_slots_of_those_that_it_does_not_concern() {
+    for count in [3, 10, 100] {
+        for weight in [|_| 1, |number: u32| [1, 2, 5, 10][number as usize % 4]] {
+            let pool = backends(count, weight);
+            let mut without = pool.clone();
+            without.remove(count as usize / 2);
+            let mut with = pool.clone();
+            with.push((backend(5000), 2));
+            let mut heavier = pool.clone();
+            heavier[0].1 *= 2;
+            for (what, after) in [("removal", without), ("addition", with), ("new weight", heavier)] {
+                let needless = needless(&pool, &after);
+                assert!(needless < 0.01, "{count} backends, {what}: {needless} of the slots move without need");
+            }
+        }
     }
 }
 

@@ -2,14 +2,17 @@
 //! servers, clients and captures on it, and the real `drlb` in its balancer.
 //!
 //! From the bottom up: [`host`] makes hosts, [`segment`] joins them, [`agent`] runs `drlb` in one of them, [`http`] and
-//! [`traffic`] are who talks over it, [`capture`] watches the wires, and [`world`] is all of it together, as most scenarios
+//! [`traffic`] are who talks over it, [`flows`] are flows that last, [`flood`] is hostile, [`capture`] watches the wires, and [`world`] is all of it together, as most scenarios
 //! want it. The scenarios are in `tests/tests`.
 #![deny(unsafe_code)]
 
 pub mod agent;
 pub mod capture;
+pub mod flood;
+pub mod flows;
 pub mod host;
 pub mod http;
+pub mod lasting;
 pub mod load;
 pub mod packet;
 pub mod program;

@@ -149,7 +149,7 @@ impl Builder {
             reserved: 0,
         };
         self.tables.listeners.insert(key, listener);
-        let vip = self.tables.vips.entry(address(vip)).or_insert(Vip::default());
+        let vip = self.tables.vips.entry(address(vip)).or_default();
         if port == 0 {
             vip.wildcards |= Vip::wildcard_of(protocol);
         }

@@ -30,8 +30,10 @@ pub trait Memory {
     fn insert(&self, table: Table, pin: &Pin) -> bool;
     /// Takes the flow's pin out of a table.
     fn remove(&self, table: Table);
-    /// Counts a pin that there was no room for.
-    fn count_overflow(&self);
+    /// Counts a pin that there was no room for, and marks the tables as crowded.
+    fn overflowed(&self);
+    /// True from when a pin found no room, or the agent saw the tables fill, until the agent saw that there is room again.
+    fn is_crowded(&self) -> bool;
     /// The time.
     fn now(&self) -> Moment;
 }
@@ -60,6 +62,8 @@ pub struct Facts {
     pub pinned_serves: bool,
     /// The slot's previous backend serves. False for a settling slot.
     pub previous_serves: bool,
+    /// The tables are crowded.
+    pub crowded: bool,
     /// The backend that a new flow takes, [`NO_BACKEND`] where that does not matter.
     pub current: u16,
     /// That backend serves.
@@ -95,10 +99,14 @@ pub struct Decision {
 ///
 /// - A pin whose backend serves is followed. The pin of a flow that was closing ends with the next first packet: that is
 ///   another flow with the same 5-tuple.
+/// - In a settling slot, a pin to `current` is of no use any more. It is not written again: the sweep takes it away, and a
+///   packet that promotes it meanwhile could take out the pin that the flow gets when the slot moves on.
 /// - A flow whose pinned backend is gone takes `current`, and its pin is written anew: else the flow would jump back
 ///   when that backend recovers.
 /// - A flow without a pin takes `previous` if the slot is moving and the packet is not a first one: it began before the
 ///   change. All others take `current`.
+/// - While the tables are crowded, flows that begin in a moving slot begin at `previous`, without a pin, where a flow without
+///   a pin goes. So what doesn't fit is put off, not broken, and a flood of first packets finds nothing to fill.
 /// - A new pin goes into the young table if the packet could be its flow's first, so that no flood of such packets gets at
 ///   flows that are at work. From there it is promoted by the flow's next packet.
 #[inline(always)]
@@ -108,8 +116,9 @@ pub const fn decide(packet: &Packet, facts: &Facts) -> Decision {
     let state = Pin::state_after(facts.pin.state, packet.protocol, packet.signal);
     let begins_anew = first && facts.pin.state == Pin::CLOSING;
     if facts.pinned_serves && !begins_anew {
+        let useless = facts.slot.is_settling() && facts.pin.backend == facts.slot.current();
         let write = match facts.table {
-            _ if first => Write::Nothing,
+            _ if first || useless => Write::Nothing,
             Some(Table::Young) => Write::Promote,
             _ if facts.pin.state != state => Write::Established,
             _ => Write::Nothing,
@@ -117,19 +126,21 @@ pub const fn decide(packet: &Packet, facts: &Facts) -> Decision {
         return Decision { backend: facts.pin.backend, state, write };
     }
 
-    let backend = if facts.table.is_none() && !first && facts.previous_serves {
+    let could_be_first = first || !signal::begins_with_a_signal(packet.protocol);
+    let put_off = facts.crowded && could_be_first && facts.current_serves;
+    let old = facts.table.is_none() && facts.previous_serves && (!first || put_off);
+    let backend = if old {
         facts.slot.previous()
     } else if facts.current_serves {
         facts.current
     } else {
         return Decision { backend: NO_BACKEND, state, write: Write::Nothing };
     };
-    let could_be_first = first || !signal::begins_with_a_signal(packet.protocol);
     let write = match facts.table {
         Some(Table::Young) if first => Write::Young,
         Some(Table::Young) => Write::Promote,
         Some(Table::Established) => Write::Established,
-        None if facts.slot.is_settling() => Write::Nothing,
+        None if facts.slot.is_settling() || (old && put_off) => Write::Nothing,
         None if could_be_first => Write::Young,
         None => Write::Established,
     };
@@ -176,10 +187,14 @@ fn gather<M: Memory>(packet: &Packet, slot: Slot, now: Moment, touch: bool, memo
     let first = packet.signal.has(Signal::FIRST);
     let pinned_serves = table.is_some() && memory.serves(pin.backend);
     let unpinned = !pinned_serves || (first && pin.state == Pin::CLOSING);
-    let previous_serves = table.is_none() && !first && slot.is_moving() && memory.serves(slot.previous());
-    let current = if unpinned && !previous_serves { memory.choose(slot) } else { NO_BACKEND };
+    let begins_here = table.is_none() && slot.is_moving() && (first || !signal::begins_with_a_signal(packet.protocol));
+    // The slot settles only when the mark has been off for long. So what counts is the slot after the mark was seen.
+    let crowded = begins_here && memory.is_crowded() && memory.slot() == slot;
+    let may_be_old = table.is_none() && slot.is_moving() && (!first || crowded);
+    let previous_serves = may_be_old && memory.serves(slot.previous());
+    let current = if unpinned && (crowded || !previous_serves) { memory.choose(slot) } else { NO_BACKEND };
     let current_serves = current != NO_BACKEND && memory.serves(current);
-    Facts { slot, table, pin, pinned_serves, previous_serves, current, current_serves }
+    Facts { slot, table, pin, pinned_serves, previous_serves, crowded, current, current_serves }
 }
 
 #[inline(always)]
@@ -200,7 +215,7 @@ fn write<M: Memory>(write: Write, pin: &Pin, found: &Pin, memory: &M) {
         }
     };
     if !stored {
-        memory.count_overflow();
+        memory.overflowed();
     }
 }
 

@@ -35,7 +35,8 @@ fn render(flows: &Flows) -> String {
     let mut text = table(heading, &["IDLE"], rows);
     if flows.cut {
         let shown = flows.flows.len();
-        text.push_str(&format!("There are more than these {shown}; --limit N shows up to {MOST_FLOWS}.\n"));
+        let more = if shown < MOST_FLOWS { format!("; --limit N shows up to {MOST_FLOWS}") } else { String::new() };
+        text.push_str(&format!("There are more than these {shown}{more}.\n"));
     }
     text
 }

@@ -41,7 +41,11 @@ fn remembered(tracking: &TrackingStatus) -> [[String; 3]; 5] {
         ("pins-established", pins_established, "Flows at work."),
         ("sessions", sessions, "Clients whose new flows go to the backend of their last one."),
         ("unsteady-slots", unsteady_slots, "Slots that a change has moved, and whose flows are remembered therefore."),
-        ("overflows", overflows, "Times that there was no room to remember a flow at work; it may get another backend."),
+        (
+            "overflows",
+            overflows,
+            "Times that there was no room to remember a flow at work; it may get another backend.",
+        ),
     ]
     .map(|(name, count, meaning)| [name.to_owned(), count.to_string(), meaning.to_owned()])
 }

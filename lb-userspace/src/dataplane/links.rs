@@ -9,10 +9,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use aya::programs::links::{FdLink, PinnedLink};
-use aya::programs::loaded_links;
 use aya::programs::xdp::{XdpLink, XdpMode as AyaMode};
 use lb_common::address::MacAddr;
 
+use super::detach::detach_now;
 use super::fault::{attach_fault, chain, errno, pin_fault, program_fault};
 use super::object::Instance;
 use crate::model::{AttachMode, Fault, XdpMode};
@@ -38,10 +38,15 @@ fn interface_name(file: &str) -> String {
     file.replace("%2e", ".").replace("%25", "%")
 }
 
+/// The folders of the links and of the marks, below the folder of the maps.
+pub(super) fn folders(maps: &Path) -> [PathBuf; 2] {
+    [maps.join("links"), maps.join("generic")]
+}
+
 impl Links {
     /// The links that are pinned below the folder of the maps.
     pub(super) fn open(maps: &Path) -> Result<Self, Fault> {
-        let (links, generic) = (maps.join("links"), maps.join("generic"));
+        let [links, generic] = folders(maps);
         for folder in [&links, &generic] {
             fs::create_dir_all(folder).map_err(|error| pin_fault(folder, "made", &error))?;
         }
@@ -96,6 +101,8 @@ impl Links {
             created => (created, first),
         };
         let link = link.map_err(|(fault, _)| fault)?;
+        // The interface had no program, so whatever is pinned by its name attaches nothing.
+        self.unpin(name)?;
         if mode == XdpMode::Generic {
             let mark = self.generic.join(file_name(name));
             fs::create_dir_all(&mark).map_err(|error| pin_fault(&mark, "made", &error))?;
@@ -127,7 +134,11 @@ impl Links {
     /// Takes the program off an interface.
     pub(super) fn detach(&mut self, name: &str) -> Result<(), Fault> {
         self.macs.remove(name);
-        self.unpin(name)
+        let path = self.links.join(file_name(name));
+        match detach_now(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(pin_fault(&path, "detached", &error)),
+            _ => self.unpin(name),
+        }
     }
 
     /// Removes the pin of a link, which was all that kept it.
@@ -139,14 +150,6 @@ impl Links {
         };
         removed(fs::remove_file(&link), &link)?;
         removed(fs::remove_dir(&mark), &mark)
-    }
-
-    /// Removes the folders. They must be empty.
-    pub(super) fn remove_folders(&self) -> Result<(), Fault> {
-        for folder in [&self.links, &self.generic] {
-            fs::remove_dir(folder).map_err(|error| pin_fault(folder, "removed", &error))?;
-        }
-        Ok(())
     }
 }
 
@@ -166,8 +169,10 @@ fn create(instance: &mut Instance, name: &str, ifindex: u32, mode: XdpMode) -> R
     // When the kernel refuses a link with EINVAL, aya attaches without one. That cannot be pinned, so that it would end
     // with the agent; and once it is taken out of the program, aya does not detach it any more.
     let program_id = program.info().map_err(|error| other(program_fault(error)))?.id();
-    let linked = loaded_links().any(|link| link.is_ok_and(|link| link.program_id() == program_id));
-    if !linked {
+    let links = link_infos().map_err(|error| {
+        other(Fault::unavailable(format!("the links of this process cannot be read from /proc/self/fdinfo: {error}")))
+    })?;
+    if !links.iter().any(|info| value_of(info, "prog_id") == Some(program_id)) {
         let fault = Fault::unavailable(format!(
             "the kernel has no BPF link for {name} in {mode} mode, so the program could not outlive the agent; use --mode \
              generic"
@@ -182,17 +187,25 @@ fn create(instance: &mut Instance, name: &str, ifindex: u32, mode: XdpMode) -> R
 
 /// The index of the interface that a link of this process is attached to; 0 if that interface is gone.
 ///
-/// The kernel tells it in `/proc/self/fdinfo` (`bpf_xdp_link_show_fdinfo` in net/core/dev.c), without a system call that
-/// would need unsafe code.
 fn ifindex_of(link: u32) -> io::Result<u32> {
+    let infos = link_infos()?;
+    let info = infos.iter().find(|info| value_of(info, "link_id") == Some(link));
+    Ok(info.and_then(|info| value_of(info, "ifindex")).unwrap_or(0))
+}
+
+/// What the kernel tells of the links that this process has open, in `/proc/self/fdinfo` (`bpf_link_show_fdinfo` in
+/// kernel/bpf/syscall.c, `bpf_xdp_link_show_fdinfo` in net/core/dev.c). It needs no right; walking all links of the host
+/// would need CAP_SYS_ADMIN.
+fn link_infos() -> io::Result<Vec<String>> {
+    let mut infos = Vec::new();
     for file in fs::read_dir("/proc/self/fdinfo")? {
         // Other threads close files meanwhile.
         let Ok(text) = fs::read_to_string(file?.path()) else { continue };
-        if value_of(&text, "link_id") == Some(link) {
-            return Ok(value_of(&text, "ifindex").unwrap_or(0));
+        if value_of(&text, "link_id").is_some() {
+            infos.push(text);
         }
     }
-    Ok(0)
+    Ok(infos)
 }
 
 fn value_of(fdinfo: &str, key: &str) -> Option<u32> {

@@ -14,7 +14,7 @@ use lb_common::limits::{MAX_BACKENDS, MAX_SEGMENTS, MAX_SLOTS};
 use lb_common::listener::{Listener, ListenerKey, Vip};
 use lb_common::maps::{
     BACKEND_COUNTERS, BACKEND_OWNERS, BACKENDS, EGRESS, LISTENER_COUNTERS, LISTENERS, LOADS, OUTCOME_COUNTERS,
-    PIN_OVERFLOWS, PINS_ESTABLISHED, PINS_YOUNG, SEGMENTS, SESSIONS, SLOTS, VIPS,
+    PIN_OVERFLOWS, PINS_CROWDED, PINS_ESTABLISHED, PINS_YOUNG, SEGMENTS, SESSIONS, SLOTS, VIPS,
 };
 use lb_common::outcome::{Counter, Outcome};
 use lb_common::session::{Session, SessionKey};
@@ -53,6 +53,8 @@ pub struct Maps {
     pins_established: MapData,
     sessions: MapData,
     pin_overflows: PerCpuArray<MapData, u64>,
+    /// One word: 1 while the tables of pins are crowded.
+    pins_crowded: Mapping<AtomicU64>,
     segments: Array<MapData, Words<3>>,
     egress: DevMap<MapData>,
     outcome_counters: Counters,
@@ -110,6 +112,7 @@ impl Maps {
             pins_established: hash(ebpf, PINS_ESTABLISHED)?,
             sessions: hash(ebpf, SESSIONS)?,
             pin_overflows: typed(ebpf, PIN_OVERFLOWS)?,
+            pins_crowded: mapping(ebpf, PINS_CROWDED, size_of::<u64>())?,
             segments: typed(ebpf, SEGMENTS)?,
             egress: typed(ebpf, EGRESS)?,
             outcome_counters: typed(ebpf, OUTCOME_COUNTERS)?,
@@ -303,6 +306,19 @@ impl Maps {
     pub fn pin_overflows(&self) -> Result<u64, Fault> {
         let values = self.pin_overflows.get(&0, 0).map_err(map_fault(PIN_OVERFLOWS, "read"))?;
         Ok(values.iter().copied().fold(0, u64::wrapping_add))
+    }
+
+    /// True while the tables of pins are marked as crowded.
+    #[must_use]
+    pub fn pins_are_crowded(&self) -> bool {
+        self.pins_crowded.words().iter().any(|word| word.load(Ordering::Acquire) != 0)
+    }
+
+    /// Marks the tables of pins as crowded, or not.
+    pub fn mark_pins_crowded(&mut self, crowded: bool) {
+        for word in self.pins_crowded.words() {
+            word.store(u64::from(crowded), Ordering::Release);
+        }
     }
 
     fn pins_of(&self, table: Table) -> (&MapData, &'static str) {

@@ -10,6 +10,7 @@
 //! ```
 
 mod batch;
+mod detach;
 mod fault;
 mod links;
 mod maps;
@@ -18,7 +19,9 @@ mod object;
 mod preflight;
 mod specs;
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use lb_common::address::MacAddr;
@@ -56,14 +59,24 @@ impl Dataplane {
     pub fn open(pin_dir: &Path) -> Result<Self, Fault> {
         preflight::check()?;
         let folder = pin_dir.join(LAYOUT);
+        let fresh = !folder.exists();
         preflight::pin_folder(&folder)?;
-        specs::check_pinned(&folder)?;
-        let links = Links::open(&folder)?;
-        let instance = Instance::load(&folder, MacAddr::default())?;
-        // Once more: what was made just now must be as expected, too.
-        specs::check_pinned(&folder)?;
-        let maps = Maps::take(&mut instance.into_maps())?;
+        let opened = Self::open_maps(&folder);
+        if opened.is_err() && fresh {
+            // Leave nothing of a data plane that does not work.
+            let _ = remove_pins(pin_dir, &folder);
+        }
+        let (maps, links) = opened?;
         Ok(Self { pin_dir: pin_dir.to_owned(), folder, maps, links })
+    }
+
+    fn open_maps(folder: &Path) -> Result<(Maps, Links), Fault> {
+        specs::check_pinned(folder)?;
+        let links = Links::open(folder)?;
+        let instance = Instance::load(folder, MacAddr::default())?;
+        // Once more: what was made just now must be as expected, too.
+        specs::check_pinned(folder)?;
+        Ok((Maps::take(&mut instance.into_maps())?, links))
     }
 
     /// Loads the program for an interface with a certain MAC, on these maps.
@@ -83,8 +96,12 @@ impl Dataplane {
 impl DataPlane for Dataplane {
     fn read(&mut self) -> Result<Held, Fault> {
         let mut held = self.maps.read()?;
-        held.attached = self.links.read()?;
+        held.attached = self.attached()?;
         Ok(held)
+    }
+
+    fn attached(&mut self) -> Result<BTreeMap<String, Attached>, Fault> {
+        self.links.read()
     }
 
     fn change(&mut self, change: &Change) -> Result<(), Fault> {
@@ -145,17 +162,35 @@ impl DataPlane for Dataplane {
         self.maps.pin_overflows()
     }
 
-    fn remove_maps(&mut self) -> Result<(), Fault> {
-        for name in PINNED {
-            let path = self.folder.join(name);
-            fs::remove_file(&path).map_err(|error| pin_fault(&path, "removed", &error))?;
-        }
-        self.links.remove_folders()?;
-        fs::remove_dir(&self.folder).map_err(|error| pin_fault(&self.folder, "removed", &error))?;
-        // The pin folder itself may be the root of a file system, or hold something of another version.
-        let _ = fs::remove_dir(&self.pin_dir);
-        Ok(())
+    fn pins_are_crowded(&self) -> bool {
+        self.maps.pins_are_crowded()
     }
+
+    fn mark_pins_crowded(&mut self, crowded: bool) {
+        self.maps.mark_pins_crowded(crowded);
+    }
+
+    fn remove_maps(&mut self) -> Result<(), Fault> {
+        remove_pins(&self.pin_dir, &self.folder)
+    }
+}
+
+/// Removes the pinned maps and the folders, in which there must be no link.
+fn remove_pins(pin_dir: &Path, folder: &Path) -> Result<(), Fault> {
+    let removed = |result: io::Result<()>, path: &Path| match result {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(pin_fault(path, "removed", &error)),
+        _ => Ok(()),
+    };
+    for name in PINNED {
+        let path = folder.join(name);
+        removed(fs::remove_file(&path), &path)?;
+    }
+    for path in links::folders(folder).iter().map(PathBuf::as_path).chain([folder]) {
+        removed(fs::remove_dir(path), path)?;
+    }
+    // The pin folder itself may be the root of a file system, or hold something of another version.
+    let _ = fs::remove_dir(pin_dir);
+    Ok(())
 }
 
 #[cfg(test)]

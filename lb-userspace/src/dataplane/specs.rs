@@ -48,7 +48,7 @@ const fn per_cpu(name: &'static str, value_size: usize, max_entries: u32) -> Spe
     Spec { name, map_type: MapType::PerCpuArray as u32, key_size: 4, value_size, max_entries, flags: 0 }
 }
 
-const SPECS: [Spec; 16] = [
+const SPECS: [Spec; 17] = [
     hash(maps::LISTENERS, size_of::<ListenerKey>(), size_of::<Listener>(), limits::MAX_LISTENERS),
     hash(maps::VIPS, size_of::<Address>(), size_of::<Vip>(), limits::MAX_VIPS),
     array(maps::SLOTS, size_of::<SlotLine>(), limits::MAX_SLOTS / limits::SLOTS_PER_LINE as u32, BPF_F_MMAPABLE),
@@ -83,6 +83,7 @@ const SPECS: [Spec; 16] = [
     array(maps::LOADS, size_of::<Load>(), limits::MAX_BACKENDS, BPF_F_MMAPABLE),
     per_cpu(maps::TURNS, size_of::<u32>(), limits::MAX_LISTENERS),
     per_cpu(maps::PIN_OVERFLOWS, size_of::<u64>(), 1),
+    array(maps::PINS_CROWDED, size_of::<u64>(), 1, BPF_F_MMAPABLE),
 ];
 
 const _: () = assert!(SPECS.len() == maps::PINNED.len());

@@ -83,12 +83,21 @@ impl Core {
         let changes = changes_of(&edits)?;
         let undo = self.desired.edit_all(edits);
         // A plan that does not fit is found before anything is written down.
-        let planned = plan(&self.desired, &view, &self.held, &scope).and_then(|_| self.store.commit(&changes));
-        if let Err(fault) = planned {
-            self.desired.edit_all(undo);
-            return Err(fault);
-        }
-        if let Err(fault) = self.reconcile(&view, &scope, attached) {
+        let planned = plan(&self.desired, &view, &self.held, &scope);
+        let written = planned.and_then(|plan| self.store.commit(&changes).map(|()| plan));
+        let planned = match written {
+            Ok(plan) => plan,
+            Err(fault) => {
+                self.desired.edit_all(undo);
+                return Err(fault);
+            }
+        };
+        let done = match scope {
+            // Interfaces come or go: what is attached then decides what else is to be done.
+            Scope::All => self.reconcile(&view, &scope, attached),
+            Scope::Some { .. } => self.follow(&planned, &scope),
+        };
+        if let Err(fault) = done {
             return Err(self.roll_back(&view, undo, fault));
         }
         self.tell_targets();
@@ -108,7 +117,13 @@ impl Core {
                 None => return Ok(()),
             },
         };
-        self.logged(|core| core.reconcile(&view, &scope, None))
+        self.logged(|core| {
+            if scope == Scope::All {
+                // An interface that went took its link with it.
+                core.held.attached = core.plane.attached()?;
+            }
+            core.reconcile(&view, &scope, None)
+        })
     }
 
     /// Reads back what the maps and links really hold, and repairs what is not as it should be.
@@ -298,11 +313,16 @@ impl Core {
             }
         }
         let changes = plan(&self.desired, view, &self.held, scope)?;
-        let applied = self.apply(&changes);
+        self.follow(&changes, scope)?;
+        links.last.iter().try_for_each(|change| self.link(change))
+    }
+
+    /// Does a plan, and takes up what it leads to.
+    fn follow(&mut self, plan: &[Change], scope: &Scope) -> Result<(), Fault> {
+        let applied = self.apply(plan);
         let pools = self.pools_of(scope);
         self.tracker.sync(&self.desired, &self.held, pools.as_ref(), false, self.plane.now());
-        applied?;
-        links.last.iter().try_for_each(|change| self.link(change))
+        applied
     }
 
     /// The pools that a scope is about; `None` for all.

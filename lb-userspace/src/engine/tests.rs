@@ -1,13 +1,10 @@
 //! The engine on a data plane and a store in memory.
 
-use std::collections::BTreeMap;
-use std::sync::MutexGuard;
-
 use lb_common::address::MacAddr;
 use lb_common::flow::Flow;
-use lb_common::listener::Listener;
 use lb_common::track::pin::{Moment, Pin, PinKey};
 
+use self::host::Host;
 use super::core::Core;
 use super::status::{BackendState, InterfaceState};
 use super::*;
@@ -15,108 +12,10 @@ use crate::model::{
     Algorithm, AttachMode, BackendAddr, BackendChange, FaultKind, ListenerChange, Name, NewListener, Protocol,
     Timeouts, XdpMode,
 };
-use crate::neighbour::{Link, Reach, Unresolved};
-use crate::reconcile::memory::Memory;
-use crate::reconcile::{LinkChange, Sizes};
-use crate::store::{Change, Entry, Kind, Store};
+use crate::neighbour::{Reach, Unresolved};
+use crate::reconcile::LinkChange;
 
-const SIZES: Sizes = Sizes { slots: 512, places: 256, listeners: 8, segments: 4 };
-
-#[derive(Default)]
-struct Entries {
-    entries: BTreeMap<(Kind, String), Entry>,
-    refuses: bool,
-}
-
-impl Store for Arc<Mutex<Entries>> {
-    fn load(&self) -> Result<Vec<Entry>, Fault> {
-        Ok(self.lock().expect("entries").entries.values().cloned().collect())
-    }
-
-    fn commit(&mut self, changes: &[Change]) -> Result<(), Fault> {
-        let mut store = self.lock().expect("entries");
-        if store.refuses {
-            return Err(Fault::unavailable("the disk is full"));
-        }
-        for change in changes {
-            match change {
-                Change::Put(entry) => store.entries.insert((entry.kind, entry.key.clone()), entry.clone()),
-                Change::Delete { kind, key } => store.entries.remove(&(*kind, key.clone())),
-            };
-        }
-        Ok(())
-    }
-}
-
-/// What outlives an agent.
-struct Host {
-    store: Arc<Mutex<Entries>>,
-    plane: Arc<Mutex<Memory>>,
-    view: NetworkView,
-}
-
-impl Host {
-    fn new() -> Self {
-        let mut host = Self {
-            store: Arc::default(),
-            plane: Arc::new(Mutex::new(Memory::new(SIZES))),
-            view: NetworkView::default(),
-        };
-        host.link("eth1", 2, 1);
-        host.link("eth2", 3, 2);
-        for last in 21..60 {
-            let mac = MacAddr([2, 0, 0, 0, 1, last]);
-            host.view.backends.insert(address(last), Reach::Resolved { mac, ifindex: 2 });
-        }
-        host
-    }
-
-    fn link(&mut self, name: &str, ifindex: u32, last: u8) {
-        let link = Link { ifindex, mac: MacAddr([2, 0, 0, 0, 0, last]), up: true, xdp_program: None };
-        self.view.links.insert(name.to_owned(), link);
-        self.plane().interfaces.insert(name.to_owned());
-    }
-
-    fn plane(&self) -> MutexGuard<'_, Memory> {
-        self.plane.lock().expect("memory")
-    }
-
-    fn boot(&self) -> Core {
-        let (store, plane) = (Box::new(Arc::clone(&self.store)), Box::new(Arc::clone(&self.plane)));
-        Core::new(store, plane).expect("a core")
-    }
-
-    /// A core that has seen the network.
-    fn start(&self) -> Core {
-        let mut core = self.boot();
-        self.look(&mut core);
-        core
-    }
-
-    fn look(&self, core: &mut Core) {
-        core.network_changed(Arc::new(self.view.clone())).expect("a picture of the network");
-    }
-
-    /// All that a failed command must leave as it was: what the store holds, and what packets meet. Which place a
-    /// backend has, which counters a listener has and which number a pool may differ when they were taken out and put back,
-    /// and slots may have to settle.
-    fn state(&self) -> String {
-        let (entries, held) = (&self.store.lock().expect("entries").entries, &mut *self.plane());
-        let read = crate::reconcile::DataPlane::read(held).expect("memory");
-        let places = read.owners_in(0..SIZES.places).filter(|(place, _)| read.backend(*place).is_reachable()).count();
-        let mut tables = Vec::new();
-        for (key, listener) in &read.listeners {
-            let owner_of = |index| {
-                let current = read.slot(listener.slots_base + index).current();
-                read.owner(listener.backends_base + u32::from(current))
-            };
-            let table: Vec<_> = (0..listener.slots_len).map(owner_of).collect();
-            tables.push((key, Listener { id: 0, pool: 0, ..*listener }, table));
-        }
-        let (vips, segments, attached) = (&read.vips, &read.segments, &read.attached);
-        format!("{entries:?} {tables:?} {vips:?} {segments:?} {attached:?} {places}")
-    }
-}
+mod host;
 
 fn name(text: &str) -> Name {
     text.parse().expect("a name")
@@ -305,7 +204,7 @@ fn an_unknown_interface_is_refused_and_a_new_one_is_waited_for() {
     assert_eq!(fault.message, "there is no interface eth9 on this host; there are: eth1, eth2");
     assert_eq!(fault.kind, FaultKind::NotFound);
 
-    host.plane().interfaces.insert("eth3".to_owned());
+    host.plane().interfaces.insert("eth3".to_owned(), 4);
     assert!(!core.can_execute(&attach("eth3")), "the picture of the network lags behind");
     host.link("eth3", 4, 3);
     host.look(&mut core);
@@ -319,6 +218,7 @@ fn an_interface_that_goes_and_comes_back_is_attached_again() {
     let mut core = host.start();
     usual(&mut core);
     host.view.links.remove("eth1");
+    host.plane().interfaces.remove("eth1");
     host.look(&mut core);
     let status = core.status().expect("a status");
     assert_eq!(status.interfaces[0].state, InterfaceState::Missing);
@@ -333,6 +233,21 @@ fn an_interface_that_goes_and_comes_back_is_attached_again() {
     host.look(&mut core);
     assert_eq!(core.status().expect("a status").interfaces[0].ifindex, Some(7));
     assert_eq!(slots(&mut core, "web").iter().sum::<u32>(), 101);
+}
+
+#[test]
+fn an_interface_that_is_only_missing_in_the_picture_forwards_on() {
+    let mut host = Host::new();
+    let mut core = host.start();
+    usual(&mut core);
+    host.plane().changes.clear();
+    let links = std::mem::take(&mut host.view.links);
+    host.look(&mut core);
+    core.compare_everything().expect("a comparison");
+    assert_eq!(core.status().expect("a status").interfaces[0].state, InterfaceState::Attached);
+    host.view.links = links;
+    host.look(&mut core);
+    assert_eq!(host.plane().changes, []);
 }
 
 #[test]
@@ -401,8 +316,7 @@ fn what_others_change_in_the_maps_is_repaired() {
 /// The idle times of `web` are over, and sweeps have gone through: as many as it takes.
 fn settle(host: &Host, core: &mut Core) {
     for _ in 0..10 {
-        let now = &mut host.plane().now;
-        now.0 += Moment::ticks(Timeouts::default().established.into()) * 1_000;
+        host.plane().now.0 += Moment::ticks(u64::from(Timeouts::default().established) * 2_000);
         sweep(core);
     }
 }
@@ -508,7 +422,7 @@ fn the_places_of_removed_backends_are_free_after_a_sweep_that_finds_no_pin() {
     usual(&mut core);
     settle(&host, &mut core);
     do_all(&mut core, [Command::RemoveBackend { listener: name("web"), address: address(22) }]);
-    let owned = |host: &Host| host.plane().held.owners_in(0..SIZES.places).count();
+    let owned = |host: &Host| host.plane().held.owners_in(0..256).count();
     assert_eq!(owned(&host), 3);
     // Put back at once, it has its place again.
     do_all(&mut core, [add_backend("web", 22, 1)]);

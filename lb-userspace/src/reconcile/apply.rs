@@ -1,5 +1,7 @@
 //! Doing a plan.
 
+use std::collections::BTreeMap;
+
 use lb_common::outcome::{Counter, Outcome};
 use lb_common::session::{Session, SessionKey};
 use lb_common::track::pin::{Moment, Pin, PinKey, Table};
@@ -19,6 +21,12 @@ pub trait DataPlane: Send {
     /// # Errors
     /// The kernel refused it.
     fn read(&mut self) -> Result<Held, Fault>;
+
+    /// Reads where the program is attached. An interface that is gone is not among them.
+    ///
+    /// # Errors
+    /// The kernel refused it.
+    fn attached(&mut self) -> Result<BTreeMap<String, Attached>, Fault>;
 
     /// Makes a change in the maps.
     ///
@@ -89,6 +97,12 @@ pub trait DataPlane: Send {
     /// # Errors
     /// The kernel refused it.
     fn pin_overflows(&self) -> Result<u64, Fault>;
+
+    /// True while the tables of pins are marked as crowded.
+    fn pins_are_crowded(&self) -> bool;
+
+    /// Marks the tables of pins as crowded, or not.
+    fn mark_pins_crowded(&mut self, crowded: bool);
 
     /// Removes the pinned maps, so that the kernel frees them when the agent ends. Called when nothing is attached.
     ///

@@ -54,7 +54,8 @@ pub struct LinkPlan {
 }
 
 /// Plans the links: what is wanted and there is attached, with its own MAC; what is attached and not wanted, or whose
-/// interface is gone or is another one of the same name, is detached.
+/// interface is another one of the same name by now, is detached. An interface that is only missing in the picture of
+/// the network is left alone: forwarding ends when the kernel says so or the user.
 #[must_use]
 pub fn plan_links(desired: &Desired, view: &NetworkView, held: &Held) -> LinkPlan {
     let mut plan = LinkPlan::default();
@@ -62,7 +63,7 @@ pub fn plan_links(desired: &Desired, view: &NetworkView, held: &Held) -> LinkPla
         let link = view.links.get(name);
         let attached = held.attached.get(name);
         if let Some(attached) = attached
-            && link.is_none_or(|link| link.ifindex != attached.ifindex)
+            && link.is_some_and(|link| link.ifindex != attached.ifindex)
         {
             plan.first.push(LinkChange::Detach { name: name.clone() });
         }

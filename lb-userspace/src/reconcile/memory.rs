@@ -19,6 +19,10 @@ impl DataPlane for Arc<Mutex<Memory>> {
         open(self).read()
     }
 
+    fn attached(&mut self) -> Result<BTreeMap<String, Attached>, Fault> {
+        open(self).attached()
+    }
+
     fn change(&mut self, change: &Change) -> Result<(), Fault> {
         open(self).change(change)
     }
@@ -71,6 +75,14 @@ impl DataPlane for Arc<Mutex<Memory>> {
         open(self).pin_overflows()
     }
 
+    fn pins_are_crowded(&self) -> bool {
+        open(self).pins_are_crowded()
+    }
+
+    fn mark_pins_crowded(&mut self, crowded: bool) {
+        open(self).mark_pins_crowded(crowded);
+    }
+
     fn remove_maps(&mut self) -> Result<(), Fault> {
         open(self).remove_maps()
     }
@@ -90,8 +102,8 @@ pub(crate) struct Memory {
     pub(crate) changes_left: Option<usize>,
     /// Interfaces that refuse the program.
     pub(crate) refusing: BTreeSet<String>,
-    /// Interfaces that the host has.
-    pub(crate) interfaces: BTreeSet<String>,
+    /// Interfaces that the host has, with their indexes.
+    pub(crate) interfaces: BTreeMap<String, u32>,
     pub(crate) pins_removed: bool,
     pub(crate) now: Moment,
     /// By [`Table`].
@@ -99,6 +111,7 @@ pub(crate) struct Memory {
     pub(crate) sessions: HashMap<SessionKey, Session>,
     pub(crate) flows: BTreeMap<u32, u32>,
     pub(crate) overflows: u64,
+    pub(crate) crowded: bool,
 }
 
 /// A few elements at once, so that a sweep has many steps. Elements are in buckets, as in the kernel's maps, so that one that
@@ -119,13 +132,14 @@ impl Memory {
             links: Vec::new(),
             changes_left: None,
             refusing: BTreeSet::new(),
-            interfaces: BTreeSet::new(),
+            interfaces: BTreeMap::new(),
             pins_removed: false,
             now: Moment(1_000),
             pins: Default::default(),
             sessions: HashMap::new(),
             flows: BTreeMap::new(),
             overflows: 0,
+            crowded: false,
         }
     }
 
@@ -174,7 +188,7 @@ impl DataPlane for Memory {
         read.vips = self.held.vips.clone();
         read.segments = self.held.segments.clone();
         read.egress = self.held.egress.clone();
-        read.attached = self.held.attached.clone();
+        read.attached = self.attached()?;
         for index in 0..read.sizes.slots {
             read.set_slot(index, Slot(0xdead_beef));
         }
@@ -193,6 +207,13 @@ impl DataPlane for Memory {
             read.set_weight(place, self.held.weight(place));
         }
         Ok(read)
+    }
+
+    /// As in the kernel, a link ends with its interface.
+    fn attached(&mut self) -> Result<BTreeMap<String, Attached>, Fault> {
+        let interfaces = &self.interfaces;
+        self.held.attached.retain(|name, attached| interfaces.get(name) == Some(&attached.ifindex));
+        Ok(self.held.attached.clone())
     }
 
     fn change(&mut self, change: &Change) -> Result<(), Fault> {
@@ -235,7 +256,7 @@ impl DataPlane for Memory {
                 self.held.attached.get_mut(name).expect("it is attached").mac = Some(*mac);
             }
             LinkChange::Detach { name } => {
-                self.held.attached.remove(name).expect("it is attached");
+                self.held.attached.remove(name);
             }
         }
         let (LinkChange::Attach { name, .. } | LinkChange::Renew { name, .. } | LinkChange::Detach { name }) = change;
@@ -243,7 +264,7 @@ impl DataPlane for Memory {
     }
 
     fn interface_exists(&self, name: &str) -> bool {
-        self.interfaces.contains(name)
+        self.interfaces.contains_key(name)
     }
 
     fn listener_counter(&self, _: u32) -> Result<Counter, Fault> {
@@ -286,6 +307,14 @@ impl DataPlane for Memory {
 
     fn pin_overflows(&self) -> Result<u64, Fault> {
         Ok(self.overflows)
+    }
+
+    fn pins_are_crowded(&self) -> bool {
+        self.crowded
+    }
+
+    fn mark_pins_crowded(&mut self, crowded: bool) {
+        self.crowded = crowded;
     }
 
     fn remove_maps(&mut self) -> Result<(), Fault> {

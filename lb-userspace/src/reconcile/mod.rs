@@ -1,7 +1,7 @@
 //! From what is wanted to what the maps hold.
 //!
-//! [`plan`] compares the desired state and the network with what the maps hold and answers with the changes, in the
-//! order in which a packet never meets a half-made state. [`apply`] does them on a [`DataPlane`]. All but the data plane
+//! [`plan()`] compares the desired state and the network with what the maps hold and answers with the changes, in the
+//! order in which a packet never meets a half-made state. [`apply()`] does them on a [`DataPlane`]. All but the data plane
 //! is pure. Each change is idempotent, so a plan that was cut short is completed by the next one.
 //!
 //! The order of a plan:

@@ -22,27 +22,33 @@ pub(super) struct SegmentPlan {
     pub(super) clear: Vec<Change>,
 }
 
-/// Plans the segments: one for each interface that is wanted, attached and there.
+/// Plans the segments: one for each interface that is wanted and attached.
 pub(super) fn plan_segments(desired: &Desired, view: &NetworkView, held: &Held) -> Result<SegmentPlan, Fault> {
-    let held_index = |ifindex: u32| held.segments.iter().find(|(_, s)| s.ifindex == ifindex).map(|(index, _)| *index);
     let mut plan = SegmentPlan { by_interface: BTreeMap::new(), set: Vec::new(), clear: Vec::new() };
     let mut taken: Vec<u16> = held.segments.keys().chain(held.egress.keys()).copied().collect();
-    for (name, interface) in &view.links {
-        let attached = held.attached.get(name).is_some_and(|attached| attached.ifindex == interface.ifindex);
-        if !attached || !desired.interfaces.contains_key(name) {
-            continue;
-        }
-        let index = match held_index(interface.ifindex) {
-            Some(index) => index,
+    for name in desired.interfaces.keys() {
+        let Some(attached) = held.attached.get(name) else { continue };
+        let held_segment = held.segments.iter().find(|(_, segment)| segment.ifindex == attached.ifindex);
+        let mac = match view.links.get(name) {
+            Some(link) if link.ifindex == attached.ifindex => link.mac,
+            Some(_) => continue,
+            // Not in the picture, but the program is attached: its segment stays as it is.
+            None => match held_segment {
+                Some((_, segment)) => segment.mac,
+                None => continue,
+            },
+        };
+        let index = match held_segment {
+            Some((index, _)) => *index,
             None => (0..held.sizes.segments).find(|index| !taken.contains(index)).ok_or_else(|| {
                 Fault::unavailable(format!("there is no free segment for interface {name}; detach another interface"))
             })?,
         };
         taken.push(index);
-        plan.by_interface.insert(interface.ifindex, index);
-        let segment = Segment { ifindex: interface.ifindex, mac: interface.mac, reserved: 0 };
+        plan.by_interface.insert(attached.ifindex, index);
+        let segment = Segment { ifindex: attached.ifindex, mac, reserved: 0 };
         // The kernel itself takes an interface that goes out of the egress map, so both are compared.
-        if held.segments.get(&index) != Some(&segment) || held.egress.get(&index) != Some(&interface.ifindex) {
+        if held.segments.get(&index) != Some(&segment) || held.egress.get(&index) != Some(&attached.ifindex) {
             plan.set.push(Change::SetSegment { index, segment });
         }
     }

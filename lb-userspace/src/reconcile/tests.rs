@@ -105,9 +105,16 @@ impl World {
             }
             Step::Link(name, link) => {
                 match link {
-                    Some(link) => self.view.links.insert(name, link),
-                    None => self.view.links.remove(&name),
-                };
+                    Some(link) => {
+                        self.plane.interfaces.insert(name.clone(), link.ifindex);
+                        self.view.links.insert(name, link);
+                    }
+                    None => {
+                        self.plane.interfaces.remove(&name);
+                        self.view.links.remove(&name);
+                    }
+                }
+                self.held.attached = self.plane.attached().expect("memory");
                 let pools = BTreeSet::new();
                 self.reconcile(&Scope::Some { pools, keys: BTreeSet::new() }).expect("room for no new thing");
             }
@@ -422,6 +429,7 @@ proptest! {
             }
         }
         let link = Link { ifindex: 3, mac: MacAddr([2, 0, 0, 0, 0, 1]), up: true, xdp_program: None };
+        world.plane.interfaces.insert("eth1".to_owned(), link.ifindex);
         world.view.links = BTreeMap::from([("eth1".to_owned(), link)]);
         let Ok(changes) = plan(&world.desired, &world.view, &world.held, &Scope::All) else { return Ok(()) };
         world.plane.changes_left = Some(cut);

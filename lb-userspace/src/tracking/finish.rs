@@ -9,15 +9,12 @@ use lb_common::track::pin::Moment;
 
 use super::pool::Tracked;
 use super::{GRACE, Step, Tracker};
-use crate::model::{BackendAddr, Fault};
+use crate::model::BackendAddr;
 use crate::reconcile::{Change, DataPlane, Held};
 
 impl Tracker {
     /// Draws the conclusions of a sweep for one pool: slots that settle or are steady now, places that are free, backends
     /// that have drained, and the loads.
-    ///
-    /// # Errors
-    /// A map cannot be read.
     pub(super) fn finish(
         &mut self,
         number: u32,
@@ -25,10 +22,10 @@ impl Tracker {
         plane: &mut dyn DataPlane,
         held: &Held,
         now: Moment,
-    ) -> Result<Step, Fault> {
-        let overflow = self.look_for_overflows(plane, now)?;
+    ) -> Step {
+        let crowded = self.look_for_crowding(plane, now);
         let mut step = Step::default();
-        let Some(pool) = self.pools.get_mut(&number) else { return Ok(step) };
+        let Some(pool) = self.pools.get_mut(&number) else { return step };
         pool.counted = std::mem::take(&mut pool.counts);
         pool.write_loads(plane, held);
         let drained = pool.drained(began, now);
@@ -36,12 +33,12 @@ impl Tracker {
             step.drained = drained.into_iter().map(|address| (name.clone(), address)).collect();
         }
         step.changes = pool.free_places(began, now);
-        let slots = pool.slots_to_write(began, overflow, now);
+        let slots = pool.slots_to_write(began, crowded, now);
         if !slots.is_empty() {
             step.changes.push(Change::WriteSlots { base: pool.listener.slots_base, moves: slots });
         }
-        step.changes.extend(pool.end_of_before(number, overflow, held, now));
-        Ok(step)
+        step.changes.extend(pool.end_of_before(number, crowded, held, now));
+        step
     }
 }
 
@@ -75,7 +72,8 @@ impl Tracked {
                 draining.empty = Vacancy::new(now);
             } else {
                 let named = self.counted.get(index).map_or(0, |count| count.named);
-                if draining.empty.swept(began, named, now, GRACE) {
+                draining.empty.swept(began, named, now, GRACE);
+                if draining.empty.is_free(now, GRACE) {
                     drained.push(draining.address);
                 }
             }
@@ -89,17 +87,18 @@ impl Tracked {
         let mut free = Vec::new();
         self.vacant.retain(|index, vacancy| {
             let named = counted.get(index).map_or(0, |count| count.named);
-            let swept = vacancy.swept(began, named, now, GRACE);
-            if swept {
+            vacancy.swept(began, named, now, GRACE);
+            let is_free = vacancy.is_free(now, GRACE);
+            if is_free {
                 free.push(Change::FreePlace { place: base + u32::from(*index) });
             }
-            !swept
+            !is_free
         });
         free
     }
 
     /// The slots that get on: by the sweep from settling to steady, and by the time that has passed from moving to settling.
-    fn slots_to_write(&mut self, began: Moment, overflow: Option<Moment>, now: Moment) -> Vec<(u32, Slot)> {
+    fn slots_to_write(&mut self, began: Moment, crowded: Option<Moment>, now: Moment) -> Vec<(u32, Slot)> {
         let (pins, knows_all, idle) = (self.pins(), self.knows_all(), self.idle);
         let next = |slot: &mut super::pool::Unsteady| {
             let word = slot.watch.slot();
@@ -108,7 +107,7 @@ impl Tracked {
             if knows_all || (pins && word.is_settling()) {
                 return steady;
             }
-            match slot.watch.settles(now, idle, GRACE, overflow) {
+            match slot.watch.settles(now, idle, GRACE, crowded) {
                 Some(_) if pins => steady,
                 Some(settling) => Some(settling),
                 None => slot.watch.swept(began, slot.pins, now, GRACE),
@@ -124,8 +123,8 @@ impl Tracked {
 
     /// The listeners that need no more say what went before: each flow of then has shown itself, or was silent for too
     /// long. If the pool pins every flow no longer then, its slots settle.
-    fn end_of_before(&self, number: u32, overflow: Option<Moment>, held: &Held, now: Moment) -> Vec<Change> {
-        let over = self.before.is_some_and(|watch| watch.settles(now, self.idle, GRACE, overflow).is_some());
+    fn end_of_before(&self, number: u32, crowded: Option<Moment>, held: &Held, now: Moment) -> Vec<Change> {
+        let over = self.before.is_some_and(|watch| watch.settles(now, self.idle, GRACE, crowded).is_some());
         if !over {
             return Vec::new();
         }

@@ -14,7 +14,9 @@ mod sweep;
 
 use std::collections::{BTreeSet, HashMap};
 
+use lb_common::limits::{MAX_ESTABLISHED_PINS, MAX_YOUNG_PINS};
 use lb_common::track::pin::{Moment, Table, Timing};
+use lb_common::track::sweep::{Fill, is_crowded};
 
 use self::pool::Tracked;
 use self::sweep::Sweep;
@@ -31,10 +33,8 @@ pub struct Tracker {
     /// The pools' numbers by the first slot of their tables.
     tables: HashMap<u32, u32>,
     sweep: Option<Sweep>,
-    /// Pins that there was no room for, at the last look.
-    overflows: Option<u64>,
-    /// When one more was seen.
-    overflow: Option<Moment>,
+    /// When the tables of pins were last seen to be crowded.
+    crowded: Option<Moment>,
     /// What the last sweep found.
     found: Found,
     /// True if there may be something to sweep though no pool says so.
@@ -175,14 +175,26 @@ impl Tracker {
         Sweep::new(now, with_work.collect())
     }
 
-    /// Looks whether pins did not fit since the last look, and returns when that was last so.
-    fn look_for_overflows(&mut self, plane: &dyn DataPlane, now: Moment) -> Result<Option<Moment>, Fault> {
-        let count = plane.pin_overflows()?;
-        if self.overflows.is_some_and(|before| before != count) {
-            self.overflow = Some(now);
+    /// Marks the tables of pins as crowded, or not, by what a sweep left in them.
+    fn judge_crowding(&mut self, plane: &mut dyn DataPlane, found: Found, now: Moment) {
+        let young = Fill { pins: found.young, room: MAX_YOUNG_PINS.into() };
+        let established = Fill { pins: found.established, room: MAX_ESTABLISHED_PINS.into() };
+        let was = plane.pins_are_crowded();
+        let crowded = is_crowded(was, young, established);
+        if was || crowded {
+            self.crowded = Some(now);
         }
-        self.overflows = Some(count);
-        Ok(self.overflow)
+        if was != crowded {
+            plane.mark_pins_crowded(crowded);
+        }
+    }
+
+    /// When the tables of pins were last seen to be crowded, by a look just now.
+    fn look_for_crowding(&mut self, plane: &dyn DataPlane, now: Moment) -> Option<Moment> {
+        if plane.pins_are_crowded() {
+            self.crowded = Some(now);
+        }
+        self.crowded
     }
 
     /// What the last sweep found.

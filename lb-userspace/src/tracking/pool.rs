@@ -7,7 +7,7 @@ use lb_common::listener::Listener;
 use lb_common::slot::Slot;
 use lb_common::track::change::{Vacancy, Watch};
 use lb_common::track::pin::{Moment, Pin, PinKey, Timeouts, Timing};
-use lb_common::track::sweep::is_done;
+use lb_common::track::sweep::{Sweep, is_done};
 
 use super::GRACE;
 use crate::model::{BackendAddr, Name, Pool};
@@ -180,8 +180,8 @@ impl Tracked {
         }
     }
 
-    /// Counts a pin, and tells whether it is done.
-    pub(super) fn judge(&mut self, key: &PinKey, pin: &Pin, now: Moment) -> bool {
+    /// Counts a pin, and tells whether it is done, in a sweep that began then.
+    pub(super) fn judge(&mut self, key: &PinKey, pin: &Pin, began: Moment, now: Moment) -> bool {
         // A pin's own slot may be by another hash than the pool's of now.
         let slot = self.unsteady.get_mut(&self.listener_slot(key));
         let watch = slot.map(|slot| {
@@ -189,7 +189,7 @@ impl Tracked {
             slot.watch
         });
         let watch = if self.pins() { Some(ALWAYS_MOVING) } else { watch };
-        let done = is_done(pin, watch.as_ref(), now, &self.timing);
+        let done = is_done(pin, false, watch.as_ref(), &Sweep { began, now, timing: &self.timing });
         let count = self.counts.entry(pin.backend).or_default();
         count.named += 1;
         if !done {

@@ -1,7 +1,9 @@
 //! The steps of a sweep.
 
+use std::collections::HashSet;
+
 use lb_common::session::{Session, SessionKey};
-use lb_common::track::pin::{Moment, Table};
+use lb_common::track::pin::{Moment, PinKey, Table};
 
 use super::{Found, Step, Tracker};
 use crate::model::Fault;
@@ -27,11 +29,20 @@ pub(super) struct Sweep {
     /// Pools that were there when it began, and are to be finished.
     pools: Vec<u32>,
     pub(super) found: Found,
+    /// Flows whose young pin it left.
+    young: HashSet<PinKey>,
 }
 
 impl Sweep {
     pub(super) fn new(began: Moment, pools: Vec<u32>) -> Self {
-        Self { began, stage: Stage::Pins(Table::Young), from: None, pools, found: Found::default() }
+        Self {
+            began,
+            stage: Stage::Pins(Table::Young),
+            from: None,
+            pools,
+            found: Found::default(),
+            young: HashSet::new(),
+        }
     }
 
     /// Takes one step.
@@ -54,12 +65,13 @@ impl Sweep {
                 self.sessions(tracker, plane, now)?;
                 if self.from.is_none() {
                     self.stage = Stage::Pools;
+                    tracker.judge_crowding(plane, self.found, now);
                 }
                 Ok(Step::default())
             }
             Stage::Pools => {
                 let mut step = match self.pools.pop() {
-                    Some(number) => tracker.finish(number, self.began, plane, held, now)?,
+                    Some(number) => tracker.finish(number, self.began, plane, held, now),
                     None => Step::default(),
                 };
                 step.last = self.pools.is_empty();
@@ -77,14 +89,25 @@ impl Sweep {
     ) -> Result<(), Fault> {
         let (batch, next) = plane.pins(table, self.from)?;
         let mut done = Vec::new();
+        let mut superseded = Vec::new();
         for (key, pin) in batch {
+            let began = self.began;
+            if table == Table::Established && self.young.remove(&key) {
+                superseded.push(key);
+            }
             // Of a pool that is gone nobody looks for pins.
-            if tracker.pools.get_mut(&key.pool()).is_none_or(|pool| pool.judge(&key, &pin, now)) {
+            if tracker.pools.get_mut(&key.pool()).is_none_or(|pool| pool.judge(&key, &pin, began, now)) {
                 done.push(key);
             } else {
                 *self.found.of(table) += 1;
+                if table == Table::Young {
+                    self.young.insert(key);
+                }
             }
         }
+        // A young pin behind an established one goes first, so that it does not come to light when that one goes.
+        self.found.young -= superseded.len() as u64;
+        plane.remove_pins(Table::Young, &superseded)?;
         tracker.leftovers |= !done.is_empty();
         plane.remove_pins(table, &done)?;
         self.from = next;

@@ -85,7 +85,7 @@ fn a_moving_slot_waits_for_the_flows_that_began_before_it_moved() {
 }
 
 #[test]
-fn a_moving_slot_waits_until_pins_fit() {
+fn a_moving_slot_waits_while_the_tables_are_crowded() {
     let watch = Watch::new(Slot::moving(A, B), Moment(100));
     assert_eq!(watch.settles(Moment(150), 10, 1, Some(Moment(139))), None);
     assert_eq!(watch.settles(Moment(150), 10, 1, Some(Moment(138))), Some(Slot::settling(B)));
@@ -94,18 +94,23 @@ fn a_moving_slot_waits_until_pins_fit() {
 #[test]
 fn a_settling_slot_is_steady_after_a_sweep_that_finds_nothing() {
     let mut watch = Watch::new(Slot::settling(B), Moment(100));
-    assert_eq!(watch.swept(Moment(101), 0, Moment(102), 1), None, "a packet may still think that the slot moves");
+    assert_eq!(watch.swept(Moment(102), 0, Moment(103), 1), None, "a packet may still think that the slot moves");
     assert_eq!(watch.swept(Moment(103), 2, Moment(104), 1), None, "there are pins");
-    assert_eq!(watch.swept(Moment(105), 0, Moment(106), 1), None, "one of them may have come back");
-    assert_eq!(watch.swept(Moment(106), 0, Moment(107), 1), Some(Slot::steady(B)));
+    assert_eq!(watch.swept(Moment(106), 0, Moment(107), 1), None, "one of them may have come back");
+    assert_eq!(watch.swept(Moment(107), 0, Moment(108), 1), Some(Slot::steady(B)));
     assert_eq!(Watch::new(Slot::moving(A, B), Moment(0)).swept(Moment(50), 0, Moment(51), 1), None);
 }
 
 #[test]
 fn a_place_is_free_after_a_sweep_that_finds_nothing() {
     let mut vacancy = Vacancy::new(Moment(100));
-    assert!(!vacancy.swept(Moment(101), 0, Moment(102), 1), "a packet may still have read a slot that names it");
-    assert!(!vacancy.swept(Moment(102), 1, Moment(103), 1));
-    assert!(!vacancy.swept(Moment(104), 0, Moment(105), 1));
-    assert!(vacancy.swept(Moment(105), 0, Moment(106), 1));
+    let free_at = |vacancy: &Vacancy, now| vacancy.is_free(Moment(now), 1);
+    vacancy.swept(Moment(102), 0, Moment(103), 1);
+    assert!(!free_at(&vacancy, 200), "a packet may still have read a slot that names it");
+    vacancy.swept(Moment(103), 1, Moment(104), 1);
+    vacancy.swept(Moment(106), 0, Moment(107), 1);
+    assert!(!free_at(&vacancy, 200), "the pin may have come back");
+    vacancy.swept(Moment(107), 0, Moment(108), 1);
+    assert!(!free_at(&vacancy, 109), "a packet may have read the pin before it went");
+    assert!(free_at(&vacancy, 110));
 }

@@ -239,7 +239,11 @@ impl follow::Memory for Maps<'_> {
         self.plane.borrow_mut().pins[table as usize].remove(&self.key());
     }
 
-    fn count_overflow(&self) {}
+    fn overflowed(&self) {}
+
+    fn is_crowded(&self) -> bool {
+        self.plane.borrow().crowded
+    }
 
     fn now(&self) -> Moment {
         self.plane.borrow().now()

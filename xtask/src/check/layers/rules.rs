@@ -144,6 +144,7 @@ pub(super) const UNSAFE: &[&str] = &[
     "lb-ebpf/src/packet.rs",
     "lb-ebpf/src/parse/extensions.rs",
     "lb-userspace/src/dataplane/batch.rs",
+    "lb-userspace/src/dataplane/detach.rs",
     "lb-userspace/src/dataplane/mmap.rs",
     "tests/src/sys.rs",
 ];
