@@ -170,10 +170,11 @@ pub struct Timeouts {
 
 impl Timeouts {
     /// What holds unless set. A handshake outlives the longest pause between a client's SYNs (32 s with Linux). A client that
-    /// has closed its side is silent no longer than the server thinks; short flows make this the one that costs most.
+    /// has closed its side is silent no longer than the server thinks; short flows make this the one that costs most. What is
+    /// at work may be silent for as long as IPVS lets it.
     pub const DEFAULT: Self = Self {
         handshake: Moment::ticks(60_000),
-        established: Moment::ticks(300_000),
+        established: Moment::ticks(900_000),
         closing: Moment::ticks(30_000),
         udp: Moment::ticks(120_000),
         other: Moment::ticks(300_000),

@@ -76,12 +76,12 @@ mod tests {
         "listeners": [
             {"name": "all", "vip": "192.0.2.11", "protocol": "ip", "port": 0, "algorithm": "source-ip",
              "persistence": null,
-             "timeouts": {"handshake": 60, "established": 900, "closing": 120, "udp": 120, "other": 600},
+             "timeouts": {"handshake": 60, "established": 900, "closing": 30, "udp": 120, "other": 300},
              "slots": 7, "slot_states": {"steady": 7, "moving": 0, "settling": 0},
              "counters": {"packets": 0, "bytes": 0}, "backends": []},
             {"name": "web", "vip": "192.0.2.10", "protocol": "tcp", "port": 80, "algorithm": "source-ip-port",
              "persistence": {"timeout": 3600, "ipv6_prefix": 128, "ipv4_prefix": 24},
-             "timeouts": {"handshake": 60, "established": 300, "closing": 120, "udp": 120, "other": 600},
+             "timeouts": {"handshake": 60, "established": 300, "closing": 30, "udp": 120, "other": 300},
              "slots": 7, "slot_states": {"steady": 4, "moving": 3, "settling": 0},
              "counters": {"packets": 12, "bytes": 900}, "backends": [
                 {"address": "192.0.2.21", "weight": 3, "admin_up": true, "state": "serving", "reason": null,

@@ -91,7 +91,7 @@ pub struct TimeoutsChange {
 
 impl Default for Timeouts {
     fn default() -> Self {
-        Self { handshake: 60, established: 300, closing: 30, udp: 120, other: 300 }
+        Self { handshake: 60, established: 900, closing: 30, udp: 120, other: 300 }
     }
 }
 

@@ -99,7 +99,10 @@ impl Tracker {
             let tracked = self.pools.entry(held_listener.pool).or_default();
             tracked.adopt(held_listener, now);
             tracked.set(pool, *idle, held, now);
-            self.tables.insert(held_listener.slots_base, held_listener.pool);
+            // A pool that never had a backend has no table.
+            if held_listener.slots_len > 0 {
+                self.tables.insert(held_listener.slots_base, held_listener.pool);
+            }
             if !known || reread {
                 tracked.look_at_slots(held, now);
             }

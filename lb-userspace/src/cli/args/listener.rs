@@ -55,7 +55,7 @@ pub struct ListenerAdd {
     /// For how long a flow may be silent before it counts as ended: KIND=TIME, once for each kind.
     ///
     /// The kinds are handshake (only its first packet was seen; 60s unless set), established (TCP and SCTP at work; 15m),
-    /// closing (after FIN or RST; 2m), udp (2m) and other (10m). They say for how long a flow is remembered after a
+    /// closing (after FIN or RST; 30s), udp (2m) and other (5m). They say for how long a flow is remembered after a
     /// change, and how long a drain waits for flows that are silent.
     #[arg(long = "idle", value_name = "KIND=TIME", value_parser = idle)]
     pub idle: Vec<IdleArg>,

@@ -3,6 +3,7 @@
 use clap::CommandFactory;
 
 use super::*;
+use crate::model::Timeouts;
 
 fn parse(line: &str) -> Result<Cli, String> {
     Cli::try_parse_from(line.split(' ')).map_err(|error| error.to_string())
@@ -66,5 +67,25 @@ fn the_common_options_stand_anywhere() {
     for line in ["drlb --socket /s -o json backend list web", "drlb backend list web -o json --socket /s"] {
         let cli = parse(line).expect(line);
         assert_eq!((cli.socket, cli.output), (PathBuf::from("/s"), Output::Json));
+    }
+}
+
+#[test]
+fn the_help_tells_the_idle_times_that_hold_unless_set() {
+    let help = parse("drlb listener add --help").map(|_| ()).expect_err("the help");
+    let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+    let Timeouts { handshake, established, closing, udp, other } = Timeouts::default();
+    let time = |seconds: u32| match seconds % 60 {
+        0 if seconds > 60 => format!("{}m", seconds / 60),
+        _ => format!("{seconds}s"),
+    };
+    for expected in [
+        format!("seen; {} unless set", time(handshake)),
+        format!("at work; {})", time(established)),
+        format!("or RST; {})", time(closing)),
+        format!("udp ({})", time(udp)),
+        format!("other ({})", time(other)),
+    ] {
+        assert!(help.contains(&expected), "no `{expected}` in: {help}");
     }
 }
