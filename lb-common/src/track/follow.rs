@@ -181,7 +181,8 @@ fn gather<M: Memory>(packet: &Packet, slot: Slot, now: Moment, touch: bool, memo
     let pinned_serves = table.is_some() && memory.serves(pin.backend);
     let unpinned = !pinned_serves || (first && pin.state == Pin::CLOSING);
     let begins_here = table.is_none() && slot.is_moving() && (first || !signal::begins_with_a_signal(packet.protocol));
-    let crowded = begins_here && memory.is_crowded();
+    // The slot settles only when the mark has been off for long. So what counts is the slot after the mark was seen.
+    let crowded = begins_here && memory.is_crowded() && memory.slot() == slot;
     let may_be_old = table.is_none() && slot.is_moving() && (!first || crowded);
     let previous_serves = may_be_old && memory.serves(slot.previous());
     let current_serves = unpinned && (crowded || !previous_serves) && memory.serves(slot.current());

@@ -103,7 +103,10 @@ mod tests {
         assert!(!done(&pin(1, Pin::ESTABLISHED), Slot::moving(0, 1), 13));
         assert!(!done(&pin(0, Pin::ESTABLISHED), Slot::moving(0, 1), 13));
         let watch = Watch::new(Slot::settling(1), Moment(10));
-        assert!(!is_done(&pin(1, Pin::ESTABLISHED), false, Some(&watch), &sweep(12, 13)), "a young one may be behind it");
+        assert!(
+            !is_done(&pin(1, Pin::ESTABLISHED), false, Some(&watch), &sweep(12, 13)),
+            "a young one may be behind it"
+        );
     }
 
     #[test]

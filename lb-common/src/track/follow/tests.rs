@@ -230,7 +230,11 @@ fn while_the_tables_are_crowded_flows_begin_at_the_previous_backend_without_a_pi
     maps.crowded = true;
     assert_eq!(maps.after(TCP, Signal::FIRST), (A, NONE, NONE));
     assert_eq!(maps.after(UDP, Signal::NONE), (A, NONE, NONE));
-    assert_eq!(maps.after(TCP, Signal::NONE), (A, NONE, (A, Pin::ESTABLISHED)), "an old flow is pinned, if there is room");
+    assert_eq!(
+        maps.after(TCP, Signal::NONE),
+        (A, NONE, (A, Pin::ESTABLISHED)),
+        "an old flow is pinned, if there is room"
+    );
 
     let mut maps = Maps::new(Slot::moving(A, B));
     maps.crowded = true;
