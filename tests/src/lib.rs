@@ -18,6 +18,7 @@ pub mod packet;
 pub mod program;
 pub mod sample;
 pub mod segment;
+pub mod simulator;
 pub mod traffic;
 pub mod wait;
 pub mod world;
