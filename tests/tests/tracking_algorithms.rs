@@ -1,0 +1,194 @@
+//! Which backend a new flow gets, by each algorithm, and that a change of the algorithm breaks none.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use anyhow::{Context, Result, ensure};
+use drlb_tests::at_two_corners;
+use drlb_tests::flows::{Flows, Kind, Servers};
+use drlb_tests::http;
+use drlb_tests::lasting::{IDLE, Lasting, PORT, TCP, UDP};
+use drlb_tests::segment::{Family, vip};
+use drlb_tests::traffic::{Echo, GRE, ask_ip};
+use drlb_tests::wait::{SOON, until};
+use drlb_tests::world::{HTTP, WEB, World};
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
+
+fn round_robin_takes_the_backends_in_turn_by_weight(world: &mut World, family: Family) -> Result<()> {
+    let to = SocketAddr::new(vip(family, 0), HTTP);
+    let (vip, port) = (to.ip().to_string(), HTTP.to_string());
+    let add = ["listener", "add", WEB, "--vip", &vip, "--protocol", "tcp", "--port", &port];
+    world.agent.tell(&[&add[..], &["--algorithm", "round-robin"]].concat())?;
+    for (backend, weight) in world.segment.backends.iter().zip([1, 1, 2]) {
+        world.add_backend(WEB, backend.address(family), weight)?;
+    }
+    world.agent.wait_until_serving(WEB)?;
+    // Each CPU takes turns of its own, so all connections are made on one.
+    let names = world.client().enter(|| {
+        stay_on_one_cpu()?;
+        (0..40).map(|_| http::Client::fresh().get(to, "/")).collect::<Result<Vec<_>>>()
+    })?;
+    for turns in names.chunks(4) {
+        let mut turns = turns.to_vec();
+        turns.sort();
+        ensure!(turns == ["backend-1", "backend-2", "backend-3", "backend-3"], "four turns in a row were {turns:?}");
+    }
+    Ok(())
+}
+at_two_corners!(round_robin_takes_the_backends_in_turn_by_weight);
+
+fn least_connections_evens_out_what_a_drain_left_uneven(world: &mut World, family: Family) -> Result<()> {
+    let lasting = Lasting::new(world, family, &["--algorithm", "least-connections"], &[1, 1, 1])?;
+    let (tcp, udp) = (lasting.open(Kind::Tcp, 300)?, lasting.open(Kind::Udp, 300)?);
+    // The less loaded of two at random: no backend is ever more than a few flows ahead.
+    for flows in [&tcp, &udp] {
+        is_even(&flows.homes(), 100)?;
+    }
+    counts_are_right(&lasting, TCP, &tcp.homes())?;
+    counts_are_right(&lasting, UDP, &udp.homes())?;
+    lasting.drain(0, &tcp, &udp)?;
+    let name = lasting.name(0);
+    ensure!(tcp.at(name) == 0 && udp.at(name) == 0, "{name} is drained and has flows");
+    lasting.backend("set", 0, &["--up"])?;
+    let (more_tcp, more_udp) = (lasting.open(Kind::Tcp, 600)?, lasting.open(Kind::Udp, 600)?);
+    for (flows, more, listener) in [(&tcp, &more_tcp, TCP), (&udp, &more_udp, UDP)] {
+        let mut homes = flows.homes();
+        for (name, count) in more.homes() {
+            *homes.entry(name).or_default() += count;
+        }
+        is_even(&homes, 300)?;
+        counts_are_right(&lasting, listener, &homes)?;
+    }
+    [tcp, udp, more_tcp, more_udp].into_iter().try_for_each(|flows| flows.stop()?.none_suffered())
+}
+at_two_corners!(least_connections_evens_out_what_a_drain_left_uneven);
+
+fn persistence_keeps_the_clients_of_a_prefix_together(world: &mut World, family: Family) -> Result<()> {
+    // Four bits less than an address: sixteen addresses are one client.
+    let prefix = if family == Family::V4 { "source-ip:5m/28" } else { "source-ip:5m/124" };
+    let options = ["--algorithm", "round-robin", "--persistence", prefix];
+    let lasting = Lasting::new(world, family, &options, &[1, 1, 1])?;
+    let client = lasting.world.client();
+    let address = |group: u8, member: u8| -> IpAddr {
+        match family {
+            Family::V4 => Ipv4Addr::new(192, 0, 2, 144 + 16 * group + member).into(),
+            Family::V6 => {
+                let number = 0x1440 + 16 * u16::from(group) + u16::from(member);
+                Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, number).into()
+            }
+        }
+    };
+    let length = if family == Family::V4 { 24 } else { 64 };
+    let no_check = if family == Family::V4 { "" } else { "nodad" };
+    let mut homes = BTreeMap::<u8, String>::new();
+    for (group, member) in [0, 1, 2].into_iter().flat_map(|group| [0, 1, 15].map(|member| (group, member))) {
+        let from = address(group, member);
+        client.ip(&format!("address add {from}/{length} dev eth0 {no_check}\n"))?;
+        let flows = Flows::start_at(client, from, Kind::Tcp, lasting.to, 5)?;
+        let home = only_home(&flows)?;
+        let expected = homes.entry(group).or_insert_with(|| home.clone());
+        ensure!(home == *expected, "client {group} was at {expected}, and its address {from} is at {home}");
+        flows.stop()?.none_suffered()?;
+    }
+    ensure!(homes.values().collect::<std::collections::BTreeSet<_>>().len() > 1, "all clients are at {homes:?}");
+
+    // When its backend drains, a client goes to another, and stays there when the first one is back.
+    let index = (0..3).find(|index| lasting.name(*index) == homes[&0]).context("an unknown backend")?;
+    lasting.backend("drain", index, &[])?;
+    let flows = Flows::start_at(client, address(0, 0), Kind::Tcp, lasting.to, 5)?;
+    let other = only_home(&flows)?;
+    ensure!(other != homes[&0], "a client came to {other}, which is draining");
+    lasting.backend("set", index, &["--up"])?;
+    let more = Flows::start_at(client, address(0, 1), Kind::Tcp, lasting.to, 5)?;
+    ensure!(only_home(&more)? == other, "a client went from {other} to {:?}", more.homes());
+    flows.stop()?.none_suffered()?;
+    more.stop()?.none_suffered()
+}
+at_two_corners!(persistence_keeps_the_clients_of_a_prefix_together);
+
+fn another_algorithm_breaks_and_moves_nothing(world: &mut World, family: Family) -> Result<()> {
+    let lasting = Lasting::new(world, family, &[], &[1, 2, 1])?;
+    let mut all = vec![lasting.open(Kind::Tcp, 200)?, lasting.open(Kind::Udp, 200)?];
+    for options in [
+        &["--algorithm", "round-robin"][..],
+        &["--algorithm", "source-ip"],
+        &["--algorithm", "least-connections", "--persistence", "source-ip:10m"],
+        &["--no-persistence"],
+        &["--algorithm", "source-ip-port", "--persistence", "source-ip"],
+        &["--algorithm", "source-ip", "--no-persistence"],
+        &["--algorithm", "source-ip-port"],
+    ] {
+        lasting.set(options)?;
+        // Flows that begin with this algorithm have to outlive the next ones, too.
+        all.extend([lasting.open(Kind::Tcp, 20)?, lasting.open(Kind::Udp, 20)?]);
+        all.iter().try_for_each(|flows| flows.wait_for_all(1))?;
+    }
+    all.iter().try_for_each(|flows| flows.wait_for_all(1))?;
+    all.into_iter().try_for_each(|flows| flows.stop()?.none_suffered())?;
+    lasting.wait_until_nothing_is_remembered()
+}
+at_two_corners!(another_algorithm_breaks_and_moves_nothing);
+
+fn source_ip_sends_every_port_and_protocol_of_a_client_to_one_backend(world: &mut World, family: Family) -> Result<()> {
+    let to = SocketAddr::new(vip(family, 0), PORT);
+    let vip = to.ip().to_string();
+    world.agent.tell(&["listener", "add", "all", "--vip", &vip, "--protocol", "ip", "--algorithm", "source-ip"])?;
+    let idle: Vec<_> = IDLE.iter().flat_map(|idle| ["--idle", idle]).collect();
+    world.agent.tell(&[&["listener", "set", "all"], &idle[..]].concat())?;
+    let mut servers = Vec::new();
+    for backend in &world.segment.backends {
+        servers.push((Servers::start(&backend.host, to.ip(), PORT)?, Echo::ip(&backend.host, to.ip(), GRE)?));
+        world.add_backend("all", backend.address(family), 1)?;
+    }
+    world.agent.wait_until_serving("all")?;
+    until("no slot to be moving", SOON, || {
+        let moving = world.agent.listener("all").map_err(|error| format!("{error:#}"))?.slot_states.moving;
+        if moving == 0 { Ok(()) } else { Err(format!("{moving} are")) }
+    })?;
+    let tcp = Flows::start(world.client(), Kind::Tcp, to, 30)?;
+    let udp = Flows::start(world.client(), Kind::Udp, to, 30)?;
+    let homes = [only_home(&tcp)?, only_home(&udp)?, ask_ip(world.client(), to.ip(), GRE, "where am I?")?];
+    ensure!(homes[0] == homes[1] && homes[1] == homes[2], "TCP, UDP and GRE of one client are at {homes:?}");
+    tcp.stop()?.none_suffered()?;
+    udp.stop()?.none_suffered()
+}
+at_two_corners!(source_ip_sends_every_port_and_protocol_of_a_client_to_one_backend);
+
+/// The one backend that these flows are at.
+fn only_home(flows: &Flows) -> Result<String> {
+    let homes = flows.homes();
+    ensure!(homes.len() == 1, "flows of one client are at {homes:?}");
+    homes.into_keys().next().context("no flow is open")
+}
+
+/// Fails unless each of three backends has about `expected` flows.
+fn is_even(homes: &BTreeMap<String, u64>, expected: u64) -> Result<()> {
+    let even = homes.len() == 3 && homes.values().all(|count| count.abs_diff(expected) <= expected / 10);
+    ensure!(even, "each backend should have about {expected} flows: {homes:?}");
+    Ok(())
+}
+
+/// Waits until the status counts exactly the flows that there are.
+fn counts_are_right(lasting: &Lasting, listener: &str, homes: &BTreeMap<String, u64>) -> Result<()> {
+    until("the counts of flows to be right", SOON, || {
+        let backends = lasting.world.agent.listener(listener).map_err(|error| format!("{error:#}"))?.backends;
+        let counted: BTreeMap<_, _> = (0..3)
+            .filter_map(|index| {
+                let backend = backends.iter().find(|backend| backend.address.to_string() == lasting.address(index))?;
+                Some((lasting.name(index).to_owned(), backend.flows?))
+            })
+            .collect();
+        if counted == *homes { Ok(()) } else { Err(format!("{counted:?} are counted, {homes:?} are there")) }
+    })
+}
+
+/// Keeps the calling thread, and with it the packets that it sends, on one CPU.
+fn stay_on_one_cpu() -> Result<()> {
+    let this = Pid::from_raw(0);
+    let allowed = sched_getaffinity(this)?;
+    let one = (0..CpuSet::count()).find(|cpu| allowed.is_set(*cpu).unwrap_or(false)).context("there is no CPU")?;
+    let mut set = CpuSet::new();
+    set.set(one)?;
+    Ok(sched_setaffinity(this, &set)?)
+}
