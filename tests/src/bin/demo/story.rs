@@ -209,8 +209,8 @@ fn remove_a_backend(world: &World) -> Result<()> {
     show_counts(&after);
     screen::line("");
     screen::note(
-        "A connection that is open to the backend when it goes can break, and so can one of those few whose place in the \
-         lookup table moves with it. New connections all find a backend.",
+        "Only a connection that is open to the backend when it goes can break; `drlb backend drain --wait` before it \
+         spares that one, too. All others keep their backend.",
     );
     screen::line("");
     run(world, &["status"])
