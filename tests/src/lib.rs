@@ -1,9 +1,10 @@
 //! The harness that tries drlb as a whole: hosts made of namespaces, the direct-routing segment that they stand on,
 //! servers, clients and captures on it, and the real `drlb` in its balancer.
 //!
-//! From the bottom up: [`host`] makes hosts, [`segment`] joins them, [`agent`] runs `drlb` in one of them, [`http`] and
-//! [`traffic`] are who talks over it, [`flows`] are flows that last, [`flood`] is hostile, [`capture`] watches the wires, and [`world`] is all of it together, as most scenarios
-//! want it. The scenarios are in `tests/tests`.
+//! From the bottom up: [`host`] makes hosts, [`segment`] joins them, [`agent`] runs `drlb` in one of them, [`http`],
+//! [`traffic`] and [`flows`], which last, are who talks over it, [`flood`] is who floods it, [`capture`] watches the wires,
+//! and [`world`] is all of it together, as most scenarios want it; [`lasting`] adds what those of tracking begin with. The
+//! scenarios are in `tests/tests`.
 #![deny(unsafe_code)]
 
 pub mod agent;
