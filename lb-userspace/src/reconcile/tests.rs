@@ -400,6 +400,71 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// A listener for every protocol of one VIP, with four backends that serve.
+fn a_pool_at_work() -> World {
+    let mut world = World::new();
+    let link = Link { ifindex: 3, mac: MacAddr([2, 0, 0, 0, 0, 1]), up: true, xdp_program: None };
+    world.step(Step::Link("eth1".to_owned(), Some(link)));
+    world.step(Step::Command(Command::Attach { interface: "eth1".to_owned(), mode: AttachMode::Native }));
+    for last in 0..6 {
+        let reach = Reach::Resolved { mac: MacAddr([2, 0, 0, 0, 1, last]), ifindex: 3 };
+        world.step(Step::Reach(pool_address(last), reach));
+    }
+    let vip = IpAddr::from(Ipv4Addr::new(192, 0, 2, 10)).try_into().expect("a VIP");
+    world.step(Step::Command(Command::AddListener(NewListener {
+        name: "a".parse().expect("a name"),
+        vip,
+        protocol: Protocol::Tcp,
+        port: 80,
+        algorithm: Algorithm::SourceIpPort,
+        persistence: None,
+        timeouts: TIMEOUTS,
+        slots: Some(13),
+    })));
+    for last in 0..4 {
+        let listener = "a".parse().expect("a name");
+        world.step(Step::Command(Command::AddBackend { listener, address: pool_address(last), weight: 1 }));
+    }
+    world.settle();
+    world
+}
+
+fn pool_address(last: u8) -> BackendAddr {
+    IpAddr::from(Ipv4Addr::new(192, 0, 2, 100 + last)).try_into().expect("a backend")
+}
+
+/// What happens to the one pool of [`a_pool_at_work`].
+fn step_at_work() -> impl Strategy<Value = Step> {
+    let listener = || -> Name { "a".parse().expect("a name") };
+    let address = || (0_u8..6).prop_map(pool_address);
+    let set = move |(address, change)| Step::Command(Command::SetBackend { listener: listener(), address, change });
+    let change = prop_oneof![
+        (1_u16..4).prop_map(|weight| BackendChange { weight: Some(weight), admin_up: None }),
+        prop::bool::weighted(0.8).prop_map(|up| BackendChange { weight: None, admin_up: Some(up) }),
+    ];
+    let session = Persistence { timeout: 2, ipv6_prefix: 64, ipv4_prefix: 32 };
+    let persistence = prop::option::weighted(0.3, prop::option::of(Just(session)));
+    let algorithm = prop::option::of(prop::sample::select(Algorithm::ALL));
+    let switch = move |(algorithm, persistence)| {
+        let change = ListenerChange { algorithm, persistence, timeouts: TimeoutsChange::default() };
+        Step::Command(Command::SetListener { name: listener(), change })
+    };
+    let add = move |address| Step::Command(Command::AddBackend { listener: listener(), address, weight: 1 });
+    let remove = move |address| Step::Command(Command::RemoveBackend { listener: listener(), address });
+    let drain = move |address| Step::Command(Command::DrainBackend { listener: listener(), address, deadline: None });
+    prop_oneof![
+        2 => (address(), change).prop_map(set),
+        2 => (algorithm, persistence).prop_map(switch),
+        2 => address().prop_map(add),
+        1 => address().prop_map(remove),
+        1 => address().prop_map(drain),
+        1 => Just(Step::Restart),
+        8 => (0_u32..12).prop_map(Step::Time),
+        8 => (1_u8..24).prop_map(Step::Sweep),
+        40 => packets::sent_to_one().prop_map(Step::Send),
+    ]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
 
@@ -413,6 +478,15 @@ proptest! {
             {
                 continue;
             }
+            world.step(step);
+        }
+        world.settle();
+    }
+
+    #[test]
+    fn a_flow_whose_backend_serves_is_never_moved(steps in prop::collection::vec(step_at_work(), 1..300)) {
+        let mut world = a_pool_at_work();
+        for step in steps {
             world.step(step);
         }
         world.settle();

@@ -33,11 +33,14 @@ impl Tracker {
             step.drained = drained.into_iter().map(|address| (name.clone(), address)).collect();
         }
         step.changes = pool.free_places(began, now);
-        let slots = pool.slots_to_write(began, crowded, now);
-        if !slots.is_empty() {
-            step.changes.push(Change::WriteSlots { base: pool.listener.slots_base, moves: slots });
+        if pool.before_is_over(crowded, now) {
+            step.changes.extend(pool.end_before(number, held));
+        } else {
+            let moves = pool.slots_to_write(began, crowded, now);
+            if !moves.is_empty() {
+                step.changes.push(Change::WriteSlots { base: pool.listener.slots_base, moves });
+            }
         }
-        step.changes.extend(pool.end_of_before(number, crowded, held, now));
         step
     }
 }
@@ -121,29 +124,31 @@ impl Tracked {
         self.pins() && self.listener.before == Listener::BEFORE_NOTHING
     }
 
-    /// The listeners that need no more say what went before: each flow of then has shown itself, or was silent for too
-    /// long. If the pool pins every flow no longer then, its slots settle.
-    fn end_of_before(&self, number: u32, crowded: Option<Moment>, held: &Held, now: Moment) -> Vec<Change> {
-        let over = self.before.is_some_and(|watch| watch.settles(now, self.idle, GRACE, crowded).is_some());
-        if !over {
-            return Vec::new();
-        }
-        let mut changes = Vec::new();
-        let after = Listener { before: Listener::BEFORE_NOTHING, ..self.listener };
-        if !after.pins_every_flow() {
-            let base = self.listener.slots_base;
-            let slots = (0..self.listener.slots_len).map(|index| (index, held.slot(base + index)));
-            let moves: Vec<_> = slots
-                .filter(|(_, slot)| slot.is_steady())
-                .map(|(index, slot)| (index, Slot::settling(slot.current())))
-                .collect();
-            changes.push(Change::WriteSlots { base, moves });
-        }
+    /// True if each flow of before the last switch has shown itself since, or was silent for too long.
+    fn before_is_over(&self, crowded: Option<Moment>, now: Moment) -> bool {
+        self.before.is_some_and(|watch| watch.settles(now, self.idle, GRACE, crowded).is_some())
+    }
+
+    /// The listeners need no more say what went before. If the pool still pins every flow, no packet needs to know what a
+    /// slot had before, so all are steady at once. If not, its slots settle first.
+    fn end_before(&self, number: u32, held: &Held) -> Vec<Change> {
         let mine = held.listeners.iter().filter(|(_, listener)| listener.pool == number);
-        changes.extend(mine.map(|(key, listener)| {
+        let listeners = mine.map(|(key, listener)| {
             let listener = Listener { before: Listener::BEFORE_NOTHING, ..*listener };
             Change::PutListener { key: *key, listener, new: false }
-        }));
-        changes
+        });
+        let base = self.listener.slots_base;
+        let slots = (0..self.listener.slots_len).map(|index| (index, held.slot(base + index)));
+        let after = Listener { before: Listener::BEFORE_NOTHING, ..self.listener };
+        if after.pins_every_flow() {
+            let unsteady = slots.filter(|(_, slot)| !slot.is_steady());
+            let moves: Vec<_> = unsteady.map(|(index, slot)| (index, Slot::steady(slot.current()))).collect();
+            let slots = (!moves.is_empty()).then_some(Change::WriteSlots { base, moves });
+            listeners.chain(slots).collect()
+        } else {
+            let steady = slots.filter(|(_, slot)| slot.is_steady());
+            let moves = steady.map(|(index, slot)| (index, Slot::settling(slot.current()))).collect();
+            std::iter::once(Change::WriteSlots { base, moves }).chain(listeners).collect()
+        }
     }
 }

@@ -26,19 +26,18 @@ pub(super) struct Sent {
     vip: IpAddr,
     client: u8,
     port: u16,
-    /// The client begins its flow anew.
-    first: bool,
+}
+
+/// A packet to the VIP of [`super::a_pool_at_work`].
+pub(super) fn sent_to_one() -> impl Strategy<Value = Sent> {
+    let vip = Ipv4Addr::new(192, 0, 2, 10).into();
+    (0_u8..4, 0_u16..6).prop_map(move |(client, port)| Sent { vip, client, port })
 }
 
 pub(super) fn sent() -> impl Strategy<Value = Sent> {
     let v6: IpAddr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x10).into();
     let vip = prop::sample::select(vec![Ipv4Addr::new(192, 0, 2, 10).into(), Ipv4Addr::new(192, 0, 2, 11).into(), v6]);
-    (vip, 0_u8..4, 0_u16..6, prop::bool::weighted(0.2)).prop_map(|(vip, client, port, first)| Sent {
-        vip,
-        client,
-        port,
-        first,
-    })
+    (vip, 0_u8..4, 0_u16..6).prop_map(|(vip, client, port)| Sent { vip, client, port })
 }
 
 impl Sent {
@@ -91,10 +90,6 @@ impl Flows {
         let silent = Moment::ticks(u64::from(TIMEOUTS.established.min(TIMEOUTS.handshake)) * 1_000);
         let living = self.living.get(&flow).copied();
         let living = living.filter(|living| now.since(living.seen) <= silent && living.pool == listener.pool);
-        // What nobody began is nobody's flow.
-        if living.is_none() && !sent.first {
-            return;
-        }
         let signal = if living.is_none() { Signal::FIRST } else { Signal::NONE };
         let maps = Maps { plane: RefCell::new(plane), listener, flow, signal };
         let index = maps.follow();
