@@ -38,6 +38,8 @@ pub trait Memory {
 pub struct Packet {
     /// Its flow's slot, by the index in the pool's table.
     pub slot: u32,
+    /// The low half of the hash of its flow, the whole 5-tuple.
+    pub check: u32,
     /// Its IP protocol.
     pub protocol: u8,
     /// What it says of its flow's life.
@@ -153,7 +155,14 @@ pub fn follow<M: Memory>(packet: &Packet, memory: &M) -> u16 {
     let facts = gather(packet, slot, now, leaves_a_trace, memory);
     let decision = decide(packet, &facts);
     if leaves_a_trace {
-        let pin = Pin { backend: decision.backend, state: decision.state, reserved: 0, seen: now, slot: packet.slot };
+        let pin = Pin {
+            backend: decision.backend,
+            state: decision.state,
+            reserved: 0,
+            check: packet.check,
+            seen: now,
+            slot: packet.slot,
+        };
         write(decision.write, &pin, &facts.pin, memory);
     }
     decision.backend
@@ -163,15 +172,15 @@ pub fn follow<M: Memory>(packet: &Packet, memory: &M) -> u16 {
 #[inline(always)]
 fn gather<M: Memory>(packet: &Packet, slot: Slot, now: Moment, touch: bool, memory: &M) -> Facts {
     let mut table = Some(Table::Established);
-    let mut pin = memory.look(Table::Established, now, touch);
+    let mut pin = look(packet, Table::Established, now, touch, memory);
     if pin.backend == NO_BACKEND {
         table = Some(Table::Young);
-        pin = memory.look(Table::Young, now, touch);
+        pin = look(packet, Table::Young, now, touch, memory);
     }
     if pin.backend == NO_BACKEND {
         // It may have been promoted between the two looks.
         table = Some(Table::Established);
-        pin = memory.look(Table::Established, now, touch);
+        pin = look(packet, Table::Established, now, touch, memory);
     }
     if pin.backend == NO_BACKEND {
         table = None;
@@ -187,6 +196,13 @@ fn gather<M: Memory>(packet: &Packet, slot: Slot, now: Moment, touch: bool, memo
     let previous_serves = may_be_old && memory.serves(slot.previous());
     let current_serves = unpinned && (crowded || !previous_serves) && memory.serves(slot.current());
     Facts { slot, table, pin, pinned_serves, previous_serves, current_serves, crowded }
+}
+
+/// A look at a pin; one that was removed, and whose element is another flow's by now, is none.
+#[inline(always)]
+fn look<M: Memory>(packet: &Packet, table: Table, now: Moment, touch: bool, memory: &M) -> Pin {
+    let pin = memory.look(table, now, touch);
+    if pin.check == packet.check { pin } else { Pin::NONE }
 }
 
 #[inline(always)]
