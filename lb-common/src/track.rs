@@ -30,10 +30,11 @@
 //! 1. A slot's word, and a backend's, are written in one store.
 //! 2. Looking at a pin stores the time *in place*, and nothing else is ever written in place: by the time of the write the
 //!    element may belong to another flow, and the time of a pin is all that may be wrong about it then. A backend or a state
-//!    changes by an update of the whole element.
+//!    changes by an update of the whole element. The first eight bytes of a pin are read in one load.
 //! 3. A sweep sees every pin that is there from its beginning to its end. Looking up in batches does (they hold the bucket's
 //!    lock); walking by `get_next_key` may miss a pin that is being updated.
 //! 4. A packet is through within [`pin::Timing::grace`] of its arrival.
+//! 5. A backend that died is marked as unreachable before its slots are written; a new one is reachable before any slot names it.
 
 pub mod change;
 pub mod follow;

@@ -43,6 +43,8 @@ pub trait Memory {
 pub struct Packet {
     /// Its flow's slot, by the index in the pool's table.
     pub slot: u32,
+    /// The low half of the hash of its flow, the whole 5-tuple.
+    pub check: u32,
     /// Its IP protocol.
     pub protocol: u8,
     /// What it says of its flow's life.
@@ -160,7 +162,14 @@ pub fn follow<M: Memory>(packet: &Packet, memory: &M) -> u16 {
     let facts = gather(packet, slot, now, leaves_a_trace, memory);
     let decision = decide(packet, &facts);
     if leaves_a_trace {
-        let pin = Pin { backend: decision.backend, state: decision.state, reserved: 0, seen: now, slot: packet.slot };
+        let pin = Pin {
+            backend: decision.backend,
+            state: decision.state,
+            reserved: 0,
+            check: packet.check,
+            seen: now,
+            slot: packet.slot,
+        };
         write(decision.write, &pin, &facts.pin, memory);
     }
     decision.backend
@@ -170,15 +179,15 @@ pub fn follow<M: Memory>(packet: &Packet, memory: &M) -> u16 {
 #[inline(always)]
 fn gather<M: Memory>(packet: &Packet, slot: Slot, now: Moment, touch: bool, memory: &M) -> Facts {
     let mut table = Some(Table::Established);
-    let mut pin = memory.look(Table::Established, now, touch);
+    let mut pin = look(packet, Table::Established, now, touch, memory);
     if pin.backend == NO_BACKEND {
         table = Some(Table::Young);
-        pin = memory.look(Table::Young, now, touch);
+        pin = look(packet, Table::Young, now, touch, memory);
     }
     if pin.backend == NO_BACKEND {
         // It may have been promoted between the two looks.
         table = Some(Table::Established);
-        pin = memory.look(Table::Established, now, touch);
+        pin = look(packet, Table::Established, now, touch, memory);
     }
     if pin.backend == NO_BACKEND {
         table = None;
@@ -195,6 +204,13 @@ fn gather<M: Memory>(packet: &Packet, slot: Slot, now: Moment, touch: bool, memo
     let current = if unpinned && (crowded || !previous_serves) { memory.choose(slot) } else { NO_BACKEND };
     let current_serves = current != NO_BACKEND && memory.serves(current);
     Facts { slot, table, pin, pinned_serves, previous_serves, crowded, current, current_serves }
+}
+
+/// A look at a pin; one that was removed, and whose element is another flow's by now, is none.
+#[inline(always)]
+fn look<M: Memory>(packet: &Packet, table: Table, now: Moment, touch: bool, memory: &M) -> Pin {
+    let pin = memory.look(table, now, touch);
+    if pin.check == packet.check { pin } else { Pin::NONE }
 }
 
 #[inline(always)]

@@ -104,8 +104,11 @@ impl PinKey {
     }
 }
 
-/// What is remembered of a flow. 12 bytes, no padding.
-#[repr(C)]
+/// What is remembered of a flow. 16 bytes, no padding.
+///
+/// The first eight are read in one load: where the kernel gives the element of a pin that was just removed to another flow,
+/// a reader still has that flow's `check` with its backend, and knows that it is not its own.
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Pod, Zeroable)]
 pub struct Pin {
     /// The flow's backend, by its index in the pool; [`NO_BACKEND`] in [`Pin::NONE`].
@@ -114,6 +117,8 @@ pub struct Pin {
     pub state: u8,
     /// Always zero.
     pub reserved: u8,
+    /// The flow's [`check`](super::follow::Packet::check).
+    pub check: u32,
     /// When a packet of the flow was last seen.
     pub seen: Moment,
     /// The flow's slot, by its index in the pool's table.
@@ -122,7 +127,7 @@ pub struct Pin {
 
 impl Pin {
     /// No pin.
-    pub const NONE: Self = Self { backend: NO_BACKEND, state: 0, reserved: 0, seen: Moment(0), slot: 0 };
+    pub const NONE: Self = Self { backend: NO_BACKEND, state: 0, reserved: 0, check: 0, seen: Moment(0), slot: 0 };
 
     /// State: only the first packet was seen.
     pub const HANDSHAKE: u8 = 1;

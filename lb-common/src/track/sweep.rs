@@ -76,7 +76,7 @@ mod tests {
         Timing { timeouts: Timeouts { handshake: 2, established: 5, closing: 3, udp: 4, other: 4 }, grace: 1 };
 
     fn pin(backend: u16, state: u8) -> Pin {
-        Pin { backend, state, reserved: 0, seen: Moment(10), slot: 0 }
+        Pin { backend, state, reserved: 0, check: 0, seen: Moment(10), slot: 0 }
     }
 
     fn sweep(began: u32, now: u32) -> Sweep<'static> {

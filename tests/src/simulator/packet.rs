@@ -100,6 +100,7 @@ pub(super) fn step(world: &mut World, cpu: usize) -> Result<(), Broken> {
     }
     let packet = Packet {
         slot: world.flows[flight.flow].slot as u32,
+        check: flight.flow as u32,
         protocol: world.flows[flight.flow].protocol,
         signal: flight.signal,
     };

@@ -12,11 +12,11 @@ const B: u16 = 1;
 const C: u16 = 2;
 
 fn packet(protocol: u8, signal: Signal) -> Packet {
-    Packet { slot: 9, protocol, signal }
+    Packet { slot: 9, check: 77, protocol, signal }
 }
 
 fn pin(backend: u16, state: u8) -> Pin {
-    Pin { backend, state, reserved: 0, seen: Moment(1), slot: 9 }
+    Pin { backend, state, reserved: 0, check: 77, seen: Moment(1), slot: 9 }
 }
 
 /// Maps that hold one flow's world.
@@ -244,6 +244,13 @@ fn while_the_tables_are_crowded_flows_begin_at_the_previous_backend_without_a_pi
     let mut maps = Maps::new(Slot::moving(A, NO_BACKEND));
     maps.crowded = true;
     assert_eq!(maps.after(TCP, Signal::FIRST), (NO_BACKEND, NONE, NONE), "no backend is wanted for new flows");
+}
+
+#[test]
+fn a_pin_whose_element_became_another_flows_is_none() {
+    let maps = Maps::new(Slot::settling(B));
+    maps.established.set(Pin { check: 78, ..pin(C, Pin::ESTABLISHED) });
+    assert_eq!(maps.after(TCP, Signal::NONE).0, B);
 }
 
 #[test]

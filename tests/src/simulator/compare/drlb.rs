@@ -100,7 +100,8 @@ impl Tracking for JustEnough {
 
     fn packet(&mut self, packet: &Packet, now: u64) -> u16 {
         let maps = Maps { way: self, packet, now: moment(now) };
-        follow(&follow::Packet { slot: packet.slot, protocol: protocol::TCP, signal: packet.signal }, &maps)
+        let check = packet.flow as u32;
+        follow(&follow::Packet { slot: packet.slot, check, protocol: protocol::TCP, signal: packet.signal }, &maps)
     }
 
     fn second(&mut self, now: u64) {

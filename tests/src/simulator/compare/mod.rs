@@ -76,6 +76,7 @@ pub fn run(scenario: Scenario, rate: u32, seed: u64) -> Outcome {
     let at_once = workload::at_once(rate);
     let ways: Vec<Box<dyn Tracking>> = vec![
         Box::new(others::Stateless::default()),
+        Box::new(others::CpuLru::new("Maglev + LRU, room for ten times the flows", at_once * 10)),
         Box::new(others::CpuLru::new("Maglev + LRU, room for twice the flows", at_once * 2)),
         Box::new(others::CpuLru::new("Maglev + LRU, room for a quarter of the flows", at_once / 4)),
         Box::new(others::Full::default()),
