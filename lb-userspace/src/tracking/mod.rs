@@ -7,6 +7,8 @@
 //! are done before anything else is written. What the last steps find out is carried out as [`Change`]s, like a plan.
 //!
 //! [`DataPlane`]: crate::reconcile::DataPlane
+//!
+//! Tested by the random plans in `reconcile/tests.rs` and by the engine's tests.
 
 mod finish;
 mod pool;
@@ -235,6 +237,3 @@ impl Tracker {
 
 /// The longest that a packet is on its way.
 const GRACE: u32 = Timing::GRACE;
-
-#[cfg(test)]
-mod tests;

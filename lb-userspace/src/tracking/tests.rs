@@ -1,1 +1,0 @@
-//! See also `reconcile/tests.rs`.
