@@ -219,10 +219,14 @@ impl Tables for BpfTables {
         let Some(pin) = pin else {
             return Pin::NONE;
         };
-        // SAFETY: the pointer is to an element. It may become another flow's while it is used here: then this reads what
-        // that one has, which the rule allows for, and `seen` is the only thing written in place.
+        // SAFETY: the pointer is to an element of 16 bytes, aligned to 8. It may become another flow's while it is used here:
+        // then the first word, read in one load, has that flow's check, and `seen` is the only thing written in place.
         unsafe {
-            let found = pin.read_volatile();
+            let words = pin.cast::<[u64; 2]>();
+            let found = bytemuck::cast::<_, Pin>([
+                (&raw const (*words)[0]).read_volatile(),
+                (&raw const (*words)[1]).read_volatile(),
+            ]);
             if touch && found.seen != now {
                 (&raw mut (*pin).seen).write_volatile(now);
             }

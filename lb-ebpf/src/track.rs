@@ -48,7 +48,12 @@ impl Request {
 /// The backend of a flow, by its index in the pool; [`NO_BACKEND`] if none would have it.
 #[inline(always)]
 pub fn run<T: Tables>(request: &Request, tables: &T) -> u16 {
-    let packet = Packet { slot: request.place.index, protocol: request.flow.protocol, signal: request.signal };
+    let packet = Packet {
+        slot: request.place.index,
+        check: hash::flow(tables.hash_key(), &request.flow) as u32,
+        protocol: request.flow.protocol,
+        signal: request.signal,
+    };
     follow(&packet, &FlowMemory { request, tables })
 }
 

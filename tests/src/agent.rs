@@ -222,6 +222,17 @@ impl Agent {
         })
     }
 
+    /// Waits until no slot of a listener is moving.
+    ///
+    /// # Errors
+    /// One is, after a minute.
+    pub fn wait_until_nothing_moves(&self, listener: &str) -> Result<()> {
+        until("no slot to be moving", SOON, || {
+            let moving = self.listener(listener).map_err(|error| format!("{error:#}"))?.slot_states.moving;
+            if moving > 0 { Err(format!("{moving} are in `{listener}`")) } else { Ok(()) }
+        })
+    }
+
     /// Waits until every backend of a listener serves.
     ///
     /// # Errors

@@ -145,15 +145,7 @@ impl<'a> Lasting<'a> {
     /// # Errors
     /// One is, after a minute.
     pub fn wait_until_nothing_moves(&self, listeners: &[&str]) -> Result<()> {
-        until("no slot to be moving", SOON, || {
-            for name in listeners {
-                let listener = self.world.agent.listener(name).map_err(|error| format!("{error:#}"))?;
-                if listener.slot_states.moving > 0 {
-                    return Err(format!("{} are in `{name}`", listener.slot_states.moving));
-                }
-            }
-            Ok(())
-        })
+        listeners.iter().try_for_each(|name| self.world.agent.wait_until_nothing_moves(name))
     }
 
     /// Waits until nothing is remembered of any flow, and every slot is steady.

@@ -178,7 +178,7 @@ impl Program {
     /// The maps cannot be read.
     pub fn memory(&mut self) -> Result<FlowMemory> {
         let pins = |map: &mut Map| -> Result<_> {
-            let map = HashMap::<&mut MapData, [u32; 10], [u32; 3]>::try_from(map)?;
+            let map = HashMap::<&mut MapData, [u32; 10], [u64; 2]>::try_from(map)?;
             map.iter()
                 .map(|entry| {
                     let (key, pin) = entry?;
@@ -217,7 +217,7 @@ impl Program {
             Table::Young => maps::PINS_YOUNG,
             Table::Established => maps::PINS_ESTABLISHED,
         };
-        let mut pins = HashMap::<&mut MapData, [u32; 10], [u32; 3]>::try_from(self.map(name)?)?;
+        let mut pins = HashMap::<&mut MapData, [u32; 10], [u64; 2]>::try_from(self.map(name)?)?;
         Ok(pins.remove(&bytemuck::cast::<_, [u32; 10]>(*key))?)
     }
 

@@ -14,12 +14,15 @@ use drlb_tests::world::World;
 fn udp_is_answered_and_spread(world: &mut World, family: Family) -> Result<()> {
     let to = SocketAddr::new(vip(family, 0), 53);
     world.add_listener("dns", to.ip(), "udp", Some(53))?;
+    // A UDP flow does not say that it is a new one: it goes to the first backend until that one's flows could have ended.
+    world.agent.tell(&["listener", "set", "dns", "--idle", "udp=1", "--idle", "handshake=1"])?;
     let mut servers = Vec::new();
     for backend in &world.segment.backends {
         servers.push(Echo::udp(&backend.host, to.ip(), to.port())?);
         world.add_backend("dns", backend.address(family), 1)?;
     }
     world.agent.wait_until_serving("dns")?;
+    world.agent.wait_until_nothing_moves("dns")?;
     let mut answers = BTreeMap::<String, u32>::new();
     for number in 0..150 {
         *answers.entry(ask_udp(world.client(), to, &format!("question {number}"))?).or_default() += 1;

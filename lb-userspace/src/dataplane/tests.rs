@@ -148,7 +148,7 @@ fn a_packet_to_a_vip_is_sent_to_the_backend_and_counted() {
 }
 
 fn pin(slot: u32) -> Pin {
-    Pin { backend: 1, state: Pin::ESTABLISHED, reserved: 0, seen: Moment(slot), slot }
+    Pin { backend: 1, state: Pin::ESTABLISHED, reserved: 0, check: 0, seen: Moment(slot), slot }
 }
 
 /// All pins of a table, in however many batches.

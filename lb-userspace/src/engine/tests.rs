@@ -403,7 +403,7 @@ fn a_new_agent_watches_what_it_finds_and_gives_no_number_twice() {
     let first = number(&host);
     // A pin outlives its pool, until a sweep.
     let flow = Flow::without_ports(address(99).address(), address(98).address(), 6);
-    let pin = Pin { backend: 0, state: Pin::ESTABLISHED, reserved: 0, seen: Moment(0), slot: 0 };
+    let pin = Pin { backend: 0, state: Pin::ESTABLISHED, reserved: 0, check: 0, seen: Moment(0), slot: 0 };
     host.plane().pins[0].insert(PinKey::new(&flow, first + 5), pin);
 
     let mut core = host.start();

@@ -139,7 +139,7 @@ impl Maps<'_> {
         if slot.is_steady() && !self.listener.pins_every_flow() {
             return slot.current();
         }
-        follow(&Packet { slot: self.index(), protocol: self.flow.protocol, signal: self.signal }, self)
+        follow(&Packet { slot: self.index(), check: 1, protocol: self.flow.protocol, signal: self.signal }, self)
     }
 
     fn key(&self) -> PinKey {
