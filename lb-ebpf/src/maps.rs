@@ -223,10 +223,8 @@ impl Tables for BpfTables {
         // then the first word, read in one load, has that flow's check, and `seen` is the only thing written in place.
         unsafe {
             let words = pin.cast::<[u64; 2]>();
-            let found = bytemuck::cast::<_, Pin>([
-                (&raw const (*words)[0]).read_volatile(),
-                (&raw const (*words)[1]).read_volatile(),
-            ]);
+            let found =
+                Pin::from_words([(&raw const (*words)[0]).read_volatile(), (&raw const (*words)[1]).read_volatile()]);
             if touch && found.seen != now {
                 (&raw mut (*pin).seen).write_volatile(now);
             }

@@ -44,7 +44,7 @@ impl World {
     }
 
     /// What is pinned: the places and states in the young table, and in the established one.
-    fn pins(&mut self) -> (Vec<(u32, u8)>, Vec<(u32, u8)>) {
+    fn pins(&mut self) -> [Vec<(u32, u8)>; 2] {
         let memory = self.memory();
         let list = |pins: std::collections::HashMap<_, Pin>| {
             let mut pins: Vec<_> =
@@ -52,7 +52,7 @@ impl World {
             pins.sort_unstable();
             pins
         };
-        (list(memory.young), list(memory.established))
+        [list(memory.young), list(memory.established)]
     }
 
     /// Writes all slots of the tables that stand as `before`.
@@ -96,20 +96,20 @@ fn a_steady_slot_stores_nothing_whatever_comes() {
 fn in_a_moving_slot_a_new_flow_takes_current_and_is_pinned_young_then_established() {
     let mut world = World::new();
     assert_eq!(world.send(&to(VIP_MOVING, tcp(1_000, 80).syn())), Some(NEW));
-    assert_eq!(world.pins(), (vec![(NEW, Pin::HANDSHAKE)], NONE));
+    assert_eq!(world.pins(), [vec![(NEW, Pin::HANDSHAKE)], NONE]);
     assert_eq!(world.send(&to(VIP_MOVING, tcp(1_000, 80).syn())), Some(NEW), "a repeated SYN");
-    assert_eq!(world.pins(), (vec![(NEW, Pin::HANDSHAKE)], NONE));
+    assert_eq!(world.pins(), [vec![(NEW, Pin::HANDSHAKE)], NONE]);
     assert_eq!(world.send(&to(VIP_MOVING, tcp(1_000, 80).ack())), Some(NEW));
-    assert_eq!(world.pins(), (NONE, vec![(NEW, Pin::ESTABLISHED)]));
+    assert_eq!(world.pins(), [NONE, vec![(NEW, Pin::ESTABLISHED)]]);
     assert_eq!(world.send(&to(VIP_MOVING, tcp(1_000, 80).fin().ack())), Some(NEW));
-    assert_eq!(world.pins(), (NONE, vec![(NEW, Pin::CLOSING)]));
+    assert_eq!(world.pins(), [NONE, vec![(NEW, Pin::CLOSING)]]);
 }
 
 #[test]
 fn in_a_moving_slot_a_flow_that_began_before_keeps_its_backend() {
     let mut world = World::new();
     assert_eq!(world.send(&to(VIP_MOVING, tcp(1_000, 80).ack())), Some(OLD));
-    assert_eq!(world.pins(), (NONE, vec![(OLD, Pin::ESTABLISHED)]));
+    assert_eq!(world.pins(), [NONE, vec![(OLD, Pin::ESTABLISHED)]]);
     world.slots(Slot::moving(0, 1), Slot::settling(1));
     assert_eq!(world.send(&to(VIP_MOVING, tcp(1_000, 80).ack())), Some(OLD), "when the slot has settled");
     assert_eq!(world.send(&to(VIP_MOVING, tcp(2_000, 80).ack())), Some(NEW), "a flow that did not show itself");
@@ -125,7 +125,7 @@ fn in_a_settling_slot_flows_that_are_not_pinned_take_current_and_stay_so() {
     for packet in [tcp(1_000, 80).syn(), tcp(1_000, 80).ack(), tcp(2_000, 80).ack(), udp(3_000, 80)] {
         assert_eq!(world.send(&to(VIP_SETTLING, packet)), Some(NEW));
     }
-    assert_eq!(world.pins(), (NONE, NONE));
+    assert_eq!(world.pins(), [NONE, NONE]);
 }
 
 #[test]
@@ -193,7 +193,7 @@ fn an_icmp_error_goes_where_its_flow_is_pinned_and_leaves_no_trace() {
     assert_eq!(world.send(&to(VIP_MOVING, tcp(1_000, 80).syn())), Some(NEW));
     assert_eq!(world.send(&error(1_000)), Some(NEW));
     assert_eq!(world.send(&error(2_000)), Some(OLD), "about a flow that began before");
-    assert_eq!(world.pins(), (vec![(NEW, Pin::HANDSHAKE)], NONE));
+    assert_eq!(world.pins(), [vec![(NEW, Pin::HANDSHAKE)], NONE]);
 }
 
 #[test]

@@ -129,6 +129,13 @@ impl Pin {
     /// No pin.
     pub const NONE: Self = Self { backend: NO_BACKEND, state: 0, reserved: 0, check: 0, seen: Moment(0), slot: 0 };
 
+    /// The pin from the two words that it is in memory.
+    #[inline(always)]
+    #[must_use]
+    pub fn from_words(words: [u64; 2]) -> Self {
+        bytemuck::cast(words)
+    }
+
     /// State: only the first packet was seen.
     pub const HANDSHAKE: u8 = 1;
     /// State: at work (TCP and SCTP).

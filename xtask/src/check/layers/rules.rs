@@ -91,7 +91,7 @@ pub(super) const RULES: &[Rule] = &[
     rule("pure code imports no runtime and no BPF", PURE, &["tokio", "aya"]),
     rule("pure code is told the time", PURE, &["std::time"]).allowing(&["std::time::Duration"]),
     rule(
-        "only main.rs, maps.rs, packet.rs and the walk over extension headers meet the kernel's BPF interface",
+        "only main.rs, maps.rs, packet.rs and the walks over extension headers and quoted packets meet the kernel's BPF interface",
         &["lb-ebpf/src"],
         &["aya_ebpf"],
     )
@@ -100,6 +100,7 @@ pub(super) const RULES: &[Rule] = &[
         "lb-ebpf/src/maps.rs",
         "lb-ebpf/src/packet.rs",
         "lb-ebpf/src/parse/extensions.rs",
+        "lb-ebpf/src/parse/quoted.rs",
     ]),
     rule(
         "only main.rs and pipeline.rs know the pipeline, and only main.rs the BPF maps",
@@ -143,6 +144,7 @@ pub(super) const UNSAFE: &[&str] = &[
     "lb-ebpf/src/maps.rs",
     "lb-ebpf/src/packet.rs",
     "lb-ebpf/src/parse/extensions.rs",
+    "lb-ebpf/src/parse/quoted.rs",
     "lb-userspace/src/dataplane/batch.rs",
     "lb-userspace/src/dataplane/detach.rs",
     "lb-userspace/src/dataplane/mmap.rs",
