@@ -80,7 +80,7 @@ pub fn run(scenario: Scenario, rate: u32, seed: u64) -> Outcome {
         Box::new(others::CpuLru::new("Maglev + LRU, room for twice the flows", at_once * 2)),
         Box::new(others::CpuLru::new("Maglev + LRU, room for a quarter of the flows", at_once / 4)),
         Box::new(others::Full::default()),
-        Box::new(drlb::JustEnough::new("drlb", 300, at_once * 2)),
+        Box::new(drlb::JustEnough::new("drlb, idle time 300 s", 300, at_once * 2)),
         Box::new(drlb::JustEnough::new("drlb, idle time 60 s", 60, at_once * 2)),
     ];
     workload::run(scenario, rate, seed, ways)
