@@ -177,11 +177,11 @@ fn pins_and_sessions_are_read_and_removed_in_batches() {
             assert_eq!(all_pins(&mut plane, table), BTreeMap::new());
             let map = MapData::from_pin(pins.join(LAYOUT).join(name)).expect("the pinned map");
             let map = if table == Table::Young { Map::LruHashMap(map) } else { Map::HashMap(map) };
-            let mut map: HashMap<MapData, [u32; 10], [u32; 3]> = map.try_into().expect("a hash map");
+            let mut map: HashMap<MapData, [u32; 10], [u64; 2]> = map.try_into().expect("a hash map");
             for last in 0..count {
                 map.insert(
                     bytemuck::cast::<PinKey, [u32; 10]>(key(last)),
-                    bytemuck::cast::<Pin, [u32; 3]>(pin(last)),
+                    bytemuck::cast::<Pin, [u64; 2]>(pin(last)),
                     0,
                 )
                 .expect("room");
