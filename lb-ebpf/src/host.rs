@@ -18,7 +18,7 @@ use lb_common::track::signal::Signal;
 
 use crate::finish::Finish;
 use crate::packet::Packet;
-use crate::parse::Headers;
+use crate::parse::{self, Headers};
 use crate::select::Place;
 use crate::tables::Tables;
 use crate::track::{self, Request};
@@ -146,6 +146,10 @@ impl Tables for HostTables {
 
     fn segment(&self, index: u16) -> Option<Segment> {
         self.segments.get(usize::from(index)).copied()
+    }
+
+    fn parse(&self, packet: &Packet<'_>, headers: &mut Headers) {
+        parse::run(packet, self.own_mac, headers);
     }
 
     fn answer(&self, packet: &Packet<'_>, headers: &Headers) -> Finish {

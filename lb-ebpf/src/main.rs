@@ -20,7 +20,11 @@ mod program {
     pub(crate) fn drlb(ctx: XdpContext) -> u32 {
         // SAFETY: the context is the one that the kernel handed to this program.
         let packet = unsafe { Packet::from_context(ctx.ctx) };
-        match pipeline::run(&packet, &BpfTables::new(&ctx)) {
+        // SAFETY: nobody else asks for it.
+        let Some(headers) = (unsafe { maps::headers() }) else {
+            return xdp_action::XDP_PASS;
+        };
+        match pipeline::run(&packet, headers, &BpfTables::new(&ctx)) {
             Verdict::Pass => xdp_action::XDP_PASS,
             Verdict::Drop => xdp_action::XDP_DROP,
             Verdict::Transmit => xdp_action::XDP_TX,

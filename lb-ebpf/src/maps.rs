@@ -19,7 +19,7 @@ use lb_common::track::pin::{Moment, Pin, PinKey, Table};
 use lb_common::track::signal::Signal;
 use lb_ebpf::finish::Finish;
 use lb_ebpf::packet::{Packet, offset};
-use lb_ebpf::parse::{Headers, Kind};
+use lb_ebpf::parse::{self, Headers, Kind};
 use lb_ebpf::select::Place;
 use lb_ebpf::tables::Tables;
 use lb_ebpf::track::{self, Request};
@@ -60,6 +60,9 @@ static TURNS: PerCpuArray<u32> = PerCpuArray::pinned(limits::MAX_LISTENERS, 0);
 static PIN_OVERFLOWS: PerCpuArray<u64> = PerCpuArray::pinned(1, 0);
 #[map]
 static PINS_CROWDED: Array<u64> = Array::pinned(1, BPF_F_MMAPABLE);
+/// What a packet's headers say. Not pinned: it means nothing from one packet to the next.
+#[map]
+static HEADERS: PerCpuArray<Headers> = PerCpuArray::with_max_entries(1, 0);
 /// What a packet hands to [`track_flow`]. Not pinned: it means nothing from one packet to the next.
 #[map]
 static TRACK_REQUEST: PerCpuArray<Request> = PerCpuArray::with_max_entries(1, 0);
@@ -75,6 +78,41 @@ static HASH_KEY: u64 = 0;
 #[inline(always)]
 pub(crate) fn redirect(segment: u16) -> u32 {
     EGRESS.redirect(u32::from(segment), u64::from(xdp_action::XDP_DROP)).unwrap_or_else(|action| action)
+}
+
+/// Room for what the headers of one packet say, this CPU's own.
+///
+/// # Safety
+/// A program may ask for it once, and its subprograms not at all.
+#[inline(always)]
+pub(crate) unsafe fn headers<'a>() -> Option<&'a mut Headers> {
+    let headers = HEADERS.get_ptr_mut(0)?;
+    // SAFETY: the element is this CPU's own, the caller has the only reference to it, and zeros, that it begins with,
+    // are valid: each of its enums has a variant 0.
+    Some(unsafe { &mut *headers })
+}
+
+/// Parsing as a subprogram: it gets a stack frame of its own, which is gone before the later steps need theirs, and the
+/// verifier proves it once.
+///
+/// # Safety
+/// `context` must be what the kernel handed to the program that runs, and `headers` valid.
+#[unsafe(no_mangle)]
+#[inline(never)]
+unsafe extern "C" fn parse_packet(context: *mut xdp_md, headers: *mut Headers) -> u32 {
+    // SAFETY: the caller's promise.
+    let (packet, headers) = unsafe { (Packet::from_context(context), headers.as_mut()) };
+    if let Some(headers) = headers {
+        parse::run(&packet, own_mac(), headers);
+    }
+    0
+}
+
+/// Our MAC on the interface.
+#[inline(always)]
+fn own_mac() -> MacAddr {
+    // SAFETY: a valid static; volatile because the loader changes it behind the compiler's back.
+    MacAddr(unsafe { addr_of!(OWN_MAC).read_volatile() })
 }
 
 /// Tracking as a subprogram, of the request that was put into its map: it wants more stack than the way of most packets
@@ -138,13 +176,12 @@ fn count(map: &PerCpuArray<Counter>, index: u32, bytes: u32) {
 impl Tables for BpfTables {
     #[inline(always)]
     fn own_mac(&self) -> MacAddr {
-        // SAFETY: a valid static; volatile because the loader changes it behind the compiler's back.
-        MacAddr(unsafe { addr_of!(OWN_MAC).read_volatile() })
+        own_mac()
     }
 
     #[inline(always)]
     fn hash_key(&self) -> u64 {
-        // SAFETY: as above.
+        // SAFETY: as that of our MAC.
         unsafe { addr_of!(HASH_KEY).read_volatile() }
     }
 
@@ -185,6 +222,12 @@ impl Tables for BpfTables {
     #[inline(always)]
     fn segment(&self, index: u16) -> Option<Segment> {
         SEGMENTS.get(u32::from(index)).copied()
+    }
+
+    #[inline(always)]
+    fn parse(&self, packet: &Packet<'_>, headers: &mut Headers) {
+        // SAFETY: the packet was made of the context of the program that runs.
+        unsafe { parse_packet(packet.context(), headers) };
     }
 
     #[inline(always)]

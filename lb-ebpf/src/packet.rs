@@ -26,6 +26,7 @@ pub const fn offset(argument: u64) -> usize {
 pub struct Packet<'a> {
     start: *mut u8,
     end: *mut u8,
+    #[cfg(not(target_arch = "bpf"))]
     length: u32,
     #[cfg(target_arch = "bpf")]
     context: *mut xdp_md,
@@ -43,13 +44,7 @@ impl Packet<'_> {
     pub unsafe fn from_context(context: *mut xdp_md) -> Self {
         // SAFETY: the context is valid; data..data_end is the packet's linear part, the program's own until it returns.
         unsafe {
-            Self {
-                start: (*context).data as *mut u8,
-                end: (*context).data_end as *mut u8,
-                length: bpf_xdp_get_buff_len(context) as u32,
-                context,
-                bytes: PhantomData,
-            }
+            Self { start: (*context).data as *mut u8, end: (*context).data_end as *mut u8, context, bytes: PhantomData }
         }
     }
 
@@ -71,11 +66,15 @@ impl<'a> Packet<'a> {
         Self { start: range.start, end: range.end, length, bytes: PhantomData }
     }
 
-    /// Length of the whole packet in bytes, fragments included.
+    /// Length of the whole packet in bytes, with what is not in its linear part. On BPF each call asks the kernel.
     #[inline(always)]
     #[must_use]
-    pub const fn length(&self) -> u32 {
-        self.length
+    pub fn length(&self) -> u32 {
+        #[cfg(target_arch = "bpf")]
+        // SAFETY: the context is the one of the program that runs.
+        return unsafe { bpf_xdp_get_buff_len(self.context) } as u32;
+        #[cfg(not(target_arch = "bpf"))]
+        return self.length;
     }
 
     /// The `N` bytes that begin at `at`, or `None` where the packet ends before.

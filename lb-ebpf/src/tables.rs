@@ -34,6 +34,9 @@ pub trait Tables {
     fn backend(&self, place: u32) -> Option<Backend>;
     /// The segment with that index.
     fn segment(&self, index: u16) -> Option<Segment>;
+    /// Runs [`parse::run`](crate::parse::run). How it is called is for the side that has the maps: on BPF it gets a stack
+    /// frame of its own.
+    fn parse(&self, packet: &Packet<'_>, headers: &mut Headers);
     /// Runs [`vip_traffic::answer`](crate::vip_traffic::answer) with these maps. How it is called is for the side that has
     /// them: on BPF it is a subprogram.
     fn answer(&self, packet: &Packet<'_>, headers: &Headers) -> Finish;

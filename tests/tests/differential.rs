@@ -5,6 +5,7 @@ use drlb_tests::packet::{Extension, Frame, Transport, icmp, icmpv6, sctp, solici
 use drlb_tests::program::{Action, LONGEST, Program};
 use drlb_tests::sample::{self, *};
 use lb_ebpf::packet::Packet;
+use lb_ebpf::parse::Headers;
 use lb_ebpf::pipeline;
 use proptest::collection::vec;
 use proptest::option;
@@ -194,7 +195,7 @@ fn the_program_and_the_host_build_agree_on_every_packet() {
     let outcome = TestRunner::new(config).run(&packet(), |packet| {
         let answer = program.borrow_mut().run(&packet).map_err(|error| TestCaseError::fail(format!("{error:#}")))?;
         let mut bytes = packet.clone();
-        let verdict = Action::from(pipeline::run(&Packet::from_slice(&mut bytes), &tables));
+        let verdict = Action::from(pipeline::run(&Packet::from_slice(&mut bytes), &mut { Headers::NONE }, &tables));
         prop_assert_eq!(answer.verdict, verdict);
         if verdict == Action::Pass || verdict == Action::Drop {
             prop_assert_eq!(&answer.packet, &packet, "a packet that was not sent on was changed");

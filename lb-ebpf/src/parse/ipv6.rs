@@ -46,7 +46,7 @@ pub(super) fn run(packet: &Packet<'_>, to_us: bool, headers: &mut Headers) {
     }
     // 0 is what Linux writes for a segmentation-offloaded packet of more than 64 kB ("BIG TCP"): all that is there.
     let told = usize::from(header.u16::<{ offset_of!(Ipv6Hdr, payload_len) }>());
-    let there = (packet.length() as usize).wrapping_sub(first);
+    let there = (headers.length as usize).wrapping_sub(first);
     let total = if told == 0 { there } else { told };
     let stepped_over = upper.at - first;
     if total > there || total < stepped_over {

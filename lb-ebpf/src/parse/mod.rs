@@ -50,6 +50,7 @@ pub enum Kind {
 }
 
 /// What a packet's headers say.
+#[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Headers {
     /// What the packet is; says which of the other fields mean something.
@@ -58,6 +59,8 @@ pub struct Headers {
     pub outcome: Outcome,
     /// Source and destination, and, for [`Kind::Flow`], the rest of the 5-tuple.
     pub flow: Flow,
+    /// Length of the whole packet in bytes.
+    pub length: u32,
     /// Where the IP (or ARP) header begins.
     pub network: usize,
     /// Where the header above IP begins.
@@ -67,6 +70,17 @@ pub struct Headers {
 }
 
 impl Headers {
+    /// Of a packet that nothing is known of yet.
+    pub const NONE: Self = Self {
+        kind: Kind::Foreign,
+        outcome: Outcome::NotIp,
+        flow: Flow::without_ports(Address([0; 4]), Address([0; 4]), 0),
+        length: 0,
+        network: EthHdr::LEN,
+        transport: 0,
+        related: false,
+    };
+
     #[inline(always)]
     fn foreign(&mut self, outcome: Outcome) {
         self.kind = Kind::Foreign;
@@ -83,18 +97,9 @@ impl Headers {
 /// Says what the packet is. `own` is our MAC: a frame to another host's MAC is none of ours, even if a switch floods it
 /// to us. So two balancers on one segment never forward a packet twice.
 #[inline(always)]
-pub fn run(packet: &Packet<'_>, own: MacAddr) -> Headers {
-    let nobody = Address([0; 4]);
-    let mut headers = Headers {
-        kind: Kind::Foreign,
-        outcome: Outcome::NotIp,
-        flow: Flow::without_ports(nobody, nobody, 0),
-        network: EthHdr::LEN,
-        transport: 0,
-        related: false,
-    };
-    ethernet(packet, own, &mut headers);
-    headers
+pub fn run(packet: &Packet<'_>, own: MacAddr, headers: &mut Headers) {
+    *headers = Headers { length: packet.length(), ..Headers::NONE };
+    ethernet(packet, own, headers);
 }
 
 #[inline(always)]
