@@ -152,7 +152,7 @@ impl TryFrom<BackendPatch> for BackendChange {
             BackendPatch { weight: None, admin_up: None } => {
                 Err(Fault::invalid("the body changes nothing; give `weight` or `admin_up`"))
             }
-            BackendPatch { weight, admin_up } => Ok(Self { weight, admin_up }),
+            BackendPatch { weight, admin_up } => Ok(Self { weight, admin_up, ..Self::default() }),
         }
     }
 }

@@ -9,6 +9,7 @@ use super::choices::Protocol;
 use super::command::{BackendChange, Command, ListenerChange, NewListener};
 use super::desired::{Desired, Edit};
 use super::fault::Fault;
+use super::health::{HealthChange, MonitorTarget};
 use super::name::Name;
 use super::objects::{Backend, Interface, Listener, Pool, PoolSettings};
 use super::primes::{is_prime, nearest_prime};
@@ -41,6 +42,8 @@ impl Desired {
                 self.drain_backend(listener, *address, *deadline, now)
             }
             Command::RemoveBackend { listener, address } => self.remove_backend(listener, *address),
+            Command::SetHealth { listener, change } => self.set_health(listener, change),
+            Command::UnsetHealth { listener } => self.unset_health(listener),
         }
     }
 
@@ -106,7 +109,7 @@ impl Desired {
             return Err(Fault::conflict(format!("a balancer holds at most {} listeners", limits::MAX_LISTENERS)));
         }
         self.room_for_table(slots)?;
-        let pool = PoolSettings { name, algorithm, persistence, timeouts, slots };
+        let pool = PoolSettings { name, algorithm, persistence, timeouts, slots, health: None };
         Ok(vec![Edit::PutPool(pool), Edit::PutListener(listener)])
     }
 
@@ -163,7 +166,7 @@ impl Desired {
             )));
         }
         self.room_for_backend(listener, pool)?;
-        Ok(vec![Edit::PutBackend(pool.name.clone(), Backend { address, weight, admin_up: true, drain: None })])
+        Ok(vec![Edit::PutBackend(pool.name.clone(), Backend::new(address, weight))])
     }
 
     fn set_backend(&self, listener: &Name, address: BackendAddr, change: &BackendChange) -> Result<Vec<Edit>, Fault> {
@@ -173,8 +176,15 @@ impl Desired {
             weight: change.weight.unwrap_or(old.weight),
             admin_up: change.admin_up.unwrap_or(old.admin_up),
             drain: old.drain.filter(|_| change.admin_up != Some(true)),
+            monitor: MonitorTarget {
+                address: change.monitor_address.unwrap_or(old.monitor.address),
+                port: change.monitor_port.unwrap_or(old.monitor.port),
+            },
         };
         weight_in_range(address, backend.weight)?;
+        if backend.monitor.port == Some(0) {
+            return Err(Fault::invalid(format!("backend {address} cannot be probed at port 0; give 1 to 65535")));
+        }
         Ok(if backend == *old { vec![] } else { vec![Edit::PutBackend(pool.name.clone(), backend)] })
     }
 
@@ -203,6 +213,20 @@ impl Desired {
     fn remove_backend(&self, listener: &Name, address: BackendAddr) -> Result<Vec<Edit>, Fault> {
         let (pool, _) = self.backend(listener, address)?;
         Ok(vec![Edit::RemoveBackend(pool.name.clone(), address)])
+    }
+
+    fn set_health(&self, listener: &Name, change: &HealthChange) -> Result<Vec<Edit>, Fault> {
+        let (listener, pool) = self.listener(listener)?;
+        let check = change.clone().applied_to(pool.health.as_ref(), listener)?;
+        self.listeners_of(&pool.name).try_for_each(|listener| check.fits(listener))?;
+        let settings = PoolSettings { health: Some(check), ..pool.settings() };
+        Ok(if settings == pool.settings() { vec![] } else { vec![Edit::PutPool(settings)] })
+    }
+
+    fn unset_health(&self, listener: &Name) -> Result<Vec<Edit>, Fault> {
+        let (_, pool) = self.listener(listener)?;
+        let settings = PoolSettings { health: None, ..pool.settings() };
+        Ok(if settings == pool.settings() { vec![] } else { vec![Edit::PutPool(settings)] })
     }
 
     fn listener(&self, name: &Name) -> Result<(&Listener, &Pool), Fault> {

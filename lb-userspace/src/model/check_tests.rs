@@ -38,7 +38,7 @@ fn attach(interface: &str) -> Command {
 }
 
 fn set_backend(weight: Option<u16>, admin_up: Option<bool>) -> Command {
-    let change = BackendChange { weight, admin_up };
+    let change = BackendChange { weight, admin_up, ..BackendChange::default() };
     Command::SetBackend { listener: name("web"), address: "192.0.2.21".parse().expect("an address"), change }
 }
 

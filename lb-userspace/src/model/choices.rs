@@ -88,6 +88,64 @@ choices! {
 }
 
 choices! {
+    /// What a health check sends.
+    ProbeType, "a type of health check",
+    /// A TCP connection.
+    Tcp = "tcp",
+    /// An HTTP request.
+    Http = "http",
+    /// An HTTP request over TLS.
+    Https = "https",
+    /// A TLS handshake.
+    Tls = "tls",
+    /// An echo request (ping).
+    Icmp = "icmp",
+    /// A datagram.
+    Udp = "udp",
+}
+
+choices! {
+    /// What becomes of a pool's traffic while all its backends are down.
+    WhenAllDown, "what can be done when all backends are down",
+    /// It is dropped, so that clients turn elsewhere.
+    Drop = "drop",
+    /// It goes to all backends as if they were up: rather an uncertain answer than none.
+    UseAll = "use-all",
+}
+
+choices! {
+    /// The method of an HTTP request (RFC 9110 section 9).
+    HttpMethod, "an HTTP method",
+    /// GET.
+    Get = "GET",
+    /// HEAD.
+    Head = "HEAD",
+    /// POST.
+    Post = "POST",
+    /// PUT.
+    Put = "PUT",
+    /// DELETE.
+    Delete = "DELETE",
+    /// CONNECT.
+    Connect = "CONNECT",
+    /// OPTIONS.
+    Options = "OPTIONS",
+    /// TRACE.
+    Trace = "TRACE",
+    /// PATCH (RFC 5789).
+    Patch = "PATCH",
+}
+
+choices! {
+    /// The version of HTTP.
+    HttpVersion, "a version of HTTP",
+    /// HTTP/1.0 (RFC 1945).
+    Http10 = "1.0",
+    /// HTTP/1.1 (RFC 9112).
+    Http11 = "1.1",
+}
+
+choices! {
     /// How the XDP program is to be attached.
     AttachMode, "an attach mode",
     /// In the driver; refused if the driver has no XDP.

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::address::{BackendAddr, Vip};
 use super::choices::{Algorithm, AttachMode, Protocol};
+use super::health::HealthChange;
 use super::name::Name;
 use super::tracking::{Persistence, Timeouts, TimeoutsChange};
 
@@ -66,6 +67,18 @@ pub enum Command {
         /// Seconds until it takes nothing any more, whatever it still has; `None` to wait for its last flow.
         deadline: Option<u32>,
     },
+    /// Set how the backends of a listener's pool are probed: what they are probed by first, or what to change of that.
+    SetHealth {
+        /// The listener.
+        listener: Name,
+        /// What to set.
+        change: HealthChange,
+    },
+    /// Probe the backends of a listener's pool no more: all count as up.
+    UnsetHealth {
+        /// The listener.
+        listener: Name,
+    },
     /// Remove a backend from a listener's pool. Its flows end, unless it was drained before.
     RemoveBackend {
         /// The listener.
@@ -114,4 +127,8 @@ pub struct BackendChange {
     pub weight: Option<u16>,
     /// Whether it is in service. `Some(true)` also ends its draining.
     pub admin_up: Option<bool>,
+    /// The address to probe instead of the VIP; `Some(None)` for the VIP.
+    pub monitor_address: Option<Option<BackendAddr>>,
+    /// The port to probe; `Some(None)` for the health check's.
+    pub monitor_port: Option<Option<u16>>,
 }

@@ -75,17 +75,17 @@ impl Desired {
     }
 
     fn put_pool(&mut self, settings: PoolSettings) -> Edit {
-        let PoolSettings { name, algorithm, persistence, timeouts, slots } = settings;
+        let PoolSettings { name, algorithm, persistence, timeouts, slots, health } = settings;
         match self.pools.get_mut(&name) {
             Some(pool) => {
                 let old = pool.settings();
                 (pool.algorithm, pool.persistence) = (algorithm, persistence);
-                (pool.timeouts, pool.slots) = (timeouts, slots);
+                (pool.timeouts, pool.slots, pool.health) = (timeouts, slots, health);
                 Edit::PutPool(old)
             }
             None => {
                 let backends = BTreeMap::new();
-                let pool = Pool { name: name.clone(), algorithm, persistence, timeouts, slots, backends };
+                let pool = Pool { name: name.clone(), algorithm, persistence, timeouts, slots, health, backends };
                 self.pools.insert(name.clone(), pool);
                 Edit::RemovePool(name)
             }

@@ -9,6 +9,7 @@ mod choices;
 mod command;
 mod desired;
 mod fault;
+mod health;
 mod name;
 mod objects;
 mod primes;
@@ -17,10 +18,13 @@ mod tracking;
 pub(crate) use check::{places_region, slots_region};
 
 pub use address::{BackendAddr, Vip};
-pub use choices::{Algorithm, AttachMode, Protocol, XdpMode};
+pub use choices::{Algorithm, AttachMode, HttpMethod, HttpVersion, ProbeType, Protocol, WhenAllDown, XdpMode};
 pub use command::{BackendChange, Command, ListenerChange, NewListener};
 pub use desired::{Desired, Edit};
 pub use fault::{Fault, FaultKind};
+pub use health::{
+    HealthChange, HealthCheck, HttpProbe, HttpsProbe, MonitorTarget, Probe, StatusCodes, TlsProbe, UdpProbe,
+};
 pub use name::Name;
 pub use objects::{Backend, Interface, Listener, Pool, PoolSettings};
 pub use tracking::{Drain, Persistence, Timeouts, TimeoutsChange};

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::address::{BackendAddr, Vip};
 use super::choices::{Algorithm, AttachMode, Protocol};
+use super::health::{HealthCheck, MonitorTarget};
 use super::name::Name;
 use super::tracking::{Drain, Persistence, Timeouts};
 
@@ -66,6 +67,8 @@ pub struct Pool {
     pub timeouts: Timeouts,
     /// Slots of its lookup table, a prime.
     pub slots: u32,
+    /// How its backends are probed; `None` if they aren't, and count as up.
+    pub health: Option<HealthCheck>,
     /// Its backends.
     pub backends: BTreeMap<BackendAddr, Backend>,
 }
@@ -82,6 +85,17 @@ pub struct Backend {
     /// Whether it is to run empty.
     #[serde(default)]
     pub drain: Option<Drain>,
+    /// Where it is probed, where that differs from the others of its pool.
+    #[serde(default)]
+    pub monitor: MonitorTarget,
+}
+
+impl Backend {
+    /// A backend in service, with nothing set but its weight.
+    #[must_use]
+    pub fn new(address: BackendAddr, weight: u16) -> Self {
+        Self { address, weight, admin_up: true, drain: None, monitor: MonitorTarget::default() }
+    }
 }
 
 /// A pool without its backends: what the store keeps as one record.
@@ -99,6 +113,9 @@ pub struct PoolSettings {
     pub timeouts: Timeouts,
     /// Slots of its lookup table, a prime.
     pub slots: u32,
+    /// How its backends are probed.
+    #[serde(default)]
+    pub health: Option<HealthCheck>,
 }
 
 impl Pool {
@@ -111,6 +128,7 @@ impl Pool {
             persistence: self.persistence,
             timeouts: self.timeouts,
             slots: self.slots,
+            health: self.health.clone(),
         }
     }
 }

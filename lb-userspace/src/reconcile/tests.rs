@@ -350,7 +350,7 @@ fn new_listener() -> impl Strategy<Value = NewListener> {
 fn command() -> impl Strategy<Value = Command> {
     let weight = || 0_u16..4;
     let change = (prop::option::of(weight()), prop::option::of(any::<bool>()))
-        .prop_map(|(weight, admin_up)| BackendChange { weight, admin_up });
+        .prop_map(|(weight, admin_up)| BackendChange { weight, admin_up, ..BackendChange::default() });
     let algorithm = prop::option::of(prop::sample::select(Algorithm::ALL));
     let session = Persistence { timeout: 2, ipv6_prefix: 64, ipv4_prefix: 32 };
     let persistence = prop::option::weighted(0.2, prop::option::of(Just(session)));
@@ -439,8 +439,8 @@ fn step_at_work() -> impl Strategy<Value = Step> {
     let address = || (0_u8..6).prop_map(pool_address);
     let set = move |(address, change)| Step::Command(Command::SetBackend { listener: listener(), address, change });
     let change = prop_oneof![
-        (1_u16..4).prop_map(|weight| BackendChange { weight: Some(weight), admin_up: None }),
-        prop::bool::weighted(0.8).prop_map(|up| BackendChange { weight: None, admin_up: Some(up) }),
+        (1_u16..4).prop_map(|weight| BackendChange { weight: Some(weight), ..BackendChange::default() }),
+        prop::bool::weighted(0.8).prop_map(|up| BackendChange { admin_up: Some(up), ..BackendChange::default() }),
     ];
     let session = Persistence { timeout: 2, ipv6_prefix: 64, ipv4_prefix: 32 };
     let persistence = prop::option::weighted(0.3, prop::option::of(Just(session)));

@@ -96,6 +96,7 @@ mod tests {
             persistence: to.1.then(Persistence::default),
             timeouts: Timeouts::default(),
             slots: 7,
+            health: None,
             backends: BTreeMap::new(),
         };
         let persistence = if from.1 { 128 } else { 0 };
