@@ -5,6 +5,7 @@
 #![no_std]
 
 pub mod address;
+pub mod allow;
 pub mod backend;
 pub mod flow;
 pub mod hash;

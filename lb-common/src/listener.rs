@@ -3,6 +3,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use crate::address::{Address, Port};
+use crate::allow::Root;
 use crate::flow::Flow;
 use crate::protocol;
 
@@ -43,7 +44,7 @@ impl ListenerKey {
     }
 }
 
-/// What the XDP program knows of a listener and its pool. 36 bytes, no padding.
+/// What the XDP program knows of a listener and its pool. 48 bytes, no padding.
 ///
 /// The pool is folded in, so that a packet costs no lookup for it; listeners that share a pool hold the same regions.
 #[repr(C)]
@@ -72,11 +73,25 @@ pub struct Listener {
     pub before: u8,
     /// Leading bits of a client's address (as of 128, IPv4 mapped) that make one session; 0 for no persistence.
     pub persistence: u8,
+    /// What a packet is looked at for before it gets a backend: `GUARD_` bits. 0 for most listeners, so that they pay
+    /// nothing for it.
+    pub guards: u8,
+    /// First word of the allow-list's region in its map, see [`crate::allow`].
+    pub allow_base: u32,
+    /// Words of that region; 0 for a listener that takes packets from everywhere.
+    pub allow_len: u32,
+    /// The first bit that the allow-list's root looks at.
+    pub allow_from: u8,
+    /// How many bits it looks at.
+    pub allow_bits: u8,
     /// Always zero.
-    pub reserved: u8,
+    pub reserved: u16,
 }
 
 impl Listener {
+    /// Packets are taken from the sources of the allow-list only.
+    pub const GUARD_ALLOW: u8 = 1 << 0;
+
     /// The slot of the whole 5-tuple's hash (`source-ip-port`).
     pub const SOURCE_IP_PORT: u8 = 0;
     /// The slot of the hash of the client's address (`source-ip`).
@@ -92,6 +107,13 @@ impl Listener {
     pub const BEFORE_SOURCE_IP_PORT: u8 = 1;
     /// Flows that are not pinned went by the hash of the client's address.
     pub const BEFORE_SOURCE_IP: u8 = 2;
+
+    /// The root of the allow-list.
+    #[inline(always)]
+    #[must_use]
+    pub const fn allow_root(&self) -> Root {
+        Root { base: self.allow_base, from: self.allow_from, bits: self.allow_bits }
+    }
 
     /// What of a flow chooses its slot, by algorithm: the client's address with [`Listener::SOURCE_IP`], else the 5-tuple.
     /// Those that do not choose by hash need it for flows that nothing is remembered of.

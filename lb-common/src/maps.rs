@@ -42,6 +42,10 @@ pub const PIN_OVERFLOWS: &str = "PIN_OVERFLOWS";
 /// One element (`u64`): 1 while the tables of pins are crowded. Set by the program and the agent, cleared by the agent,
 /// memory-mapped.
 pub const PINS_CROWDED: &str = "PINS_CROWDED";
+/// Words (`u64`) of the listeners' allow-lists, one region a list. Memory-mapped by the agent.
+pub const ALLOWED: &str = "ALLOWED";
+/// `Refused` per CPU by a listener's id.
+pub const LISTENER_REFUSALS: &str = "LISTENER_REFUSALS";
 
 /// All maps that outlive the agent: what is pinned.
 pub const PINNED: &[&str] = &[
@@ -62,6 +66,8 @@ pub const PINNED: &[&str] = &[
     TURNS,
     PIN_OVERFLOWS,
     PINS_CROWDED,
+    ALLOWED,
+    LISTENER_REFUSALS,
 ];
 
 /// Global of the program: our MAC on the interface that it is attached to (`[u8; 6]`). Not pinned: each interface runs

@@ -20,6 +20,22 @@ impl Counter {
     }
 }
 
+/// Packets for a listener that it refused, by why. 8 bytes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Pod, Zeroable)]
+pub struct Refused {
+    /// [`Outcome::Denied`].
+    pub denied: u64,
+}
+
+impl Refused {
+    /// The sum of two; wraps as the kernel's do.
+    #[must_use]
+    pub const fn plus(self, other: Self) -> Self {
+        Self { denied: self.denied.wrapping_add(other.denied) }
+    }
+}
+
 macro_rules! outcomes {
     ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal,)+) => {
         /// What became of a packet. The number is the index of its counter.
@@ -84,6 +100,8 @@ outcomes! {
     NotVip = "not-vip",
     /// Passed to the kernel: addressed to a VIP, but no listener has that protocol and port.
     NoListener = "no-listener",
+    /// Dropped: the source is not on the listener's allow-list.
+    Denied = "denied",
     /// Dropped: the listener's pool has no backend that takes traffic.
     NoBackend = "no-backend",
     /// Dropped: a fragment to a VIP without the ports that would tell its flow.

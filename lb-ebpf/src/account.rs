@@ -1,5 +1,7 @@
 //! Step 6, account: counts what happened. It can't change a verdict.
 
+use lb_common::listener::Listener;
+
 use crate::finish::{Finish, Verdict};
 use crate::select::Chosen;
 use crate::tables::Tables;
@@ -9,6 +11,12 @@ use crate::tables::Tables;
 pub fn chosen<T: Tables>(chosen: &Chosen, bytes: u32, tables: &T) {
     tables.count_listener(chosen.listener, bytes);
     tables.count_backend(chosen.place, bytes);
+}
+
+/// Counts the packet with the listener that refused it.
+#[inline(always)]
+pub fn refused<T: Tables>(listener: &Listener, finish: Finish, tables: &T) {
+    tables.count_refusal(listener.id, finish.outcome);
 }
 
 /// Counts the packet with its outcome, and hands on the verdict.

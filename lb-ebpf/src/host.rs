@@ -5,12 +5,13 @@ use std::collections::HashMap;
 use std::vec::Vec;
 
 use lb_common::address::{Address, MacAddr};
+use lb_common::allow::{self, Bits, Root};
 use lb_common::backend::{Backend, Load, Segment};
 use lb_common::flow::Flow;
 use lb_common::hash::DEFAULT_KEY;
 use lb_common::limits::MAX_ESTABLISHED_PINS;
 use lb_common::listener::{Listener, ListenerKey, Vip};
-use lb_common::outcome::{Counter, Outcome};
+use lb_common::outcome::{Counter, Outcome, Refused};
 use lb_common::session::{Session, SessionKey};
 use lb_common::slot::Slot;
 use lb_common::track::pin::{Moment, Pin, PinKey, Table};
@@ -41,6 +42,8 @@ pub struct HostTables {
     pub slots: Vec<Slot>,
     /// Backends by place.
     pub backends: Vec<Backend>,
+    /// Words of the allow-lists.
+    pub allowed: Vec<u64>,
     /// Segments by index.
     pub segments: Vec<Segment>,
     /// Counters.
@@ -87,6 +90,8 @@ pub struct Counters {
     pub outcomes: HashMap<Outcome, Counter>,
     /// By a listener's id.
     pub listeners: HashMap<u32, Counter>,
+    /// What listeners refused, by their ids.
+    pub refused: HashMap<u32, Refused>,
     /// By a backend's place.
     pub backends: HashMap<u32, Counter>,
 }
@@ -103,6 +108,7 @@ impl HostTables {
             listeners: HashMap::new(),
             slots: Vec::new(),
             backends: Vec::new(),
+            allowed: Vec::new(),
             segments: Vec::new(),
             counters: RefCell::default(),
             memory: RefCell::default(),
@@ -223,6 +229,18 @@ impl Tables for HostTables {
         let now = *turn;
         *turn = now.wrapping_add(1);
         now
+    }
+
+    fn allows(&self, root: Root, source: Bits) -> bool {
+        allow::allows(root, source, |index| self.allowed.get(index as usize).copied())
+    }
+
+    fn count_refusal(&self, id: u32, outcome: Outcome) {
+        let mut counters = self.counters.borrow_mut();
+        let refused = counters.refused.entry(id).or_default();
+        if outcome == Outcome::Denied {
+            refused.denied += 1;
+        }
     }
 
     fn count_outcome(&self, outcome: Outcome, bytes: u32) {

@@ -9,6 +9,7 @@
 #[cfg(not(target_arch = "bpf"))]
 extern crate std;
 
+pub mod access;
 pub mod account;
 pub mod finish;
 #[cfg(not(target_arch = "bpf"))]

@@ -8,11 +8,12 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, DevMap, HashMap, LruHashMap, PerCpuArray};
 use aya_ebpf::programs::XdpContext;
 use lb_common::address::{Address, MacAddr};
+use lb_common::allow::{self, Bits, Root};
 use lb_common::backend::{Backend, BackendOwner, Load, Segment};
 use lb_common::flow::Flow;
 use lb_common::limits;
 use lb_common::listener::{Listener, ListenerKey, Vip};
-use lb_common::outcome::{Counter, Outcome};
+use lb_common::outcome::{Counter, Outcome, Refused};
 use lb_common::session::{Session, SessionKey};
 use lb_common::slot::{NO_BACKEND, Slot, SlotLine};
 use lb_common::track::pin::{Moment, Pin, PinKey, Table};
@@ -60,6 +61,10 @@ static TURNS: PerCpuArray<u32> = PerCpuArray::pinned(limits::MAX_LISTENERS, 0);
 static PIN_OVERFLOWS: PerCpuArray<u64> = PerCpuArray::pinned(1, 0);
 #[map]
 static PINS_CROWDED: Array<u64> = Array::pinned(1, BPF_F_MMAPABLE);
+#[map]
+static ALLOWED: Array<u64> = Array::pinned(limits::MAX_ALLOW_WORDS, BPF_F_MMAPABLE);
+#[map]
+static LISTENER_REFUSALS: PerCpuArray<Refused> = PerCpuArray::pinned(limits::MAX_LISTENERS, 0);
 /// What a packet's headers say. Not pinned: it means nothing from one packet to the next.
 #[map]
 static HEADERS: PerCpuArray<Headers> = PerCpuArray::with_max_entries(1, 0);
@@ -113,6 +118,14 @@ unsafe extern "C" fn parse_packet(context: *mut xdp_md, headers: *mut Headers) -
 fn own_mac() -> MacAddr {
     // SAFETY: a valid static; volatile because the loader changes it behind the compiler's back.
     MacAddr(unsafe { addr_of!(OWN_MAC).read_volatile() })
+}
+
+/// The look-up in an allow-list as a subprogram: its loop is proved once, and its registers are its own.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn allows_source(base: u32, from: u32, bits: u32, high: u64, low: u64) -> u32 {
+    let root = Root { base, from: from as u8, bits: bits as u8 };
+    u32::from(allow::allows(root, Bits { high, low }, |index| ALLOWED.get(index).copied()))
 }
 
 /// Tracking as a subprogram, of the request that was put into its map: it wants more stack than the way of most packets
@@ -349,6 +362,21 @@ impl Tables for BpfTables {
             let now = *turn;
             *turn = now.wrapping_add(1);
             now.wrapping_add(bpf_get_smp_processor_id())
+        }
+    }
+
+    #[inline(always)]
+    fn allows(&self, root: Root, source: Bits) -> bool {
+        allows_source(root.base, root.from.into(), root.bits.into(), source.high, source.low) != 0
+    }
+
+    #[inline(always)]
+    fn count_refusal(&self, id: u32, outcome: Outcome) {
+        if let Some(refused) = LISTENER_REFUSALS.get_ptr_mut(id)
+            && outcome as u32 == Outcome::Denied as u32
+        {
+            // SAFETY: the element is this CPU's own.
+            unsafe { (*refused).denied = (*refused).denied.wrapping_add(1) };
         }
     }
 

@@ -8,7 +8,7 @@ use crate::packet::Packet;
 use crate::parse::{Headers, Kind};
 use crate::select::Chosen;
 use crate::tables::Tables;
-use crate::{account, match_listener, parse, rewrite, select, vip_traffic};
+use crate::{access, account, match_listener, parse, rewrite, select, vip_traffic};
 
 /// Takes a packet through all steps and says what the kernel is to do with it. `headers` is room for what it says: whoever
 /// calls gives it, because where the program runs there is little on the stack.
@@ -35,6 +35,12 @@ fn steps<T: Tables>(packet: &Packet<'_>, headers: &Headers, tables: &T) -> Resul
     }
     let flow = &headers.flow;
     let listener = match_listener::run(flow, tables)?;
+    if listener.guards != 0
+        && let Err(finish) = access::run(listener, &flow.source, tables)
+    {
+        account::refused(listener, finish, tables);
+        return Err(finish);
+    }
     let place = select::slot(listener, flow, tables)?;
     let backend = if place.slot.is_steady() && !listener.pins_every_flow() {
         place.slot.current()

@@ -1,6 +1,7 @@
 //! What the steps may ask of the maps.
 
 use lb_common::address::{Address, MacAddr};
+use lb_common::allow::{Bits, Root};
 use lb_common::backend::{Backend, Load, Segment};
 use lb_common::flow::Flow;
 use lb_common::listener::{Listener, ListenerKey, Vip};
@@ -70,6 +71,11 @@ pub trait Tables {
     fn count_outcome(&self, outcome: Outcome, bytes: u32);
     /// Counts a packet of so many bytes with a listener, by its id.
     fn count_listener(&self, id: u32, bytes: u32);
+    /// Runs [`allow::allows`](lb_common::allow::allows) with these maps. How it is called is for the side that has them: on
+    /// BPF it is a subprogram.
+    fn allows(&self, root: Root, source: Bits) -> bool;
+    /// Counts a packet with a listener that refused it, by its id.
+    fn count_refusal(&self, id: u32, outcome: Outcome);
     /// Counts a packet of so many bytes with a backend, by its place.
     fn count_backend(&self, place: u32, bytes: u32);
 }

@@ -4,6 +4,7 @@
 //! (what must change in the maps) → `dataplane` (change it). The packets' way is in `lb-ebpf`.
 
 pub mod agent;
+pub mod allow;
 pub mod api;
 pub mod backend_setup;
 pub mod cli;

@@ -9,7 +9,7 @@ use aya::programs::{TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use lb_common::backend::{Backend, Load};
 use lb_common::maps;
-use lb_common::outcome::{Counter, Outcome};
+use lb_common::outcome::{Counter, Outcome, Refused};
 use lb_common::session::{Session, SessionKey};
 use lb_common::slot::{Slot, SlotLine};
 use lb_common::track::pin::{Moment, Pin, PinKey, Table};
@@ -106,9 +106,13 @@ impl Program {
         for (address, vip) in &tables.vips {
             vips.insert(address.0, vip.wildcards, 0)?;
         }
-        let mut listeners = HashMap::<&mut MapData, [u8; 20], [u32; 9]>::try_from(self.map(maps::LISTENERS)?)?;
+        let mut listeners = HashMap::<&mut MapData, [u8; 20], [u32; 12]>::try_from(self.map(maps::LISTENERS)?)?;
         for (key, listener) in &tables.listeners {
-            listeners.insert(bytemuck::cast::<_, [u8; 20]>(*key), bytemuck::cast::<_, [u32; 9]>(*listener), 0)?;
+            listeners.insert(bytemuck::cast::<_, [u8; 20]>(*key), bytemuck::cast::<_, [u32; 12]>(*listener), 0)?;
+        }
+        let mut allowed = Array::<&mut MapData, u64>::try_from(self.map(maps::ALLOWED)?)?;
+        for (index, word) in tables.allowed.iter().enumerate() {
+            allowed.set(u32::try_from(index)?, word, 0)?;
         }
         let mut loads = Array::<&mut MapData, [u32; 2]>::try_from(self.map(maps::LOADS)?)?;
         for (place, load) in &tables.memory.borrow().loads {
@@ -168,6 +172,7 @@ impl Program {
         Ok(Counters {
             outcomes: outcomes.into_iter().map(|(index, counter)| (Outcome::ALL[index as usize], counter)).collect(),
             listeners: self.sums(maps::LISTENER_COUNTERS, listeners)?.into_iter().collect(),
+            refused: self.refused(listeners)?,
             backends: self.sums(maps::BACKEND_COUNTERS, places)?.into_iter().collect(),
         })
     }
@@ -228,6 +233,19 @@ impl Program {
     pub fn forget_session(&mut self, key: &SessionKey) -> Result<()> {
         let mut sessions = HashMap::<&mut MapData, [u32; 5], [u32; 2]>::try_from(self.map(maps::SESSIONS)?)?;
         Ok(sessions.remove(&bytemuck::cast::<_, [u32; 5]>(*key))?)
+    }
+
+    fn refused(&mut self, listeners: u32) -> Result<std::collections::HashMap<u32, Refused>> {
+        let counters = PerCpuArray::<&mut MapData, u64>::try_from(self.map(maps::LISTENER_REFUSALS)?)?;
+        let mut refused = std::collections::HashMap::new();
+        for id in 0..listeners {
+            let sum =
+                counters.get(&id, 0)?.iter().fold(Refused::default(), |s, denied| s.plus(Refused { denied: *denied }));
+            if sum != Refused::default() {
+                refused.insert(id, sum);
+            }
+        }
+        Ok(refused)
     }
 
     fn sums(&mut self, name: &str, count: u32) -> Result<Vec<(u32, Counter)>> {

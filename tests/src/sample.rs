@@ -6,11 +6,14 @@
 use std::net::IpAddr;
 
 use lb_common::address::{Address, MacAddr, Port};
+use lb_common::allow::Bits;
 use lb_common::backend::{Backend, Load, Segment};
 use lb_common::listener::{Listener, ListenerKey, Vip};
 use lb_common::protocol::{ANY, SCTP, TCP, UDP};
 use lb_common::slot::Slot;
 use lb_ebpf::host::HostTables;
+use lb_userspace::allow::PrefixBits;
+use lb_userspace::model::Prefix;
 
 use crate::program::INGRESS;
 
@@ -56,6 +59,15 @@ pub const VIP6_IP: &str = "2001:db8::11";
 /// TCP port 80, over [`SPREAD6`] by the 5-tuple.
 pub const VIP6_SPREAD: &str = "2001:db8::15";
 
+/// TCP port 80 ([`GUARDED`]), from [`ALLOWED`] only; UDP port 80, from another list.
+pub const VIP_GUARDED: &str = "192.0.2.25";
+/// The same for IPv6 ([`GUARDED6`], [`ALLOWED6`]): TCP port 80.
+pub const VIP6_GUARDED: &str = "2001:db8::25";
+/// The allow-list of [`VIP_GUARDED`].
+pub const ALLOWED: &[&str] = &["198.51.100.0/25", "203.0.113.7/32", "10.0.0.0/8"];
+/// The allow-list of [`VIP6_GUARDED`].
+pub const ALLOWED6: &[&str] = &["2001:db8:c::/48", "2001:db8:d:1::/64", "2001:db8:e::7/128"];
+
 /// Places of the backends.
 pub const WEB: u32 = 0;
 /// See [`VIP`].
@@ -96,8 +108,12 @@ pub const LEAST: std::ops::Range<u32> = 30..33;
 pub const SESSIONS: std::ops::Range<u32> = 33..37;
 /// See [`VIP6_SESSIONS`].
 pub const SESSIONS6: std::ops::Range<u32> = 37..41;
+/// See [`VIP_GUARDED`].
+pub const GUARDED: u32 = 41;
+/// See [`VIP6_GUARDED`].
+pub const GUARDED6: u32 = 42;
 /// Places in all.
-const PLACES: u32 = SESSIONS6.end;
+const PLACES: u32 = 43;
 
 /// The MAC of the backend at a place.
 #[must_use]
@@ -146,6 +162,11 @@ impl Builder {
             algorithm,
             before: Listener::BEFORE_NOTHING,
             persistence: 0,
+            guards: 0,
+            allow_base: 0,
+            allow_len: 0,
+            allow_from: 0,
+            allow_bits: 0,
             reserved: 0,
         };
         self.tables.listeners.insert(key, listener);
@@ -166,6 +187,23 @@ impl Builder {
     /// Changes what a listener is.
     fn set(&mut self, key: ListenerKey, change: impl FnOnce(&mut Listener)) {
         self.tables.listeners.entry(key).and_modify(change);
+    }
+
+    /// Lets a listener take packets from these prefixes only.
+    fn allow(&mut self, key: ListenerKey, prefixes: &[&str]) {
+        let prefix = |text: &&str| {
+            let prefix: Prefix = text.parse().expect("a prefix");
+            PrefixBits { bits: Bits::of(&prefix.address().into()), length: prefix.length() }
+        };
+        let trie = lb_userspace::allow::build(prefixes.iter().map(prefix).collect());
+        let allow_base = u32::try_from(self.tables.allowed.len()).expect("a few lists");
+        let allow_len = u32::try_from(trie.words.len()).expect("a short list");
+        self.tables.allowed.extend(trie.words);
+        self.set(key, |listener| {
+            listener.guards |= Listener::GUARD_ALLOW;
+            (listener.allow_base, listener.allow_len) = (allow_base, allow_len);
+            (listener.allow_from, listener.allow_bits) = (trie.from, trie.bits);
+        });
     }
 
     fn one(&mut self, vip: &str, protocol: u8, port: u16, place: u32) {
@@ -232,5 +270,11 @@ pub fn tables() -> HostTables {
     builder.set(sessions, |listener| listener.persistence = 128);
     let sessions = builder.listener(VIP6_SESSIONS, TCP, 80, SESSIONS6, Listener::SOURCE_IP_PORT);
     builder.set(sessions, |listener| listener.persistence = 64);
+    for (protocol, list) in [(UDP, &["192.0.2.0/24"][..]), (TCP, ALLOWED)] {
+        let guarded = builder.listener(VIP_GUARDED, protocol, 80, GUARDED..GUARDED + 1, Listener::SOURCE_IP_PORT);
+        builder.allow(guarded, list);
+    }
+    let guarded = builder.listener(VIP6_GUARDED, TCP, 80, GUARDED6..GUARDED6 + 1, Listener::SOURCE_IP_PORT);
+    builder.allow(guarded, ALLOWED6);
     builder.tables
 }

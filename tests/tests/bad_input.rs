@@ -81,6 +81,30 @@ const CASES: &[Case] = &[
         says: &["every port", "80"],
     },
     Case {
+        what: "an allow-list of another family than the VIP",
+        arguments: &["listener", "set", "web", "--allow", "2001:db8::/32"],
+        code: REFUSED,
+        says: &["2001:db8::/32", "192.0.2.10", "IPv4"],
+    },
+    Case {
+        what: "a prefix that is none",
+        arguments: &["listener", "set", "web", "--allow", "192.0.2.0/33"],
+        code: USAGE,
+        says: &["192.0.2.0/33", "0 to 32 bits"],
+    },
+    Case {
+        what: "an allow-list from a file that is empty",
+        arguments: &["listener", "set", "web", "--allow-file", "/dev/null"],
+        code: REFUSED,
+        says: &["/dev/null", "no prefix", "everywhere"],
+    },
+    Case {
+        what: "a list and no list at once",
+        arguments: &["listener", "set", "web", "--allow", "192.0.2.0/24", "--allow-any"],
+        code: USAGE,
+        says: &["--allow-any"],
+    },
+    Case {
         what: "a backend of another family than the VIP",
         arguments: &["backend", "add", "web", "2001:db8:1::29"],
         code: REFUSED,

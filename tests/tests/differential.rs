@@ -27,11 +27,24 @@ const V4: &[&str] = &[
     VIP_SPREAD,
     VIP_SOURCE,
     VIP_FAR,
+    VIP_GUARDED,
+    "203.0.113.7",
+    "203.0.113.8",
     "192.0.2.200",
     "198.51.100.7",
     "255.255.255.255",
 ];
-const V6: &[&str] = &[VIP6, VIP6_IP, VIP6_SPREAD, "2001:db8::200", "2001:db8:c::7", "ff02::1:ff00:10", "::"];
+const V6: &[&str] = &[
+    VIP6,
+    VIP6_IP,
+    VIP6_SPREAD,
+    VIP6_GUARDED,
+    "2001:db8:e::7",
+    "2001:db8::200",
+    "2001:db8:c::7",
+    "ff02::1:ff00:10",
+    "::",
+];
 const PORTS: &[u16] = &[0, 22, 53, 80, 443, 38_412, 40_000];
 const EXTENSIONS: &[u8] = &[0, 43, 60, 135, 139, 140];
 

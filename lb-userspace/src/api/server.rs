@@ -20,8 +20,8 @@ use crate::engine::status::{BackendStatus, InterfaceStatus, ListenerStatus};
 use crate::engine::{Engine, Flows, Status};
 use crate::model::{BackendAddr, Command, Fault, Name};
 
-/// The longest body that is read, in bytes. The longest one that makes sense has a few hundred.
-pub(super) const LONGEST_BODY: usize = 64 * 1024;
+/// The longest body that is read, in bytes: an allow-list of the most prefixes, each of the longest text.
+pub(super) const LONGEST_BODY: usize = 4 << 20;
 
 /// How long requests that have begun may take after the server was told to stop.
 const LAST_REQUESTS: Duration = Duration::from_secs(5);
@@ -108,7 +108,9 @@ async fn no_such_method(method: Method, uri: Uri) -> Failure {
 }
 
 async fn status<B: Balancer>(State(balancer): State<B>) -> Answer<Status> {
-    Ok(Json(StatusCode::OK, balancer.status().await?))
+    let mut status = balancer.status().await?;
+    status.listeners.iter_mut().for_each(without_list);
+    Ok(Json(StatusCode::OK, status))
 }
 
 async fn stats<B: Balancer>(State(balancer): State<B>) -> Answer<Stats> {
@@ -140,7 +142,14 @@ async fn detach<B: Balancer>(
 }
 
 async fn listeners<B: Balancer>(State(balancer): State<B>) -> Answer<Listeners> {
-    Ok(Json(StatusCode::OK, Listeners { listeners: balancer.status().await?.listeners }))
+    let mut listeners = balancer.status().await?.listeners;
+    listeners.iter_mut().for_each(without_list);
+    Ok(Json(StatusCode::OK, Listeners { listeners }))
+}
+
+/// Allow-lists may be long: each is shown where its listener alone is asked for.
+fn without_list(listener: &mut ListenerStatus) {
+    listener.allowed_cidrs = None;
 }
 
 async fn listener<B: Balancer>(State(balancer): State<B>, Segments(name): Segments<String>) -> Answer<ListenerStatus> {

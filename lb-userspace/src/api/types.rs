@@ -5,10 +5,12 @@
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::engine::Status;
-use crate::engine::status::{BackendStatus, Counters, InterfaceStatus, ListenerStatus, OutcomeStatus, TrackingStatus};
+use crate::engine::status::{
+    BackendStatus, Counters, InterfaceStatus, ListenerStatus, OutcomeStatus, RefusedStatus, TrackingStatus,
+};
 use crate::model::{
-    Algorithm, AttachMode, BackendAddr, BackendChange, Fault, ListenerChange, Name, NewListener, Persistence, Protocol,
-    Timeouts, TimeoutsChange, Vip,
+    Algorithm, AllowList, AttachMode, BackendAddr, BackendChange, Fault, ListenerChange, Name, NewListener,
+    Persistence, Protocol, Timeouts, TimeoutsChange, Vip,
 };
 
 /// The body of every answer that is not a success.
@@ -55,6 +57,9 @@ pub struct ListenerBody {
     /// For how many seconds a flow may be silent before it counts as ended; those that are not given have a default.
     #[serde(default)]
     pub timeouts: TimeoutsChange,
+    /// Prefixes of the sources that it takes packets from; from everywhere if empty or not given.
+    #[serde(default, skip_serializing_if = "AllowList::is_empty")]
+    pub allowed_cidrs: AllowList,
     /// Slots of the lookup table; 65,537 if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slots: Option<u32>,
@@ -68,7 +73,7 @@ impl TryFrom<ListenerBody> for NewListener {
     type Error = Fault;
 
     fn try_from(body: ListenerBody) -> Result<Self, Fault> {
-        let ListenerBody { name, vip, protocol, port, algorithm, persistence, timeouts, slots } = body;
+        let ListenerBody { name, vip, protocol, port, algorithm, persistence, timeouts, allowed_cidrs, slots } = body;
         let port = match (port, protocol) {
             (Some(port), _) => port,
             (None, Protocol::Ip) => 0,
@@ -79,7 +84,7 @@ impl TryFrom<ListenerBody> for NewListener {
             }
         };
         let timeouts = Timeouts::default().with(&timeouts);
-        Ok(Self { name, vip, protocol, port, algorithm, persistence, timeouts, slots })
+        Ok(Self { name, vip, protocol, port, algorithm, persistence, timeouts, allowed: allowed_cidrs, slots })
     }
 }
 
@@ -96,6 +101,9 @@ pub struct ListenerPatch {
     /// For how many seconds a flow may be silent before it counts as ended; those that are not given stay.
     #[serde(default)]
     pub timeouts: TimeoutsChange,
+    /// Prefixes of the sources that it takes packets from, in place of those of before; an empty list is everywhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowed_cidrs: Option<AllowList>,
 }
 
 /// A field that is there, be it `null`. One that is not there is `None` by its default.
@@ -107,13 +115,14 @@ impl TryFrom<ListenerPatch> for ListenerChange {
     type Error = Fault;
 
     fn try_from(patch: ListenerPatch) -> Result<Self, Fault> {
-        let ListenerPatch { algorithm, persistence, timeouts } = patch;
-        if algorithm.is_none() && persistence.is_none() && timeouts == TimeoutsChange::default() {
+        let ListenerPatch { algorithm, persistence, timeouts, allowed_cidrs } = patch;
+        let nothing = algorithm.is_none() && persistence.is_none() && allowed_cidrs.is_none();
+        if nothing && timeouts == TimeoutsChange::default() {
             return Err(Fault::invalid(
-                "the body changes nothing; give `algorithm`, `persistence` or one of the `timeouts`",
+                "the body changes nothing; give `algorithm`, `persistence`, `allowed_cidrs` or one of the `timeouts`",
             ));
         }
-        Ok(Self { algorithm, persistence, timeouts })
+        Ok(Self { algorithm, persistence, timeouts, allowed: allowed_cidrs })
     }
 }
 
@@ -220,7 +229,10 @@ pub struct ListenerStats {
     pub name: Name,
     /// What was sent to its backends.
     pub counters: Counters,
-    /// The same, by backend.
+    /// What it refused.
+    #[serde(default)]
+    pub refused: RefusedStatus,
+    /// What was sent to each backend.
     pub backends: Vec<BackendStats>,
 }
 
@@ -241,6 +253,7 @@ impl From<Status> for Stats {
         let listener = |l: ListenerStatus| ListenerStats {
             name: l.name,
             counters: l.counters,
+            refused: l.refused,
             backends: l.backends.into_iter().map(backend).collect(),
         };
         let listeners = status.listeners.into_iter().map(listener).collect();

@@ -3,19 +3,32 @@
 use super::args::values::{IdleArg, IdleKind, PersistenceArg};
 use super::args::{ListenerAdd, ListenerCommand, ListenerSet};
 use super::table::{port as port_text, span, table};
-use super::{Failure, Session, backend, unix_now};
+use super::{Failure, Session, allow, backend, unix_now};
 use crate::api::types::{ListenerBody, ListenerPatch, Listeners};
 use crate::engine::status::{BackendState, ListenerStatus, SlotStates};
-use crate::model::{Persistence, Protocol, Timeouts, TimeoutsChange, Vip};
+use crate::model::{AllowList, Persistence, Protocol, Timeouts, TimeoutsChange, Vip};
 
 pub(super) async fn run(session: &Session, command: ListenerCommand) -> Result<(), Failure> {
     let client = &session.client;
     match command {
         ListenerCommand::Add(add) => {
-            let ListenerAdd { name, vip, protocol, port, algorithm, persistence: wanted, idle, slots } = add;
+            let ListenerAdd {
+                name,
+                vip,
+                protocol,
+                port,
+                algorithm,
+                persistence: wanted,
+                idle,
+                allow,
+                allow_file,
+                slots,
+            } = add;
             let persistence = wanted.map(|wanted| persistence(wanted, vip));
             let timeouts = timeouts(&idle)?;
-            let body = ListenerBody { name, vip, protocol, port, algorithm, persistence, timeouts, slots };
+            let allowed_cidrs = allow::list(allow, allow_file.as_ref())?.unwrap_or_default();
+            let body =
+                ListenerBody { name, vip, protocol, port, algorithm, persistence, timeouts, allowed_cidrs, slots };
             let answer = client.post(&["listeners"], &body).await?;
             session
                 .print(&answer, |listener: ListenerStatus| format!("added listener {}", describe_settings(&listener)))
@@ -37,7 +50,7 @@ pub(super) async fn run(session: &Session, command: ListenerCommand) -> Result<(
 }
 
 async fn set(session: &Session, set: ListenerSet) -> Result<(), Failure> {
-    let ListenerSet { name, algorithm, persistence: wanted, no_persistence, idle } = set;
+    let ListenerSet { name, algorithm, persistence: wanted, no_persistence, idle, allow, allow_file, allow_any } = set;
     let path = ["listeners", name.as_str()];
     let timeouts = timeouts(&idle)?;
     let persistence = match wanted {
@@ -49,7 +62,9 @@ async fn set(session: &Session, set: ListenerSet) -> Result<(), Failure> {
         Some(PersistenceArg { timeout, .. }) => Some(Some(sessions(timeout))),
         None => no_persistence.then_some(None),
     };
-    let answer = session.client.patch(&path, &ListenerPatch { algorithm, persistence, timeouts }).await?;
+    let allowed_cidrs = if allow_any { Some(AllowList::default()) } else { allow::list(allow, allow_file.as_ref())? };
+    let patch = ListenerPatch { algorithm, persistence, timeouts, allowed_cidrs };
+    let answer = session.client.patch(&path, &patch).await?;
     session.print(&answer, |listener: ListenerStatus| format!("changed listener {}", describe_settings(&listener)))
 }
 
@@ -85,7 +100,17 @@ fn timeouts(idle: &[IdleArg]) -> Result<TimeoutsChange, Failure> {
 
 /// A listener with all that can be set of it.
 fn describe_settings(listener: &ListenerStatus) -> String {
-    format!("{}: {}\n{}", listener.name, describe(listener), describe_timeouts(&listener.timeouts))
+    let guards = describe_guards(listener);
+    format!("{}: {}\n{guards}{}", listener.name, describe(listener), describe_timeouts(&listener.timeouts))
+}
+
+/// From where it takes packets, and what it refused. Nothing if it takes all.
+fn describe_guards(listener: &ListenerStatus) -> String {
+    match listener.allowed {
+        0 => String::new(),
+        1 => format!("Takes packets from 1 prefix only; {} others were denied.\n", listener.refused.denied),
+        count => format!("Takes packets from {count} prefixes only; {} others were denied.\n", listener.refused.denied),
+    }
 }
 
 /// What it listens on and how it chooses, in a line.
@@ -146,6 +171,7 @@ fn describe_change(states: SlotStates) -> String {
 /// A listener with its backends, and what keeps them from taking traffic. `now` is in seconds of the Unix epoch.
 pub(super) fn show(listener: &ListenerStatus, now: u64) -> String {
     let mut text = format!("{}: {}, {} slots\n", listener.name, describe(listener), listener.slots);
+    text.push_str(&describe_guards(listener));
     text.push_str(&describe_timeouts(&listener.timeouts));
     text.push_str(&describe_change(listener.slot_states));
     if listener.backends.is_empty() {

@@ -13,6 +13,7 @@ use crate::agent;
 use crate::api::client::{Answer, Client, ClientError};
 use crate::model::Fault;
 
+mod allow;
 pub mod args;
 mod backend;
 mod drain;

@@ -3,7 +3,7 @@
 use super::table::{NOTHING, table};
 use super::{Failure, Session};
 use crate::api::types::Stats;
-use crate::engine::status::TrackingStatus;
+use crate::engine::status::{RefusedStatus, TrackingStatus};
 
 pub(super) async fn show(session: &Session) -> Result<(), Failure> {
     let answer = session.client.get(&["stats"]).await?;
@@ -11,7 +11,7 @@ pub(super) async fn show(session: &Session) -> Result<(), Failure> {
 }
 
 fn render(stats: &Stats) -> String {
-    let numbers = ["PACKETS", "BYTES", "FLOWS", "COUNT"];
+    let numbers = ["PACKETS", "BYTES", "FLOWS", "COUNT", "DENIED"];
     let outcomes = stats.outcomes.iter().map(|outcome| {
         [outcome.name.clone(), outcome.packets.to_string(), outcome.bytes.to_string(), outcome.meaning.clone()]
     });
@@ -28,6 +28,13 @@ fn render(stats: &Stats) -> String {
     });
     text.push('\n');
     text.push_str(&table(["LISTENER", "BACKEND", "PACKETS", "BYTES", "FLOWS"], &numbers, backends));
+    let refused = stats.listeners.iter().filter(|listener| listener.refused != RefusedStatus::default());
+    let refused: Vec<_> =
+        refused.map(|listener| [listener.name.to_string(), listener.refused.denied.to_string()]).collect();
+    if !refused.is_empty() {
+        text.push('\n');
+        text.push_str(&table(["LISTENER", "DENIED"], &numbers, refused));
+    }
     text.push('\n');
     text.push_str(&table(["REMEMBERED", "COUNT", "MEANING"], &numbers, remembered(&stats.tracking)));
     text
@@ -61,7 +68,7 @@ mod tests {
                 "outcomes": [{"name": "forwarded", "meaning": "Sent to a backend.", "packets": 12, "bytes": 900}],
                 "tracking": {"pins_young": 1, "pins_established": 20, "sessions": 3, "overflows": 0,
                              "unsteady_slots": 64, "last_sweep_ms": 2},
-                "listeners": [{"name": "web", "counters": {"packets": 12, "bytes": 900}, "backends": [
+                "listeners": [{"name": "web", "counters": {"packets": 12, "bytes": 900}, "refused": {"denied": 7}, "backends": [
                     {"address": "192.0.2.21", "flows": 21, "counters": {"packets": 12, "bytes": 900}},
                     {"address": "192.0.2.22", "flows": null, "counters": {"packets": 0, "bytes": 0}}
                 ]}]
@@ -76,6 +83,9 @@ LISTENER  BACKEND     PACKETS  BYTES  FLOWS
 web       all              12    900     21
 web       192.0.2.21       12    900     21
 web       192.0.2.22        0      0      -
+
+LISTENER  DENIED
+web            7
 
 REMEMBERED        COUNT  MEANING
 pins-young            1  Flows that only their first packet was seen of.

@@ -10,13 +10,14 @@ use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValue
 use bytemuck::Pod;
 use lb_common::address::Address;
 use lb_common::backend::{Backend, BackendOwner, Load, Segment};
-use lb_common::limits::{MAX_BACKENDS, MAX_SEGMENTS, MAX_SLOTS};
+use lb_common::limits::{MAX_ALLOW_WORDS, MAX_BACKENDS, MAX_SEGMENTS, MAX_SLOTS};
 use lb_common::listener::{Listener, ListenerKey, Vip};
 use lb_common::maps::{
-    BACKEND_COUNTERS, BACKEND_OWNERS, BACKENDS, EGRESS, LISTENER_COUNTERS, LISTENERS, LOADS, OUTCOME_COUNTERS,
-    PIN_OVERFLOWS, PINS_CROWDED, PINS_ESTABLISHED, PINS_YOUNG, SEGMENTS, SESSIONS, SLOTS, VIPS,
+    ALLOWED, BACKEND_COUNTERS, BACKEND_OWNERS, BACKENDS, EGRESS, LISTENER_COUNTERS, LISTENER_REFUSALS, LISTENERS,
+    LOADS, OUTCOME_COUNTERS, PIN_OVERFLOWS, PINS_CROWDED, PINS_ESTABLISHED, PINS_YOUNG, SEGMENTS, SESSIONS, SLOTS,
+    VIPS,
 };
-use lb_common::outcome::{Counter, Outcome};
+use lb_common::outcome::{Counter, Outcome, Refused};
 use lb_common::session::{Session, SessionKey};
 use lb_common::slot::Slot;
 use lb_common::track::pin::{Pin, PinKey, Table};
@@ -41,7 +42,7 @@ const BATCH: usize = 4_096;
 
 /// The maps of a data plane, open for reading and writing.
 pub struct Maps {
-    listeners: HashMap<MapData, Words<5>, Words<9>>,
+    listeners: HashMap<MapData, Words<5>, Words<12>>,
     vips: HashMap<MapData, Words<4>, u32>,
     slots: Mapping<AtomicU32>,
     backends: Mapping<AtomicU64>,
@@ -55,6 +56,8 @@ pub struct Maps {
     pin_overflows: PerCpuArray<MapData, u64>,
     /// One word: 1 while the tables of pins are crowded.
     pins_crowded: Mapping<AtomicU64>,
+    allowed: Mapping<AtomicU64>,
+    listener_refusals: PerCpuArray<MapData, u64>,
     segments: Array<MapData, Words<3>>,
     egress: DevMap<MapData>,
     outcome_counters: Counters,
@@ -113,6 +116,8 @@ impl Maps {
             sessions: hash(ebpf, SESSIONS)?,
             pin_overflows: typed(ebpf, PIN_OVERFLOWS)?,
             pins_crowded: mapping(ebpf, PINS_CROWDED, size_of::<u64>())?,
+            allowed: mapping(ebpf, ALLOWED, MAX_ALLOW_WORDS as usize * size_of::<u64>())?,
+            listener_refusals: typed(ebpf, LISTENER_REFUSALS)?,
             segments: typed(ebpf, SEGMENTS)?,
             egress: typed(ebpf, EGRESS)?,
             outcome_counters: typed(ebpf, OUTCOME_COUNTERS)?,
@@ -138,6 +143,9 @@ impl Maps {
                 held.set_slot(index, self.slot(index));
             }
             held.saw_pool(listener.pool);
+            if listener.allow_len > 0 {
+                held.saw_allowed(listener.allow_base, &self.allow_words(listener.allow_base, listener.allow_len));
+            }
             held.listeners.insert(key, listener);
         }
         for entry in self.vips.iter() {
@@ -215,11 +223,21 @@ impl Maps {
                 }
                 Ok(())
             }
+            Change::WriteAllowed { base, words } => {
+                for (index, value) in words.iter().enumerate() {
+                    if let Some(word) = self.allowed.words().get(*base as usize + index) {
+                        // Release is left to the listener's update, which is a system call: nobody reads them before.
+                        word.store(*value, Ordering::Relaxed);
+                    }
+                }
+                Ok(())
+            }
             Change::PutListener { key, listener, new } => {
                 if *new {
                     self.clear(LISTENER_COUNTERS, listener.id)?;
+                    self.clear_refusals(listener.id)?;
                 }
-                let (key, value): (Words<5>, Words<9>) = (bytemuck::cast(*key), bytemuck::cast(*listener));
+                let (key, value): (Words<5>, Words<12>) = (bytemuck::cast(*key), bytemuck::cast(*listener));
                 self.listeners.insert(key, value, 0).map_err(map_fault(LISTENERS, "written"))
             }
             Change::RemoveListener { key } => {
@@ -240,6 +258,15 @@ impl Maps {
     pub fn listener_counter(&self, id: u32) -> Result<Counter, Fault> {
         let values = self.listener_counters.get(&id, 0).map_err(map_fault(LISTENER_COUNTERS, "read"))?;
         Ok(sum(&values))
+    }
+
+    /// What a listener refused, by its id.
+    ///
+    /// # Errors
+    /// The kernel refused it.
+    pub fn listener_refusals(&self, id: u32) -> Result<Refused, Fault> {
+        let values = self.listener_refusals.get(&id, 0).map_err(map_fault(LISTENER_REFUSALS, "read"))?;
+        Ok(values.iter().fold(Refused::default(), |sum, denied| sum.plus(Refused { denied: *denied })))
     }
 
     /// What was sent to the backend of a place.
@@ -333,6 +360,18 @@ impl Maps {
         let zero = PerCpuValues::try_from(vec![[0; 2]; self.cpus])
             .map_err(|error| Fault::internal(format!("a counter cannot be cleared: {error}")))?;
         counters.set(index, zero, 0).map_err(map_fault(map, "written"))
+    }
+
+    fn clear_refusals(&mut self, id: u32) -> Result<(), Fault> {
+        let zero = PerCpuValues::try_from(vec![0; self.cpus])
+            .map_err(|error| Fault::internal(format!("a counter cannot be cleared: {error}")))?;
+        self.listener_refusals.set(id, zero, 0).map_err(map_fault(LISTENER_REFUSALS, "written"))
+    }
+
+    fn allow_words(&self, base: u32, len: u32) -> Vec<u64> {
+        let words = self.allowed.words();
+        let region = words.get(base as usize..(base as usize).saturating_add(len as usize)).unwrap_or(&[]);
+        region.iter().map(|word| word.load(Ordering::Relaxed)).collect()
     }
 
     fn set_segment(&mut self, index: u16, segment: Segment) -> Result<(), Fault> {

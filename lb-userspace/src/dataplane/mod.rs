@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 
 use lb_common::address::MacAddr;
 use lb_common::maps::{LAYOUT, PINNED};
-use lb_common::outcome::{Counter, Outcome};
+use lb_common::outcome::{Counter, Outcome, Refused};
 use lb_common::session::{Session, SessionKey};
 use lb_common::track::pin::{Moment, Pin, PinKey, Table};
 use nix::time::{ClockId, clock_gettime};
@@ -122,6 +122,10 @@ impl DataPlane for Dataplane {
 
     fn listener_counter(&self, id: u32) -> Result<Counter, Fault> {
         self.maps.listener_counter(id)
+    }
+
+    fn listener_refusals(&self, id: u32) -> Result<Refused, Fault> {
+        self.maps.listener_refusals(id)
     }
 
     fn backend_counter(&self, place: u32) -> Result<Counter, Fault> {

@@ -8,7 +8,7 @@ use lb_common::backend::{Backend, BackendOwner, Load, Segment};
 use lb_common::limits;
 use lb_common::listener::{Listener, ListenerKey, Vip};
 use lb_common::maps;
-use lb_common::outcome::{Counter, Outcome};
+use lb_common::outcome::{Counter, Outcome, Refused};
 use lb_common::session::{Session, SessionKey};
 use lb_common::slot::SlotLine;
 use lb_common::track::pin::{Pin, PinKey};
@@ -48,7 +48,7 @@ const fn per_cpu(name: &'static str, value_size: usize, max_entries: u32) -> Spe
     Spec { name, map_type: MapType::PerCpuArray as u32, key_size: 4, value_size, max_entries, flags: 0 }
 }
 
-const SPECS: [Spec; 17] = [
+const SPECS: [Spec; 19] = [
     hash(maps::LISTENERS, size_of::<ListenerKey>(), size_of::<Listener>(), limits::MAX_LISTENERS),
     hash(maps::VIPS, size_of::<Address>(), size_of::<Vip>(), limits::MAX_VIPS),
     array(maps::SLOTS, size_of::<SlotLine>(), limits::MAX_SLOTS / limits::SLOTS_PER_LINE as u32, BPF_F_MMAPABLE),
@@ -84,6 +84,8 @@ const SPECS: [Spec; 17] = [
     per_cpu(maps::TURNS, size_of::<u32>(), limits::MAX_LISTENERS),
     per_cpu(maps::PIN_OVERFLOWS, size_of::<u64>(), 1),
     array(maps::PINS_CROWDED, size_of::<u64>(), 1, BPF_F_MMAPABLE),
+    array(maps::ALLOWED, size_of::<u64>(), limits::MAX_ALLOW_WORDS, BPF_F_MMAPABLE),
+    per_cpu(maps::LISTENER_REFUSALS, size_of::<Refused>(), limits::MAX_LISTENERS),
 ];
 
 const _: () = assert!(SPECS.len() == maps::PINNED.len());
@@ -154,6 +156,6 @@ mod tests {
         let wanted = SPECS[0];
         let found = Spec { value_size: 20, max_entries: 10, ..wanted };
         let fault = compare(&wanted, &found, Path::new("/sys/fs/bpf/drlb/v1/LISTENERS")).expect_err("it differs");
-        assert!(fault.message.contains("(value size 20 instead of 36, size 10 instead of 16384)"), "{}", fault.message);
+        assert!(fault.message.contains("(value size 20 instead of 48, size 10 instead of 16384)"), "{}", fault.message);
     }
 }

@@ -82,6 +82,7 @@ impl Core {
         let scope = self.scope_of(&edits);
         let changes = changes_of(&edits)?;
         let undo = self.desired.edit_all(edits);
+        self.held.tell_time(self.plane.now());
         // A plan that does not fit is found before anything is written down.
         let planned = plan(&self.desired, &view, &self.held, &scope);
         let written = planned.and_then(|plan| self.store.commit(&changes).map(|()| plan));
@@ -236,6 +237,7 @@ impl Core {
     /// Makes changes in the maps, and follows them.
     fn apply(&mut self, changes: &[Change]) -> Result<(), Fault> {
         let (now, tracker) = (self.plane.now(), &mut self.tracker);
+        self.held.tell_time(now);
         apply(changes, self.plane.as_mut(), &mut self.held, |change| tracker.note(change, now))
     }
 
@@ -312,6 +314,7 @@ impl Core {
                 tracing::warn!("{fault}");
             }
         }
+        self.held.tell_time(self.plane.now());
         let changes = plan(&self.desired, view, &self.held, scope)?;
         self.follow(&changes, scope)?;
         links.last.iter().try_for_each(|change| self.link(change))

@@ -5,13 +5,15 @@ mod take;
 
 use std::net::IpAddr;
 
-use lb_common::outcome::Counter;
+use lb_common::outcome::{Counter, Refused};
 use serde::{Deserialize, Serialize};
 
 pub(super) use flows::{flows, tracking};
 pub(super) use take::take;
 
-use crate::model::{Algorithm, AttachMode, BackendAddr, Name, Persistence, Protocol, Timeouts, Vip, XdpMode};
+use crate::model::{
+    Algorithm, AllowList, AttachMode, BackendAddr, Name, Persistence, Protocol, Timeouts, Vip, XdpMode,
+};
 
 /// All that there is to know of a running balancer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -180,12 +182,21 @@ pub struct ListenerStatus {
     pub persistence: Option<Persistence>,
     /// For how many seconds a flow may be silent before it counts as ended.
     pub timeouts: Timeouts,
+    /// How many prefixes it takes packets from; 0 for everywhere.
+    #[serde(default)]
+    pub allowed: usize,
+    /// The prefixes, where one listener is asked for; not in lists of listeners.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowed_cidrs: Option<AllowList>,
     /// Slots of the lookup table.
     pub slots: u32,
     /// How many of them are in which state.
     pub slot_states: SlotStates,
     /// What was sent to its backends.
     pub counters: Counters,
+    /// Packets that it refused.
+    #[serde(default)]
+    pub refused: RefusedStatus,
     /// The backends, by address.
     pub backends: Vec<BackendStatus>,
 }
@@ -278,6 +289,19 @@ pub struct Counters {
 impl From<Counter> for Counters {
     fn from(counter: Counter) -> Self {
         Self { packets: counter.packets, bytes: counter.bytes }
+    }
+}
+
+/// Packets that a listener refused, by why.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedStatus {
+    /// Their source is not on its allow-list.
+    pub denied: u64,
+}
+
+impl From<Refused> for RefusedStatus {
+    fn from(refused: Refused) -> Self {
+        Self { denied: refused.denied }
     }
 }
 

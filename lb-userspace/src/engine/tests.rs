@@ -9,8 +9,8 @@ use super::core::Core;
 use super::status::{BackendState, InterfaceState};
 use super::*;
 use crate::model::{
-    Algorithm, AttachMode, BackendAddr, BackendChange, FaultKind, ListenerChange, Name, NewListener, Protocol,
-    Timeouts, XdpMode,
+    Algorithm, AllowList, AttachMode, BackendAddr, BackendChange, FaultKind, ListenerChange, Name, NewListener,
+    Protocol, Timeouts, XdpMode,
 };
 use crate::neighbour::{Reach, Unresolved};
 use crate::reconcile::LinkChange;
@@ -42,6 +42,7 @@ fn add_listener(text: &str, port: u16) -> Command {
         algorithm: Algorithm::SourceIpPort,
         persistence: None,
         timeouts: Timeouts::default(),
+        allowed: AllowList::default(),
         slots: Some(101),
     })
 }

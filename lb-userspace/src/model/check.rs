@@ -73,7 +73,7 @@ impl Desired {
     }
 
     fn add_listener(&self, new: &NewListener) -> Result<Vec<Edit>, Fault> {
-        let NewListener { name, vip, protocol, port, algorithm, persistence, timeouts, slots } = new.clone();
+        let NewListener { name, vip, protocol, port, algorithm, persistence, timeouts, allowed, slots } = new.clone();
         if protocol == Protocol::Ip && port != 0 {
             return Err(Fault::invalid(format!(
                 "listener `{name}` has protocol ip, which takes every port; leave out port {port} or choose tcp, udp or \
@@ -84,13 +84,14 @@ impl Desired {
         table_size(&name, slots)?;
         persistence.map_or(Ok(()), |persistence| persistence.check())?;
         timeouts.check()?;
+        allowed.check(vip)?;
         if self.listeners.contains_key(&name) {
             return Err(Fault::conflict(format!("there is already a listener `{name}`; choose another name")));
         }
         if self.pools.contains_key(&name) {
             return Err(Fault::conflict(format!("there is already a pool `{name}`; choose another name")));
         }
-        let listener = Listener { name: name.clone(), vip, protocol, port, pool: name.clone() };
+        let listener = Listener { name: name.clone(), vip, protocol, port, pool: name.clone(), allowed };
         if let Some(other) = self.listeners.values().find(|other| other.key() == listener.key()) {
             return Err(Fault::conflict(format!(
                 "listener `{}` already takes {}; remove it first or choose another VIP, protocol or port",
@@ -114,14 +115,21 @@ impl Desired {
     }
 
     fn set_listener(&self, name: &Name, change: &ListenerChange) -> Result<Vec<Edit>, Fault> {
-        let (_, pool) = self.listener(name)?;
+        let (listener, pool) = self.listener(name)?;
         let mut settings = pool.settings();
         settings.algorithm = change.algorithm.unwrap_or(settings.algorithm);
         settings.persistence = change.persistence.unwrap_or(settings.persistence);
         settings.timeouts = settings.timeouts.with(&change.timeouts);
         settings.persistence.map_or(Ok(()), |persistence| persistence.check())?;
         settings.timeouts.check()?;
-        Ok(if settings == pool.settings() { vec![] } else { vec![Edit::PutPool(settings)] })
+        let mut after = listener.clone();
+        if let Some(allowed) = &change.allowed {
+            allowed.check(listener.vip)?;
+            after.allowed = allowed.clone();
+        }
+        let pool = (settings != pool.settings()).then_some(Edit::PutPool(settings));
+        let listener = (after != *listener).then_some(Edit::PutListener(after));
+        Ok(pool.into_iter().chain(listener).collect())
     }
 
     fn remove_listener(&self, name: &Name) -> Result<Vec<Edit>, Fault> {

@@ -1,3 +1,4 @@
+use super::super::allow::AllowList;
 use super::super::choices::{Algorithm, AttachMode};
 use super::super::fault::FaultKind::{self, Conflict, Invalid, NotFound};
 use super::super::tracking::{Persistence, Timeouts, TimeoutsChange};
@@ -17,6 +18,7 @@ fn new(text: &str, vip: &str, protocol: Protocol, port: u16) -> NewListener {
         algorithm: Algorithm::SourceIpPort,
         persistence: None,
         timeouts: Timeouts::default(),
+        allowed: AllowList::default(),
         slots: None,
     }
 }
@@ -339,4 +341,26 @@ fn sessions_and_idle_times_are_set_one_by_one() {
         set(ListenerChange { persistence, ..ListenerChange::default() }),
         "a session of IPv6 clients cannot be their leading 0 bits; give 1 to 128",
     );
+}
+
+#[test]
+fn an_allow_list_replaces_the_one_before_and_is_of_the_vips_family() {
+    let mut desired = Desired::default();
+    done(&mut desired, &add("web", "192.0.2.10", Protocol::Tcp, 80));
+    let list =
+        |texts: &[&str]| -> AllowList { texts.iter().map(|text| text.parse().expect(text)).collect::<Vec<_>>().into() };
+    let set = |allowed| Command::SetListener {
+        name: name("web"),
+        change: ListenerChange { allowed: Some(allowed), ..ListenerChange::default() },
+    };
+    done(&mut desired, &set(list(&["10.1.2.3/8", "192.0.2.7"])));
+    done(&mut desired, &set(list(&["10.1.2.3/16"])));
+    assert_eq!(desired.listeners[&name("web")].allowed, list(&["10.1.0.0/16"]));
+    assert_eq!(desired.check(&set(list(&["10.1.0.0/16"])), 0), Ok(vec![]), "it is so already");
+    let fault = desired.check(&set(list(&["2001:db8::/32"])), 0).expect_err("IPv6");
+    assert_eq!(fault.kind, Invalid);
+    let new = NewListener { allowed: list(&["::/0"]), ..new("other", "192.0.2.11", Protocol::Tcp, 80) };
+    assert_eq!(desired.check(&Command::AddListener(new), 0).expect_err("IPv6").kind, Invalid);
+    done(&mut desired, &set(AllowList::default()));
+    assert!(desired.listeners[&name("web")].allowed.is_empty());
 }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::address::{BackendAddr, Vip};
+use super::allow::AllowList;
 use super::choices::{Algorithm, AttachMode, Protocol};
 use super::health::HealthChange;
 use super::name::Name;
@@ -105,6 +106,8 @@ pub struct NewListener {
     pub persistence: Option<Persistence>,
     /// For how long a flow may be silent before it counts as ended.
     pub timeouts: Timeouts,
+    /// The sources that it takes packets from.
+    pub allowed: AllowList,
     /// Slots of the lookup table, a prime; [`lb_common::limits::DEFAULT_SLOTS`] if not given.
     pub slots: Option<u32>,
 }
@@ -118,6 +121,8 @@ pub struct ListenerChange {
     pub persistence: Option<Option<Persistence>>,
     /// For how long a flow may be silent before it counts as ended.
     pub timeouts: TimeoutsChange,
+    /// The sources that it takes packets from, in place of those of before.
+    pub allowed: Option<AllowList>,
 }
 
 /// What to change of a backend; `None` leaves it as it is.

@@ -4,6 +4,7 @@
 //! [`Desired::check`], which answers with the [`Edit`]s that carry it out or with the [`Fault`] that refuses it.
 
 mod address;
+mod allow;
 mod check;
 mod choices;
 mod command;
@@ -18,6 +19,7 @@ mod tracking;
 pub(crate) use check::{places_region, slots_region};
 
 pub use address::{BackendAddr, Vip};
+pub use allow::{AllowList, Prefix, fingerprint};
 pub use choices::{Algorithm, AttachMode, HttpMethod, HttpVersion, ProbeType, Protocol, WhenAllDown, XdpMode};
 pub use command::{BackendChange, Command, ListenerChange, NewListener};
 pub use desired::{Desired, Edit};

@@ -7,6 +7,7 @@ use lb_common::listener::ListenerKey;
 use serde::{Deserialize, Serialize};
 
 use super::address::{BackendAddr, Vip};
+use super::allow::AllowList;
 use super::choices::{Algorithm, AttachMode, Protocol};
 use super::health::{HealthCheck, MonitorTarget};
 use super::name::Name;
@@ -34,6 +35,9 @@ pub struct Listener {
     pub port: u16,
     /// The pool.
     pub pool: Name,
+    /// The sources that it takes packets from.
+    #[serde(default, skip_serializing_if = "AllowList::is_empty")]
+    pub allowed: AllowList,
 }
 
 impl Listener {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use lb_common::outcome::{Counter, Outcome};
+use lb_common::outcome::{Counter, Outcome, Refused};
 use lb_common::session::{Session, SessionKey};
 use lb_common::track::pin::{Moment, Pin, PinKey, Table};
 
@@ -48,6 +48,12 @@ pub trait DataPlane: Send {
     /// # Errors
     /// The kernel refused it.
     fn listener_counter(&self, id: u32) -> Result<Counter, Fault>;
+
+    /// What a listener refused, by its id.
+    ///
+    /// # Errors
+    /// The kernel refused it.
+    fn listener_refusals(&self, id: u32) -> Result<Refused, Fault>;
 
     /// What was sent to the backend of a place.
     ///

@@ -65,6 +65,13 @@ pub enum Change {
         /// Slots by their index from there.
         moves: Vec<(u32, Slot)>,
     },
+    /// Write an allow-list into a region that no listener has.
+    WriteAllowed {
+        /// The first word of the region.
+        base: u32,
+        /// Its words.
+        words: Vec<u64>,
+    },
     /// Write a listener.
     PutListener {
         /// What it listens on.

@@ -7,7 +7,9 @@ use lb_common::backend::{Backend, BackendOwner, Segment};
 use lb_common::limits;
 use lb_common::listener::{Listener, ListenerKey, Vip};
 use lb_common::slot::Slot;
+use lb_common::track::pin::Moment;
 
+use super::allowed::AllowLists;
 use super::change::Change;
 use crate::model::XdpMode;
 
@@ -22,6 +24,8 @@ pub struct Sizes {
     pub listeners: u32,
     /// Segments.
     pub segments: u16,
+    /// Words of all allow-lists.
+    pub allowed: u32,
 }
 
 impl Sizes {
@@ -31,6 +35,7 @@ impl Sizes {
         places: limits::MAX_BACKENDS,
         listeners: limits::MAX_LISTENERS,
         segments: limits::MAX_SEGMENTS as u16,
+        allowed: limits::MAX_ALLOW_WORDS,
     };
 }
 
@@ -66,6 +71,8 @@ pub struct Held {
     pub egress: BTreeMap<u16, u32>,
     /// The interfaces that the program is attached to, by name.
     pub attached: BTreeMap<String, Attached>,
+    /// The allow-lists.
+    pub allowed: AllowLists,
     /// All slots, as words. Only those of listeners' tables are meaningful.
     slots: Vec<u32>,
     /// All places.
@@ -110,6 +117,7 @@ impl Held {
             segments: BTreeMap::new(),
             egress: BTreeMap::new(),
             attached: BTreeMap::new(),
+            allowed: AllowLists::default(),
             slots: vec![0; sizes.slots as usize],
             backends: vec![0; sizes.places as usize],
             weights: vec![0; sizes.places as usize],
@@ -127,7 +135,18 @@ impl Held {
         self.freed_places = older.freed_places.clone();
         self.freed_ids = older.freed_ids.clone();
         self.last_pool = older.last_pool;
+        self.allowed.remember(&older.allowed);
         self
+    }
+
+    /// Hears what time it is: regions that packets may still read are not given away.
+    pub fn tell_time(&mut self, now: Moment) {
+        self.allowed.tell_time(now);
+    }
+
+    /// Reads the allow-list that a listener has in the maps, of which these are the words.
+    pub fn saw_allowed(&mut self, base: u32, words: &[u64]) {
+        self.allowed.saw(base, words);
     }
 
     /// Hears of a pool's number that is or was in use: it is not given again.
@@ -253,13 +272,16 @@ impl Held {
                     self.set_slot(base + index, *slot);
                 }
             }
+            Change::WriteAllowed { base, words } => self.allowed.saw(*base, words),
             Change::PutListener { key, listener, .. } => {
                 self.saw_pool(listener.pool);
-                self.listeners.insert(*key, *listener);
+                let before = self.listeners.insert(*key, *listener);
+                self.allowed.listener_changed(before.as_ref(), Some(listener));
             }
             Change::RemoveListener { key } => {
                 if let Some(listener) = self.listeners.remove(key) {
                     self.freed_ids.add(listener.id);
+                    self.allowed.listener_changed(Some(&listener), None);
                 }
             }
             Change::PutVip { address, vip } => {

@@ -5,10 +5,10 @@ use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher, Hash};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use lb_common::listener::Listener;
-use lb_common::outcome::{Counter, Outcome};
+use lb_common::outcome::{Counter, Outcome, Refused};
 use lb_common::session::{Session, SessionKey};
 use lb_common::slot::{NO_BACKEND, Slot};
-use lb_common::track::pin::{Moment, Pin, PinKey, Table};
+use lb_common::track::pin::{Moment, Pin, PinKey, Table, Timing};
 
 use super::{Attached, Batch, Change, DataPlane, Held, LinkChange, Sizes};
 use crate::model::{AttachMode, Fault, XdpMode};
@@ -37,6 +37,10 @@ impl DataPlane for Arc<Mutex<Memory>> {
 
     fn listener_counter(&self, id: u32) -> Result<Counter, Fault> {
         open(self).listener_counter(id)
+    }
+
+    fn listener_refusals(&self, id: u32) -> Result<Refused, Fault> {
+        open(self).listener_refusals(id)
     }
 
     fn backend_counter(&self, place: u32) -> Result<Counter, Fault> {
@@ -112,6 +116,10 @@ pub(crate) struct Memory {
     pub(crate) flows: BTreeMap<u32, u32>,
     pub(crate) overflows: u64,
     pub(crate) crowded: bool,
+    /// Regions of allow-lists that packets may still read, and since when listeners have left them.
+    pub(crate) left: Vec<(u32, u32, Moment)>,
+    /// Words of allow-lists, by where they begin.
+    pub(crate) allowed: BTreeMap<u32, Vec<u64>>,
 }
 
 /// A few elements at once, so that a sweep has many steps. Elements are in buckets, as in the kernel's maps, so that one that
@@ -140,6 +148,8 @@ impl Memory {
             flows: BTreeMap::new(),
             overflows: 0,
             crowded: false,
+            left: Vec::new(),
+            allowed: BTreeMap::new(),
         }
     }
 
@@ -199,6 +209,9 @@ impl DataPlane for Memory {
                 read.set_slot(index, self.held.slot(index));
             }
             read.saw_pool(listener.pool);
+            if let Some(words) = self.allowed.get(&listener.allow_base) {
+                read.saw_allowed(listener.allow_base, words);
+            }
         }
         for place in 0..read.sizes.places {
             let owner = self.held.owner(place).unwrap_or(lb_common::backend::BackendOwner::FREE.address);
@@ -230,11 +243,32 @@ impl DataPlane for Memory {
                 let mut seen = BTreeSet::new();
                 assert!(moves.iter().all(|(index, _)| seen.insert(index) && base + index < self.held.sizes.slots));
             }
+            Change::WriteAllowed { base, words } => {
+                self.left.retain(|(_, _, since)| self.now.since(*since) <= Timing::GRACE);
+                let end = base + words.len() as u32;
+                let listeners = self.held.listeners.values().map(|listener| (listener.allow_base, listener.allow_len));
+                for (other, len) in listeners.chain(self.left.iter().map(|(base, len, _)| (*base, *len))) {
+                    assert!(len == 0 || other + len <= *base || end <= other, "{base} is read by packets");
+                }
+                assert!(end <= self.held.sizes.allowed);
+                self.allowed.retain(|other, words| other + words.len() as u32 <= *base || end <= *other);
+                self.allowed.insert(*base, words.clone());
+            }
             Change::TakePlace { place, .. } | Change::CopyPlace { to: place, .. } => {
                 assert_eq!(self.held.owner(*place), None, "place {place} is taken twice");
             }
+            Change::PutListener { key, .. } | Change::RemoveListener { key } => {
+                if let Some(before) = self.held.listeners.get(key).filter(|before| before.allow_len > 0) {
+                    let after =
+                        if let Change::PutListener { listener, .. } = change { listener.allow_base } else { u32::MAX };
+                    if after != before.allow_base {
+                        self.left.push((before.allow_base, before.allow_len, self.now));
+                    }
+                }
+            }
             _ => {}
         }
+        self.held.tell_time(self.now);
         self.held.change(change);
         self.changes.push(change.clone());
         self.check();
@@ -269,6 +303,10 @@ impl DataPlane for Memory {
 
     fn listener_counter(&self, _: u32) -> Result<Counter, Fault> {
         Ok(Counter::default())
+    }
+
+    fn listener_refusals(&self, _: u32) -> Result<Refused, Fault> {
+        Ok(Refused::default())
     }
 
     fn backend_counter(&self, _: u32) -> Result<Counter, Fault> {

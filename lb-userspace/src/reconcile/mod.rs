@@ -7,15 +7,17 @@
 //! The order of a plan:
 //! 1. segments, so that backends can name them;
 //! 2. backends' places, so that slots can name them;
-//! 3. slots, each in one step by the rule of [`lb_common::track::change::retarget`], and schedules;
-//! 4. listeners that are new or changed;
-//! 5. backends that take nothing any more, as no slot names them now;
-//! 6. VIPs, and listeners that go;
-//! 7. places of pools that are gone, and segments.
+//! 3. allow-lists, into regions that no listener has;
+//! 4. slots, each in one step by the rule of [`lb_common::track::change::retarget`], and schedules;
+//! 5. listeners that are new or changed;
+//! 6. backends that take nothing any more, as no slot names them now;
+//! 7. VIPs, and listeners that go;
+//! 8. places of pools that are gone, and segments.
 //!
 //! The place of a backend that is gone stays taken while a pin or a session may name it; the engine's sweeps find out, and
 //! free it.
 
+mod allowed;
 mod apply;
 mod change;
 mod held;
@@ -28,6 +30,7 @@ mod segments;
 mod standing;
 mod transition;
 
+pub use allowed::AllowLists;
 pub use apply::{Batch, DataPlane, apply};
 pub use change::Change;
 pub use held::{Attached, Held, Sizes};

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use lb_common::address::{Address, Port};
 use lb_common::listener::{Listener, ListenerKey, Vip};
 
+use super::allowed::AllowPlanner;
 use super::change::Change;
 use super::held::Held;
 use super::pool::PoolPlanner;
@@ -30,6 +31,7 @@ pub enum Scope {
 #[derive(Default)]
 struct Stages {
     places: Vec<Change>,
+    allowed: Vec<Change>,
     slots: Vec<Change>,
     unreachable: Vec<Change>,
     listeners: Vec<Change>,
@@ -48,6 +50,7 @@ pub fn plan(desired: &Desired, view: &NetworkView, held: &Held, scope: &Scope) -
     let gone = keys_to_remove(desired, held, scope);
     let mut pools = PoolPlanner::new(view, held, &segments.by_interface);
     let mut listeners = ListenerPlanner::new(held, &gone);
+    let mut allowed = AllowPlanner::new(held);
     let mut stages = Stages::default();
     for (pool, served) in pools_in(desired, scope) {
         let keys: Vec<_> = served.iter().map(|listener| listener.key()).collect();
@@ -62,7 +65,9 @@ pub fn plan(desired: &Desired, view: &NetworkView, held: &Held, scope: &Scope) -
         }
         for listener in served {
             let id = listeners.id(&listener.key())?;
-            let after = planned.listener(id, pool, listener.vip);
+            let (guard, write) = allowed.plan(listener)?;
+            stages.allowed.extend(write);
+            let after = guard.of(planned.listener(id, pool, listener.vip));
             stages.listeners.extend(listeners.put(listener.key(), after));
         }
         stages.places.append(&mut planned.places);
@@ -73,6 +78,7 @@ pub fn plan(desired: &Desired, view: &NetworkView, held: &Held, scope: &Scope) -
 
     let mut changes = segments.set;
     changes.append(&mut stages.places);
+    changes.append(&mut stages.allowed);
     changes.append(&mut stages.slots);
     changes.append(&mut stages.listeners);
     changes.append(&mut stages.unreachable);

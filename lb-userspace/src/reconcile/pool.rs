@@ -65,7 +65,7 @@ pub(super) struct PoolPlan {
 }
 
 impl PoolPlan {
-    /// A listener of this pool, with that id.
+    /// A listener of this pool, with that id, that takes packets from everywhere.
     pub(super) fn listener(&self, id: u32, pool: &Pool, vip: Vip) -> Listener {
         let Region { slots_base, slots_len, backends_base, backends_len } = self.region;
         Listener {
@@ -80,6 +80,11 @@ impl PoolPlan {
             algorithm: self.mode.algorithm,
             before: self.mode.before,
             persistence: persistence_of(pool, vip),
+            guards: 0,
+            allow_base: 0,
+            allow_len: 0,
+            allow_from: 0,
+            allow_bits: 0,
             reserved: 0,
         }
     }

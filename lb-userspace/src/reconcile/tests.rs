@@ -14,8 +14,8 @@ use super::memory::Memory;
 use super::*;
 use crate::maglev;
 use crate::model::{
-    self, Algorithm, AttachMode, BackendAddr, BackendChange, Command, Desired, Drain, Edit, Fault, ListenerChange,
-    Name, NewListener, Persistence, Protocol, Timeouts, TimeoutsChange, Vip,
+    self, Algorithm, AllowList, AttachMode, BackendAddr, BackendChange, Command, Desired, Drain, Edit, Fault,
+    ListenerChange, Name, NewListener, Persistence, Prefix, Protocol, Timeouts, TimeoutsChange, Vip,
 };
 use crate::neighbour::{Link, NetworkView, Reach, Unresolved};
 use crate::tracking::Tracker;
@@ -25,7 +25,7 @@ mod packets;
 use packets::{Flows, Sent};
 
 /// Small maps, so that they fill up and break into pieces.
-const SIZES: Sizes = Sizes { slots: 288, places: 128, listeners: 5, segments: 3 };
+const SIZES: Sizes = Sizes { slots: 288, places: 128, listeners: 5, segments: 3, allowed: 96 };
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -80,7 +80,8 @@ impl World {
             }
             Step::Share { pool, vip, port } => {
                 let name: Name = format!("share-{port}").parse().expect("a name");
-                let listener = model::Listener { name, vip, protocol: Protocol::Sctp, port, pool };
+                let listener =
+                    model::Listener { name, vip, protocol: Protocol::Sctp, port, pool, allowed: AllowList::default() };
                 let taken = |other: &model::Listener| other.name == listener.name || other.key() == listener.key();
                 let family = |pool: &model::Pool| pool.backends.keys().all(|backend| backend.family() == vip.family());
                 let fits = self.desired.pools.get(&listener.pool).is_some_and(family);
@@ -119,6 +120,8 @@ impl World {
                 self.reconcile(&Scope::Some { pools, keys: BTreeSet::new() }).expect("room for no new thing");
             }
             Step::Restart => {
+                // An agent takes longer to start than a packet takes.
+                self.plane.left.clear();
                 self.held = self.plane.read().expect("memory");
                 for (key, _) in self.plane.pins.iter().flatten() {
                     self.held.saw_pool(key.pool());
@@ -267,6 +270,27 @@ impl World {
         assert!(owned >= wanted);
         for listener in self.desired.listeners.values() {
             self.verify_table(&held.listeners[&listener.key()], self.desired.pool_of(listener).expect("its pool"));
+            self.verify_allowed(&held.listeners[&listener.key()], &listener.allowed);
+        }
+    }
+
+    /// A packet meets the listener's list, whole, and no other one's.
+    fn verify_allowed(&self, listener: &Listener, list: &AllowList) {
+        assert_eq!(listener.guards & Listener::GUARD_ALLOW != 0, !list.is_empty());
+        let words = self.plane.allowed.get(&listener.allow_base).map_or(&[][..], |words| words);
+        let word = |at: u32| words.get(at.checked_sub(listener.allow_base)? as usize).copied();
+        for client in
+            ["10.0.0.1", "10.1.2.3", "192.0.2.7", "198.51.100.127", "198.51.100.128", "203.0.113.255", "0.0.0.0"]
+        {
+            let address: Ipv4Addr = client.parse().expect("an address");
+            let holds = |prefix: &Prefix| {
+                let IpAddr::V4(first) = prefix.address() else { return false };
+                (first.to_bits() ^ address.to_bits()).leading_zeros() >= u32::from(prefix.length())
+            };
+            let expected = list.prefixes().iter().any(holds);
+            let bits = lb_common::allow::Bits::of(&address.into());
+            let found = !list.is_empty() && lb_common::allow::allows(listener.allow_root(), bits, word);
+            assert_eq!(found, expected, "{client} by {list:?}");
         }
     }
 
@@ -342,9 +366,16 @@ fn new_listener() -> impl Strategy<Value = NewListener> {
             algorithm: Algorithm::SourceIpPort,
             persistence: None,
             timeouts: TIMEOUTS,
+            allowed: AllowList::default(),
             slots: Some(slots),
         },
     )
+}
+
+fn allowed() -> impl Strategy<Value = AllowList> {
+    let prefixes = ["10.0.0.0/8", "10.1.0.0/16", "192.0.2.7", "198.51.100.0/25", "203.0.113.0/24"];
+    let prefixes = prefixes.map(|text| text.parse::<Prefix>().expect(text)).to_vec();
+    prop::sample::subsequence(prefixes, 0..=5).prop_map(AllowList::from)
 }
 
 fn command() -> impl Strategy<Value = Command> {
@@ -358,7 +389,8 @@ fn command() -> impl Strategy<Value = Command> {
         1 => interface().prop_map(|interface| Command::Attach { interface, mode: AttachMode::Native }),
         1 => interface().prop_map(|interface| Command::Detach { interface }),
         3 => new_listener().prop_map(Command::AddListener),
-        3 => (name(), algorithm, persistence).prop_map(|(name, algorithm, persistence)| Command::SetListener { name, change: ListenerChange { algorithm, persistence, timeouts: TimeoutsChange::default() } }),
+        3 => (name(), algorithm, persistence).prop_map(|(name, algorithm, persistence)| Command::SetListener { name, change: ListenerChange { algorithm, persistence, timeouts: TimeoutsChange::default(), allowed: None } }),
+        3 => (name(), allowed()).prop_map(|(name, allowed)| Command::SetListener { name, change: ListenerChange { allowed: Some(allowed), ..ListenerChange::default() } }),
         3 => (name(), address()).prop_map(|(listener, address)| Command::DrainBackend { listener, address, deadline: None }),
         1 => name().prop_map(|name| Command::RemoveListener { name }),
         12 => (name(), address(), weight()).prop_map(|(listener, address, weight)| Command::AddBackend { listener, address, weight }),
@@ -419,6 +451,7 @@ fn a_pool_at_work() -> World {
         algorithm: Algorithm::SourceIpPort,
         persistence: None,
         timeouts: TIMEOUTS,
+        allowed: AllowList::default(),
         slots: Some(13),
     })));
     for last in 0..4 {
@@ -446,7 +479,7 @@ fn step_at_work() -> impl Strategy<Value = Step> {
     let persistence = prop::option::weighted(0.3, prop::option::of(Just(session)));
     let algorithm = prop::option::of(prop::sample::select(Algorithm::ALL));
     let switch = move |(algorithm, persistence)| {
-        let change = ListenerChange { algorithm, persistence, timeouts: TimeoutsChange::default() };
+        let change = ListenerChange { algorithm, persistence, timeouts: TimeoutsChange::default(), allowed: None };
         Step::Command(Command::SetListener { name: listener(), change })
     };
     let add = move |address| Step::Command(Command::AddBackend { listener: listener(), address, weight: 1 });

@@ -13,11 +13,12 @@ use super::*;
 use crate::api::client::{Client, ClientError};
 use crate::api::socket;
 use crate::engine::status::{
-    BackendState, Counters, DrainStatus, FlowState, FlowStatus, InterfaceState, OutcomeStatus, SlotStates,
-    TrackingStatus,
+    BackendState, Counters, DrainStatus, FlowState, FlowStatus, InterfaceState, OutcomeStatus, RefusedStatus,
+    SlotStates, TrackingStatus,
 };
 use crate::model::{
-    Algorithm, AttachMode, ListenerChange, NewListener, Persistence, Protocol, Timeouts, TimeoutsChange, XdpMode,
+    Algorithm, AllowList, AttachMode, ListenerChange, NewListener, Persistence, Protocol, Timeouts, TimeoutsChange,
+    XdpMode,
 };
 
 /// Takes every command and remembers it; knows one listener with one backend, and one interface.
@@ -82,9 +83,12 @@ fn status_of_one() -> Status {
         algorithm: Algorithm::SourceIpPort,
         persistence: None,
         timeouts: Timeouts::default(),
+        allowed: 1,
+        allowed_cidrs: Some(vec!["2001:db8::/32".parse().expect("a prefix")].into()),
         slots: 65_537,
         slot_states: SlotStates { steady: 65_530, moving: 7, settling: 0 },
         counters,
+        refused: RefusedStatus { denied: 9 },
         backends: vec![backend],
     };
     let interface = InterfaceStatus {
@@ -184,6 +188,7 @@ async fn each_request_becomes_its_command() {
         algorithm: Algorithm::SourceIpPort,
         persistence: None,
         timeouts: Timeouts::default(),
+        allowed: AllowList::default(),
         slots: None,
     };
     assert_eq!(served.last_command(), Command::AddListener(listener.clone()));
@@ -231,7 +236,12 @@ async fn what_a_patch_does_not_name_stays_and_null_is_a_value() {
             ListenerChange { persistence: Some(Some(persistence)), ..none.clone() },
         ),
         (r#"{"persistence": null}"#, ListenerChange { persistence: Some(None), ..none.clone() }),
-        (r#"{"timeouts": {"udp": 30}}"#, ListenerChange { timeouts: udp, ..none }),
+        (r#"{"timeouts": {"udp": 30}}"#, ListenerChange { timeouts: udp, ..none.clone() }),
+        (r#"{"allowed_cidrs": []}"#, ListenerChange { allowed: Some(AllowList::default()), ..none.clone() }),
+        (
+            r#"{"allowed_cidrs": ["2001:db8::7/32"]}"#,
+            ListenerChange { allowed: Some(vec!["2001:db8::/32".parse().expect("a prefix")].into()), ..none },
+        ),
     ] {
         let expected = Command::SetListener { name: "web".parse().expect("a name"), change };
         let (status, _, text) = served.raw("PATCH", "/v1/listeners/web", body).await;
@@ -266,11 +276,14 @@ async fn every_get_shows_its_part_of_the_status() {
     let served = Served::start(None);
     let client = served.client();
     let status = status_of_one();
-    assert_eq!(client.get(&["status"]).await.expect("status").parse::<Status>().expect("JSON"), status);
+    let mut short = status.clone();
+    // Where all listeners are shown, their allow-lists are not.
+    short.listeners[0].allowed_cidrs = None;
+    assert_eq!(client.get(&["status"]).await.expect("status").parse::<Status>().expect("JSON"), short);
     let stats: Stats = client.get(&["stats"]).await.expect("stats").parse().expect("JSON");
     assert_eq!(stats, status.clone().into());
     let listeners: Listeners = client.get(&["listeners"]).await.expect("listeners").parse().expect("JSON");
-    assert_eq!(listeners.listeners, status.listeners);
+    assert_eq!(listeners.listeners, short.listeners);
     let listener: ListenerStatus = client.get(&["listeners", "web"]).await.expect("one").parse().expect("JSON");
     assert_eq!(listener, status.listeners[0]);
     let backends: Backends =

@@ -1,9 +1,11 @@
 //! The arguments of `drlb listener`.
 
+use std::path::PathBuf;
+
 use clap::{ArgGroup, Args, Subcommand};
 
 use super::values::{IdleArg, PersistenceArg, algorithm, idle, persistence, protocol};
-use crate::model::{Algorithm, Name, Protocol, Vip};
+use crate::model::{Algorithm, Name, Prefix, Protocol, Vip};
 
 /// `drlb listener`
 #[derive(Debug, Subcommand)]
@@ -59,6 +61,14 @@ pub struct ListenerAdd {
     /// change, and how long a drain waits for flows that are silent.
     #[arg(long = "idle", value_name = "KIND=TIME", value_parser = idle)]
     pub idle: Vec<IdleArg>,
+    /// Take packets only from this prefix, like 192.0.2.0/24, 2001:db8::/32 or a single address; once for each.
+    ///
+    /// Packets from elsewhere are dropped and counted as denied. Without any, packets are taken from everywhere.
+    #[arg(long = "allow", value_name = "CIDR")]
+    pub allow: Vec<Prefix>,
+    /// Take packets only from the prefixes in this file, one a line; `-` reads the standard input.
+    #[arg(long, value_name = "FILE")]
+    pub allow_file: Option<PathBuf>,
     /// Slots of the lookup table, a prime; 65537 unless set. More slots follow the weights more closely.
     #[arg(long, value_name = "N")]
     pub slots: Option<u32>,
@@ -82,4 +92,14 @@ pub struct ListenerSet {
     /// For how long a flow may be silent before it counts as ended: KIND=TIME, as in `drlb listener add`.
     #[arg(long = "idle", group = "change", value_name = "KIND=TIME", value_parser = idle)]
     pub idle: Vec<IdleArg>,
+    /// Take packets only from this prefix, and from the others that are given with it: they replace the list of before in
+    /// one step. Flows at work from elsewhere are cut off, too.
+    #[arg(long = "allow", group = "change", value_name = "CIDR")]
+    pub allow: Vec<Prefix>,
+    /// The same, from a file with one prefix a line; `-` reads the standard input.
+    #[arg(long, group = "change", value_name = "FILE")]
+    pub allow_file: Option<PathBuf>,
+    /// Take packets from everywhere.
+    #[arg(long, group = "change", conflicts_with_all = ["allow", "allow_file"])]
+    pub allow_any: bool,
 }

@@ -98,6 +98,7 @@ impl Snapshot<'_> {
     fn listener(&self, listener: &model::Listener, pool: &model::Pool) -> Result<ListenerStatus, Fault> {
         let held = self.held.listeners.get(&listener.key());
         let counters = held.map(|held| self.plane.listener_counter(held.id)).transpose()?.unwrap_or_default();
+        let refused = held.map(|held| self.plane.listener_refusals(held.id)).transpose()?.unwrap_or_default();
         let places = held.map(|held| self.places(held)).unwrap_or_default();
         let number = held.map_or(0, |held| held.pool);
         let backend = |backend| self.backend(backend, &listener.name, number, &places);
@@ -115,9 +116,12 @@ impl Snapshot<'_> {
             algorithm: pool.algorithm,
             persistence: pool.persistence,
             timeouts: pool.timeouts,
+            allowed: listener.allowed.len(),
+            allowed_cidrs: Some(listener.allowed.clone()),
             slots: pool.slots,
             slot_states,
             counters: counters.into(),
+            refused: refused.into(),
             backends: pool.backends.values().map(backend).collect::<Result<_, Fault>>()?,
         })
     }

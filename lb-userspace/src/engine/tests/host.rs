@@ -14,7 +14,7 @@ use crate::reconcile::memory::Memory;
 use crate::reconcile::{DataPlane as _, Sizes};
 use crate::store::{Change, Entry, Kind, Store};
 
-const SIZES: Sizes = Sizes { slots: 512, places: 256, listeners: 8, segments: 4 };
+const SIZES: Sizes = Sizes { slots: 512, places: 256, listeners: 8, segments: 4, allowed: 64 };
 
 #[derive(Default)]
 pub(super) struct Entries {

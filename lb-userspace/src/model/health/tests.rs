@@ -1,11 +1,12 @@
 use super::*;
 use crate::model::{
-    Algorithm, Backend, Command, Desired, FaultKind, Listener, ListenerChange, Name, NewListener, Protocol, Timeouts,
+    Algorithm, AllowList, Backend, Command, Desired, FaultKind, Listener, ListenerChange, Name, NewListener, Protocol,
+    Timeouts,
 };
 
 fn listener(protocol: Protocol, port: u16) -> Listener {
     let (name, pool) = ("web".parse().expect("a name"), "web".parse().expect("a name"));
-    Listener { name, vip: "192.0.2.10".parse().expect("a VIP"), protocol, port, pool }
+    Listener { name, vip: "192.0.2.10".parse().expect("a VIP"), protocol, port, pool, allowed: AllowList::default() }
 }
 
 fn web() -> Listener {
@@ -152,6 +153,7 @@ fn the_pool_has_its_check_until_it_is_unset() {
         algorithm: Algorithm::SourceIp,
         persistence: None,
         timeouts: Timeouts::default(),
+        allowed: AllowList::default(),
         slots: None,
     };
     run(&Command::AddListener(new)).expect("added");

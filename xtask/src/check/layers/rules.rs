@@ -25,6 +25,7 @@ const AGENT: &str = "lb-userspace/src";
 const PURE: &[&str] = &[
     "lb-common/src",
     "lb-ebpf/src",
+    "lb-userspace/src/allow.rs",
     "lb-userspace/src/maglev.rs",
     "lb-userspace/src/model",
     "lb-userspace/src/neighbour/mod.rs",
@@ -119,6 +120,10 @@ pub(super) const RULES: &[Rule] = &[
     step(
         &["lb-ebpf/src/match_listener.rs"],
         &["crate::parse", "crate::vip_traffic", "crate::select", "crate::rewrite", "crate::account"],
+    ),
+    step(
+        &["lb-ebpf/src/access.rs"],
+        &["crate::parse", "crate::vip_traffic", "crate::match_listener", "crate::select", "crate::rewrite", "crate::account"],
     ),
     step(
         &["lb-ebpf/src/select.rs"],

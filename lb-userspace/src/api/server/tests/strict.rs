@@ -27,7 +27,7 @@ async fn a_wrong_body_is_refused_with_the_place_and_reaches_nobody() {
             "PATCH",
             "/v1/listeners/web",
             "{}".into(),
-            "the body changes nothing; give `algorithm`, `persistence` or one of the `timeouts`",
+            "the body changes nothing; give `algorithm`, `persistence`, `allowed_cidrs` or one of the `timeouts`",
         ),
         ("PATCH", "/v1/listeners/web", r#"{"timeouts": {}}"#.into(), "the body changes nothing"),
         (
@@ -119,5 +119,5 @@ async fn a_body_without_end_is_not_read() {
     let served = Served::start(None);
     let (status, kind, message) = served.refusal("POST", "/v1/listeners", &" ".repeat(LONGEST_BODY + 1)).await;
     assert_eq!((status, kind.as_str()), (413, "invalid"));
-    assert_eq!(message, "the request's body is too long; 65536 bytes are read");
+    assert_eq!(message, "the request's body is too long; 4194304 bytes are read");
 }
