@@ -20,6 +20,7 @@ use crate::model::{
 use crate::neighbour::{Link, NetworkView, Reach, Unresolved};
 use crate::tracking::Tracker;
 
+mod directed;
 mod packets;
 
 use packets::{Flows, Sent};

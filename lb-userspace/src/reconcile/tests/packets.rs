@@ -28,10 +28,15 @@ pub(super) struct Sent {
     port: u16,
 }
 
-/// A packet to the VIP of [`super::a_pool_at_work`].
-pub(super) fn sent_to_one() -> impl Strategy<Value = Sent> {
+/// A packet of each flow that there can be to the VIP of [`super::a_pool_at_work`].
+pub(super) fn all_to_one() -> Vec<Sent> {
     let vip = Ipv4Addr::new(192, 0, 2, 10).into();
-    (0_u8..4, 0_u16..6).prop_map(move |(client, port)| Sent { vip, client, port })
+    (0..4).flat_map(|client| (0..6).map(move |port| Sent { vip, client, port })).collect()
+}
+
+/// One of them.
+pub(super) fn sent_to_one() -> impl Strategy<Value = Sent> {
+    prop::sample::select(all_to_one())
 }
 
 pub(super) fn sent() -> impl Strategy<Value = Sent> {

@@ -1,0 +1,61 @@
+//! Ways through a change that random steps seldom take, each for what it alone can show.
+
+use super::*;
+
+/// All flows that clients of [`a_pool_at_work`] can have.
+fn all_send(world: &mut World) {
+    for sent in packets::all_to_one() {
+        world.step(Step::Send(sent));
+    }
+}
+
+/// Flows that are at work for so many seconds, while sweeps go through.
+fn at_work_for(world: &mut World, seconds: u64) {
+    for _ in 0..seconds * 2 {
+        world.step(Step::Time(Moment::ticks(500)));
+        all_send(world);
+        // Two buckets of either table, and what follows from them.
+        world.step(Step::Sweep(12));
+    }
+}
+
+fn switch(algorithm: Algorithm) -> Step {
+    let change = ListenerChange { algorithm: Some(algorithm), ..ListenerChange::default() };
+    Step::Command(Command::SetListener { name: "a".parse().expect("a name"), change })
+}
+
+#[test]
+fn a_slot_settles_for_as_long_as_flows_in_it_have_pins_whatever_is_hashed() {
+    for algorithm in [Algorithm::SourceIpPort, Algorithm::SourceIp] {
+        let mut world = a_pool_at_work();
+        world.step(switch(algorithm));
+        world.settle();
+        all_send(&mut world);
+        for last in 4..6 {
+            let (listener, address) = ("a".parse().expect("a name"), pool_address(last));
+            world.step(Step::Command(Command::AddBackend { listener, address, weight: 1 }));
+        }
+        // [`Flows::send`] sees to it that none is moved.
+        at_work_for(&mut world, 4 * u64::from(TIMEOUTS.established));
+        assert_ne!(world.tracker.unsteady(), 0, "{algorithm:?}: flows are at work in slots that were moved");
+        world.settle();
+    }
+}
+
+#[test]
+fn flows_of_before_a_switch_stay_when_it_is_over() {
+    for (from, to) in
+        [(Algorithm::SourceIpPort, Algorithm::SourceIp), (Algorithm::SourceIp, Algorithm::SourceIpPort)]
+    {
+        let mut world = a_pool_at_work();
+        world.step(switch(from));
+        world.settle();
+        all_send(&mut world);
+        world.step(switch(to));
+        let before = |world: &World| world.plane.held.listeners.values().any(|held| held.before != 0);
+        assert!(before(&world), "flows of before are found by what they went by");
+        at_work_for(&mut world, 4 * u64::from(TIMEOUTS.established));
+        assert!(!before(&world), "each has shown itself");
+        world.settle();
+    }
+}
