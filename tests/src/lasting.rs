@@ -1,6 +1,7 @@
 //! Two listeners for lasting flows, TCP and UDP, over the same backends: where the scenarios of tracking begin.
 
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::thread;
 
 use anyhow::{Result, anyhow, ensure};
@@ -127,16 +128,28 @@ impl<'a> Lasting<'a> {
     /// # Errors
     /// `drlb` refuses, or it takes longer than a minute.
     pub fn drain(&self, index: usize, tcp: &Flows, udp: &Flows) -> Result<()> {
-        let name = self.name(index);
-        self.backend("drain", index, &[])?;
-        // No connection may come to it from now on. A datagram of a new flow may until that can be told from those of flows
-        // that were silent for a while.
-        tcp.leave(name);
+        self.drain_all(index..index + 1, tcp, udp)
+    }
+
+    /// As [`Lasting::drain`], for several backends at the same time.
+    ///
+    /// # Errors
+    /// As [`Lasting::drain`].
+    pub fn drain_all(&self, indexes: Range<usize>, tcp: &Flows, udp: &Flows) -> Result<()> {
+        for index in indexes.clone() {
+            self.backend("drain", index, &[])?;
+            // No connection may come to it from now on. A datagram of a new flow may until that can be told from those of
+            // flows that were silent for a while.
+            tcp.leave(self.name(index));
+        }
         self.wait_until_nothing_moves(&[UDP])?;
-        udp.leave(name);
-        self.backend("drain", index, &["--wait"])?;
-        let left = tcp.at(name) + udp.at(name);
-        ensure!(left == 0, "{name} is said to be drained, and {left} flows are at it");
+        indexes.clone().for_each(|index| udp.leave(self.name(index)));
+        for index in indexes {
+            self.backend("drain", index, &["--wait"])?;
+            let name = self.name(index);
+            let left = tcp.at(name) + udp.at(name);
+            ensure!(left == 0, "{name} is said to be drained, and {left} flows are at it");
+        }
         Ok(())
     }
 

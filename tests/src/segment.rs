@@ -13,7 +13,7 @@
 //! fixed, since every segment has its namespaces to itself: number `N` is 192.0.2.N and 2001:db8:1::N on the front,
 //! 198.51.100.N and 2001:db8:2::N on the back (RFC 5737, RFC 3849), and its MAC ends in the same `N` (read as hexadecimal
 //! digits, so 192.0.2.21 is at `02:00:00:00:01:21`). The router is 1, the balancer 2, VIPs are 10 to 19 (always on the
-//! front), backends 21 and up, clients 100 and up.
+//! front), backends 21 and up, clients 200 and up.
 //!
 //! With two legs the backends reach the client through a router, as in a data centre where servers have a default gateway:
 //! a reply's source is the VIP, so the router must not check sources (`rp_filter`), and nothing leads back to the balancer.
@@ -143,7 +143,7 @@ pub fn vip(family: Family, index: u8) -> IpAddr {
 const ROUTER: u8 = 1;
 const BALANCER: u8 = 2;
 const FIRST_BACKEND: u8 = 21;
-const FIRST_CLIENT: u8 = 100;
+const FIRST_CLIENT: u8 = 200;
 
 /// A client or a backend: a host with one leg, `eth0`.
 #[derive(Clone, Debug)]
@@ -206,7 +206,10 @@ impl Segment {
     /// # Errors
     /// Namespaces, links or addresses cannot be made; the message says which.
     pub fn new(plan: Plan) -> Result<Self> {
-        ensure!(plan.backends <= 70 && plan.clients <= 100, "the plan has more hosts than the numbers allow");
+        ensure!(
+            FIRST_BACKEND + plan.backends <= FIRST_CLIENT && plan.clients <= 50,
+            "the plan has more hosts than the numbers allow"
+        );
         let backend_net = if plan.legs == Legs::Two { Net::Back } else { Net::Front };
         let node = |kind: &str, index: u8, net: Net, number: u8| -> Result<Node> {
             Ok(Node { host: Host::new(&format!("{kind}-{}", index + 1))?, net, number })

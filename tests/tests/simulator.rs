@@ -105,7 +105,6 @@ fn flows_stay_while_the_tables_are_crowded() {
 }
 
 #[test]
-#[ignore = "minutes"]
 fn a_udp_flow_whose_packets_come_on_two_cpus_stays_through_all_changes() {
     let mut setup = world(&[UDP]);
     setup.cpus = 2;
@@ -113,7 +112,6 @@ fn a_udp_flow_whose_packets_come_on_two_cpus_stays_through_all_changes() {
 }
 
 #[test]
-#[ignore = "minutes"]
 fn flows_stay_while_both_tables_are_full() {
     for flows in [[TCP, TCP], [TCP, UDP]] {
         let mut setup = world(&flows);
@@ -126,7 +124,6 @@ fn flows_stay_while_both_tables_are_full() {
 }
 
 #[test]
-#[ignore = "minutes"]
 fn a_flow_stays_while_all_backends_die_and_recover_without_end() {
     for protocol in [TCP, UDP] {
         let mut setup = world(&[protocol]);
@@ -140,7 +137,6 @@ fn a_flow_stays_while_all_backends_die_and_recover_without_end() {
 }
 
 #[test]
-#[ignore = "minutes"]
 fn a_flow_whose_packets_come_on_two_cpus_stays_while_a_backend_dies() {
     for protocol in [TCP, UDP] {
         let mut setup = world(&[protocol]);

@@ -5,7 +5,7 @@ use drlb_tests::at_two_corners;
 use drlb_tests::flood::Flood;
 use drlb_tests::flows::{Flows, Kind};
 use drlb_tests::lasting::{BOTH, Lasting, TCP};
-use drlb_tests::segment::Family;
+use drlb_tests::segment::{Family, Legs, Mode, Plan};
 use drlb_tests::world::World;
 use lb_userspace::engine::status::BackendState;
 
@@ -17,6 +17,11 @@ const DATAGRAMS: usize = 300;
 const FEW: usize = 300;
 /// SYNs that a flood has: more than there is room for pins of first packets.
 const SYNS: u32 = 150_000;
+
+/// Backends of a rolling deploy.
+const FLEET: u8 = 100;
+/// Backends that it has out at a time.
+const BATCH: usize = 20;
 
 /// Replaces every backend, one after the other: drain, remove, add again.
 fn replace_every_backend(lasting: &Lasting, tcp: &Flows, udp: &Flows) -> Result<()> {
@@ -43,6 +48,33 @@ fn a_rolling_change_of_every_backend_resets_and_moves_nothing(world: &mut World,
     lasting.wait_until_nothing_is_remembered()
 }
 at_two_corners!(a_rolling_change_of_every_backend_resets_and_moves_nothing);
+
+#[test]
+fn a_rolling_deploy_of_a_hundred_backends_resets_and_moves_nothing() -> Result<()> {
+    let plan = Plan { backends: FLEET, ..Plan::new(Mode::Native, Legs::One) };
+    World::play(plan, |world| {
+        let lasting = Lasting::new(world, Family::V4, &[], &[1; FLEET as usize])?;
+        let (tcp, udp) = (lasting.open(Kind::Tcp, CONNECTIONS)?, lasting.open(Kind::Udp, DATAGRAMS)?);
+        for first in (0..FLEET.into()).step_by(BATCH) {
+            let batch = first..first + BATCH;
+            lasting.drain_all(batch.clone(), &tcp, &udp)?;
+            batch.clone().try_for_each(|index| lasting.backend("remove", index, &[]))?;
+            for index in batch {
+                lasting.add(index, 1)?;
+                tcp.stay(lasting.name(index));
+                udp.stay(lasting.name(index));
+            }
+        }
+        tcp.wait_for_all(2)?;
+        udp.wait_for_all(2)?;
+        let (tcp, udp) = (tcp.stop()?, udp.stop()?);
+        tcp.none_suffered()?;
+        udp.none_suffered()?;
+        ensure!(tcp.begun.len() == usize::from(FLEET), "connections were at {} backends", tcp.begun.len());
+        ensure!(tcp.begun.values().sum::<u64>() > CONNECTIONS as u64, "no connection had to leave: {tcp}");
+        lasting.wait_until_nothing_is_remembered()
+    })
+}
 
 fn a_rolling_change_during_a_syn_flood_resets_and_moves_nothing(world: &mut World, family: Family) -> Result<()> {
     let lasting = Lasting::new(world, family, &[], &[1, 1, 1])?;
@@ -155,3 +187,50 @@ fn the_death_of_a_backend_and_its_return_touch_only_its_own_flows(world: &mut Wo
     Ok(())
 }
 at_two_corners!(the_death_of_a_backend_and_its_return_touch_only_its_own_flows);
+
+fn a_backend_that_is_set_down_and_up_loses_its_own_flows_and_no_other(world: &mut World, family: Family) -> Result<()> {
+    let lasting = Lasting::new(world, family, &[], &[1, 1, 1])?;
+    let (tcp, udp) = (lasting.open(Kind::Tcp, FEW)?, lasting.open(Kind::Udp, FEW)?);
+    let name = lasting.name(1).to_owned();
+    ensure!(tcp.at(&name) > 0 && udp.at(&name) > 0, "{name} has no flows to lose");
+    lasting.backend("set", 1, &["--down"])?;
+    tcp.wait_until_left(&name)?;
+    udp.wait_until_left(&name)?;
+    lasting.backend("set", 1, &["--up"])?;
+    tcp.wait_for_all(2)?;
+    udp.wait_for_all(2)?;
+    let (tcp, udp) = (tcp.stop()?, udp.stop()?);
+    tcp.only_those_suffered(&name)?;
+    udp.only_those_suffered(&name)?;
+    ensure!(udp.moved > 0 && tcp.broken > 0, "no flow of {name} suffered: {tcp}; {udp}");
+    Ok(())
+}
+at_two_corners!(a_backend_that_is_set_down_and_up_loses_its_own_flows_and_no_other);
+
+fn a_drain_ends_at_its_deadline_and_only_what_is_left_there_suffers(world: &mut World, family: Family) -> Result<()> {
+    let lasting = Lasting::new(world, family, &[], &[1, 1, 1])?;
+    let (tcp, udp) = (lasting.open(Kind::Tcp, FEW)?, lasting.open(Kind::Udp, FEW)?);
+    let name = lasting.name(2).to_owned();
+    // A deadline that is far away ends nothing: the flows go on there.
+    lasting.backend("drain", 2, &["--deadline", "1h"])?;
+    tcp.wait_for_all(2)?;
+    udp.wait_for_all(2)?;
+    ensure!(tcp.at(&name) > 0 && udp.at(&name) > 0, "{name} has lost its flows: {}, {}", tcp.tally(), udp.tally());
+    for flows in [&tcp, &udp] {
+        flows.tally().none_suffered()?;
+    }
+    // One that is over does, though no flow has left.
+    lasting.backend("drain", 2, &["--deadline", "1s", "--wait"])?;
+    tcp.wait_until_left(&name)?;
+    udp.wait_until_left(&name)?;
+    for listener in BOTH {
+        let drained = lasting.world.agent.backend(listener, lasting.world.segment.backends[2].address(family))?;
+        ensure!(drained.state == BackendState::Drained, "{name} of `{listener}` is {}", drained.state.name());
+    }
+    let (tcp, udp) = (tcp.stop()?, udp.stop()?);
+    tcp.only_those_suffered(&name)?;
+    udp.only_those_suffered(&name)?;
+    ensure!(udp.moved > 0 && tcp.broken > 0, "no flow of {name} suffered: {tcp}; {udp}");
+    Ok(())
+}
+at_two_corners!(a_drain_ends_at_its_deadline_and_only_what_is_left_there_suffers);

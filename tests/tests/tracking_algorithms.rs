@@ -6,12 +6,15 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use anyhow::{Context, Result, ensure};
 use drlb_tests::at_two_corners;
 use drlb_tests::flows::{Flows, Kind, Servers};
-use drlb_tests::lasting::{IDLE, Lasting, PORT, TCP, UDP};
+use drlb_tests::lasting::{Lasting, PORT, TCP, UDP};
 use drlb_tests::load::requests;
 use drlb_tests::segment::{Family, vip};
 use drlb_tests::traffic::{Echo, GRE, ask_ip};
 use drlb_tests::wait::{SOON, until};
 use drlb_tests::world::{HTTP, WEB, World, none_failed};
+
+/// The name of the listener for every protocol.
+const ALL: &str = "all";
 
 fn round_robin_takes_the_backends_in_turn_by_weight(world: &mut World, family: Family) -> Result<()> {
     let to = SocketAddr::new(vip(family, 0), HTTP);
@@ -106,6 +109,29 @@ fn persistence_keeps_the_clients_of_a_prefix_together(world: &mut World, family:
 }
 at_two_corners!(persistence_keeps_the_clients_of_a_prefix_together);
 
+fn a_session_ends_with_its_time(world: &mut World, family: Family) -> Result<()> {
+    let options = ["--algorithm", "round-robin", "--persistence", "source-ip:3s"];
+    let lasting = Lasting::new(world, family, &options, &[1, 1, 1])?;
+    let mut homes = std::collections::BTreeSet::new();
+    // In turn, three clients without a session come to three backends; each CPU has turns of its own.
+    for _ in 0..6 {
+        let flows = lasting.open(Kind::Tcp, 1)?;
+        let more = lasting.open(Kind::Tcp, 5)?;
+        let home = only_home(&flows)?;
+        ensure!(only_home(&more)? == home, "a client at {home} came to {:?} within its session", more.homes());
+        flows.stop()?.none_suffered()?;
+        more.stop()?.none_suffered()?;
+        homes.insert(home);
+        until("the session to end", SOON, || {
+            let sessions = lasting.world.agent.status().map_err(|error| format!("{error:#}"))?.tracking.sessions;
+            if sessions == 0 { Ok(()) } else { Err(format!("there are {sessions}")) }
+        })?;
+    }
+    ensure!(homes.len() > 1, "a client without a session came to {homes:?} each time");
+    Ok(())
+}
+at_two_corners!(a_session_ends_with_its_time);
+
 fn another_algorithm_breaks_and_moves_nothing(world: &mut World, family: Family) -> Result<()> {
     let lasting = Lasting::new(world, family, &[], &[1, 2, 1])?;
     let mut all = vec![lasting.open(Kind::Tcp, 200)?, lasting.open(Kind::Udp, 200)?];
@@ -129,22 +155,23 @@ fn another_algorithm_breaks_and_moves_nothing(world: &mut World, family: Family)
 }
 at_two_corners!(another_algorithm_breaks_and_moves_nothing);
 
-fn source_ip_sends_every_port_and_protocol_of_a_client_to_one_backend(world: &mut World, family: Family) -> Result<()> {
+/// A listener for every protocol of the VIP, and servers of TCP, UDP and GRE behind it.
+fn every_protocol(world: &World, family: Family, algorithm: &str) -> Result<(SocketAddr, Vec<(Servers, Echo)>)> {
     let to = SocketAddr::new(vip(family, 0), PORT);
     let vip = to.ip().to_string();
-    world.agent.tell(&["listener", "add", "all", "--vip", &vip, "--protocol", "ip", "--algorithm", "source-ip"])?;
-    let idle: Vec<_> = IDLE.iter().flat_map(|idle| ["--idle", idle]).collect();
-    world.agent.tell(&[&["listener", "set", "all"], &idle[..]].concat())?;
+    world.agent.tell(&["listener", "add", ALL, "--vip", &vip, "--protocol", "ip", "--algorithm", algorithm])?;
     let mut servers = Vec::new();
     for backend in &world.segment.backends {
         servers.push((Servers::start(&backend.host, to.ip(), PORT)?, Echo::ip(&backend.host, to.ip(), GRE)?));
-        world.add_backend("all", backend.address(family), 1)?;
+        world.add_backend(ALL, backend.address(family), 1)?;
     }
-    world.agent.wait_until_serving("all")?;
-    until("no slot to be moving", SOON, || {
-        let moving = world.agent.listener("all").map_err(|error| format!("{error:#}"))?.slot_states.moving;
-        if moving == 0 { Ok(()) } else { Err(format!("{moving} are")) }
-    })?;
+    world.agent.wait_until_serving(ALL)?;
+    world.agent.wait_until_nothing_moves(ALL)?;
+    Ok((to, servers))
+}
+
+fn source_ip_sends_every_port_and_protocol_of_a_client_to_one_backend(world: &mut World, family: Family) -> Result<()> {
+    let (to, _servers) = every_protocol(world, family, "source-ip")?;
     let tcp = Flows::start(world.client(), Kind::Tcp, to, 30)?;
     let udp = Flows::start(world.client(), Kind::Udp, to, 30)?;
     let homes = [only_home(&tcp)?, only_home(&udp)?, ask_ip(world.client(), to.ip(), GRE, "where am I?")?];
@@ -153,6 +180,39 @@ fn source_ip_sends_every_port_and_protocol_of_a_client_to_one_backend(world: &mu
     udp.stop()?.none_suffered()
 }
 at_two_corners!(source_ip_sends_every_port_and_protocol_of_a_client_to_one_backend);
+
+fn every_protocol_goes_by_each_algorithm_and_stays_when_it_changes(world: &mut World, family: Family) -> Result<()> {
+    let (to, _servers) = every_protocol(world, family, "source-ip-port")?;
+    let mut all = Vec::new();
+    let mut gre = None;
+    for algorithm in ["source-ip-port", "round-robin", "least-connections", "source-ip"] {
+        world.agent.tell(&["listener", "set", ALL, "--algorithm", algorithm])?;
+        let connections = Flows::start(world.client(), Kind::Tcp, to, 90)?;
+        let homes = connections.homes();
+        match algorithm {
+            "source-ip-port" => ensure!(homes.len() == 3, "connections by {algorithm} are at {homes:?}"),
+            "round-robin" => is_even(&homes, 30)?,
+            // Those that were there before count, too.
+            "least-connections" => {
+                let mut loads = homes;
+                for (name, count) in all.iter().flat_map(Flows::homes) {
+                    *loads.entry(name).or_default() += count;
+                }
+                is_even(&loads, loads.values().sum::<u64>() / 3)?;
+            }
+            _ => drop(only_home(&connections)?),
+        }
+        // A UDP flow is not told from one of before the switch: it has to stay, wherever that is.
+        all.extend([connections, Flows::start(world.client(), Kind::Udp, to, 90)?]);
+        // GRE has no ports, so all of it is one flow, which has begun with the first question.
+        let home = ask_ip(world.client(), to.ip(), GRE, "where am I?")?;
+        let before = gre.get_or_insert_with(|| home.clone());
+        ensure!(home == *before, "GRE was at {before}, and is at {home} with {algorithm}");
+        all.iter().try_for_each(|flows| flows.wait_for_all(1))?;
+    }
+    all.into_iter().try_for_each(|flows| flows.stop()?.none_suffered())
+}
+at_two_corners!(every_protocol_goes_by_each_algorithm_and_stays_when_it_changes);
 
 /// The one backend that these flows are at.
 fn only_home(flows: &Flows) -> Result<String> {

@@ -70,14 +70,24 @@ impl Watch {
     }
 
     /// The word of a moving slot that may settle now: each flow that began before the change has shown itself and was
-    /// pinned, or has been silent for longer than `idle`, the longest that its listeners' flows may be.
+    /// pinned, or has been silent for longer than `idle`, the longest that its listeners' flows may be. Or there was none.
+    ///
+    /// `untouched` is when the agent last saw that none of the pool's listeners had ever forwarded a packet.
     ///
     /// `crowded` is when the agent last saw that the tables were crowded, at its look just before this. While they are, flows
     /// begin at `previous` without a pin, and old ones may find no room for theirs; so the slot waits, and loses none of them.
     #[must_use]
-    pub fn settles(&self, now: Moment, idle: u32, grace: u32, crowded: Option<Moment>) -> Option<Slot> {
+    pub fn settles(
+        &self,
+        now: Moment,
+        idle: u32,
+        grace: u32,
+        crowded: Option<Moment>,
+        untouched: Option<Moment>,
+    ) -> Option<Slot> {
         let wait = idle.saturating_add(grace);
-        let shown = now.since(self.since) > wait;
+        // A packet that read the slot's last word was counted within the grace.
+        let shown = now.since(self.since) > wait || untouched.is_some_and(|at| at.since(self.since) > grace);
         let stored = crowded.is_none_or(|at| now.since(at) > wait);
         (self.slot.is_moving() && shown && stored).then(|| Slot::settling(self.slot.current()))
     }

@@ -115,6 +115,8 @@ pub(crate) struct Memory {
     pub(crate) sessions: HashMap<SessionKey, Session>,
     pub(crate) flows: BTreeMap<u32, u32>,
     pub(crate) overflows: u64,
+    /// By the listeners' ids.
+    pub(crate) counters: HashMap<u32, Counter>,
     pub(crate) crowded: bool,
     /// Regions of allow-lists that packets may still read, and since when listeners have left them.
     pub(crate) left: Vec<(u32, u32, Moment)>,
@@ -147,6 +149,7 @@ impl Memory {
             sessions: HashMap::new(),
             flows: BTreeMap::new(),
             overflows: 0,
+            counters: HashMap::new(),
             crowded: false,
             left: Vec::new(),
             allowed: BTreeMap::new(),
@@ -301,8 +304,8 @@ impl DataPlane for Memory {
         self.interfaces.contains_key(name)
     }
 
-    fn listener_counter(&self, _: u32) -> Result<Counter, Fault> {
-        Ok(Counter::default())
+    fn listener_counter(&self, id: u32) -> Result<Counter, Fault> {
+        Ok(self.counters.get(&id).copied().unwrap_or_default())
     }
 
     fn listener_refusals(&self, _: u32) -> Result<Refused, Fault> {

@@ -9,7 +9,7 @@ use lb_common::track::pin::Moment;
 
 use super::pool::Tracked;
 use super::{GRACE, Step, Tracker};
-use crate::model::BackendAddr;
+use crate::model::{BackendAddr, Fault};
 use crate::reconcile::{Change, DataPlane, Held};
 
 impl Tracker {
@@ -22,10 +22,11 @@ impl Tracker {
         plane: &mut dyn DataPlane,
         held: &Held,
         now: Moment,
-    ) -> Step {
+    ) -> Result<Step, Fault> {
         let crowded = self.look_for_crowding(plane, now);
         let mut step = Step::default();
-        let Some(pool) = self.pools.get_mut(&number) else { return step };
+        let Some(pool) = self.pools.get_mut(&number) else { return Ok(step) };
+        pool.look_for_packets(plane, now)?;
         pool.counted = std::mem::take(&mut pool.counts);
         pool.write_loads(plane, held);
         let drained = pool.drained(began, now);
@@ -41,11 +42,27 @@ impl Tracker {
                 step.changes.push(Change::WriteSlots { base: pool.listener.slots_base, moves });
             }
         }
-        step
+        Ok(step)
     }
 }
 
 impl Tracked {
+    /// Sees whether one of its listeners has forwarded a packet by now, if that is of use: where none has, no flow began
+    /// before a change, and none has to be waited for.
+    fn look_for_packets(&mut self, plane: &dyn DataPlane, now: Moment) -> Result<(), Fault> {
+        let waits = self.before.is_some() || self.unsteady.values().any(|slot| slot.watch.slot().is_moving());
+        if !waits || self.touched {
+            return Ok(());
+        }
+        for id in &self.ids {
+            self.touched |= plane.listener_counter(*id)?.packets > 0;
+        }
+        if !self.touched {
+            self.untouched = Some(now);
+        }
+        Ok(())
+    }
+
     /// Writes how many flows each backend has, where new flows go by that. What is closing is as good as gone.
     fn write_loads(&self, plane: &mut dyn DataPlane, held: &Held) {
         if !self.pins() {
@@ -102,7 +119,7 @@ impl Tracked {
 
     /// The slots that get on: by the sweep from settling to steady, and by the time that has passed from moving to settling.
     fn slots_to_write(&mut self, began: Moment, crowded: Option<Moment>, now: Moment) -> Vec<(u32, Slot)> {
-        let (pins, knows_all, idle) = (self.pins(), self.knows_all(), self.idle);
+        let (pins, knows_all, idle, untouched) = (self.pins(), self.knows_all(), self.idle, self.untouched);
         let next = |slot: &mut super::pool::Unsteady| {
             let word = slot.watch.slot();
             let steady = Some(Slot::steady(word.current()));
@@ -110,7 +127,7 @@ impl Tracked {
             if knows_all || (pins && word.is_settling()) {
                 return steady;
             }
-            match slot.watch.settles(now, idle, GRACE, crowded) {
+            match slot.watch.settles(now, idle, GRACE, crowded, untouched) {
                 Some(_) if pins => steady,
                 Some(settling) => Some(settling),
                 None => slot.watch.swept(began, slot.pins, now, GRACE),
@@ -126,7 +143,7 @@ impl Tracked {
 
     /// True if each flow of before the last switch has shown itself since, or was silent for too long.
     fn before_is_over(&self, crowded: Option<Moment>, now: Moment) -> bool {
-        self.before.is_some_and(|watch| watch.settles(now, self.idle, GRACE, crowded).is_some())
+        self.before.is_some_and(|watch| watch.settles(now, self.idle, GRACE, crowded, self.untouched).is_some())
     }
 
     /// The listeners need no more say what went before. If the pool still pins every flow, no packet needs to know what a

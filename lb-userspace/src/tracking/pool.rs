@@ -57,6 +57,8 @@ pub(super) struct Draining {
 pub(super) struct Tracked {
     pub(super) name: Option<Name>,
     pub(super) listener: Listener,
+    /// Ids of all the listeners that it has, or once had.
+    pub(super) ids: BTreeSet<u32>,
     pub(super) timing: Timing,
     /// The longest that a flow of its protocols may be silent, in ticks.
     pub(super) idle: u32,
@@ -64,6 +66,10 @@ pub(super) struct Tracked {
     pub(super) session: Option<u32>,
     /// Since when flows are left that went by another hash, or were not pinned.
     pub(super) before: Option<Watch>,
+    /// When it was last seen that none of its listeners had ever forwarded a packet.
+    pub(super) untouched: Option<Moment>,
+    /// True as soon as one has.
+    pub(super) touched: bool,
     /// The slots that are not steady, by their index in the table.
     pub(super) unsteady: HashMap<u32, Unsteady>,
     /// Places of backends that are gone, by their index in the pool.
@@ -80,10 +86,13 @@ impl Default for Tracked {
         Self {
             name: None,
             listener: bytemuck::Zeroable::zeroed(),
+            ids: BTreeSet::new(),
             timing: Timing { timeouts: Timeouts::DEFAULT, grace: GRACE },
             idle: 0,
             session: None,
             before: None,
+            untouched: None,
+            touched: false,
             unsteady: HashMap::new(),
             vacant: HashMap::new(),
             draining: HashMap::new(),
@@ -106,6 +115,7 @@ impl Tracked {
             self.before = Some(Watch::new(Slot::moving(0, 1), now));
         }
         self.listener = *listener;
+        self.ids.insert(listener.id);
     }
 
     /// Takes up what is set of it, and who has which place.

@@ -71,7 +71,7 @@ impl Sweep {
             }
             Stage::Pools => {
                 let mut step = match self.pools.pop() {
-                    Some(number) => tracker.finish(number, self.began, plane, held, now),
+                    Some(number) => tracker.finish(number, self.began, plane, held, now)?,
                     None => Step::default(),
                 };
                 step.last = self.pools.is_empty();

@@ -16,6 +16,8 @@ pub struct Agent {
     pub wounded: u64,
     /// When it last saw that the tables were crowded.
     pub crowded_at: Option<u32>,
+    /// When it last saw that no packet was forwarded yet.
+    pub untouched_at: Option<u32>,
     /// Places that were given up.
     pub vacancies: Vec<(u16, Vacancy)>,
     /// The sweep that is under way.
@@ -139,22 +141,26 @@ pub(super) fn reuse(world: &mut World, backend: u16) -> Result<(), Broken> {
 
 /// True if a slot is moving, and would settle by now if there was always room for its pins.
 pub(super) fn may_settle(world: &World, slot: usize) -> bool {
-    let timing = &world.setup.timing;
-    world.agent.watch(slot).is_some_and(|watch| {
-        watch.settles(world.moment(), world.agent.idle(&world.setup), timing.grace, None).is_some()
-    })
+    let (idle, grace) = (world.agent.idle(&world.setup), world.setup.timing.grace);
+    let untouched = if world.forwarded { world.agent.untouched_at } else { Some(world.now) }.map(Moment);
+    let watch = world.agent.watch(slot);
+    watch.is_some_and(|watch| watch.settles(world.moment(), idle, grace, None, untouched).is_some())
 }
 
-/// A moving slot settles, if the tables were not crowded for long enough.
+/// A moving slot settles, if the tables were not crowded for long enough; or the agent sees that no packet was forwarded
+/// yet, which lets it settle by the next step.
 pub(super) fn settle(world: &mut World, slot: usize) {
     if world.crowded {
         world.agent.crowded_at = Some(world.now);
     }
     let crowded = world.agent.crowded_at.map(Moment);
     let (idle, grace) = (world.agent.idle(&world.setup), world.setup.timing.grace);
-    let settled = world.agent.watch(slot).and_then(|watch| watch.settles(world.moment(), idle, grace, crowded));
-    if let Some(word) = settled {
+    let untouched = world.agent.untouched_at.map(Moment);
+    let watch = world.agent.watch(slot);
+    if let Some(word) = watch.and_then(|watch| watch.settles(world.moment(), idle, grace, crowded, untouched)) {
         write(world, slot, word);
+    } else if !world.forwarded {
+        world.agent.untouched_at = Some(world.now);
     }
 }
 

@@ -108,10 +108,11 @@ impl Print<'_> {
         for (slot, watch) in &agent.watches {
             let known = if watch.slot().is_moving() { idle } else { enough };
             let found = if watch.slot().is_moving() { 0 } else { self.age(watch.found().0, enough) };
-            (slot, self.age(watch.since().0, known), found).hash(&mut self.mixer);
+            let untouched = agent.untouched_at.map_or(0, |at| Moment(at).since(watch.since()).min(enough));
+            (slot, self.age(watch.since().0, known), found, untouched).hash(&mut self.mixer);
         }
         let crowded_at = agent.crowded_at.map_or(idle, |at| self.age(at, idle));
-        (agent.wounded, self.world.crowded, crowded_at).hash(&mut self.mixer);
+        (agent.wounded, self.world.crowded, crowded_at, self.world.forwarded).hash(&mut self.mixer);
         let Some(sweep) = &agent.sweep else { return };
         (sweep.table as u32, sweep.next, sweep.doubted, sweep.doomed).hash(&mut self.mixer);
         for (slot, watch) in agent.watches.iter().filter(|(_, watch)| watch.slot().is_settling()) {

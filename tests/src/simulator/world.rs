@@ -138,6 +138,8 @@ pub struct World {
     pub established: Vec<Entry>,
     /// The tables are marked as crowded.
     pub crowded: bool,
+    /// A packet was forwarded: the listener's counter is not zero any more.
+    pub forwarded: bool,
     /// The flows.
     pub flows: Vec<Flow>,
     /// The packets on their way, by CPU.
@@ -163,6 +165,7 @@ impl World {
             young: vec![],
             established: vec![],
             crowded: false,
+            forwarded: false,
             flows: setup.flows.iter().map(flow).collect(),
             cpus: vec![None; setup.cpus],
             agent: Agent::default(),
@@ -333,6 +336,7 @@ impl World {
     pub(super) fn deliver(&mut self, flight: &Flight, backend: u16) -> Result<(), Broken> {
         let flow = flight.flow;
         let home = self.flows[flow].home;
+        self.forwarded |= backend != NO_BACKEND;
         if backend != NO_BACKEND && flight.saw_up >> backend & 1 == 0 {
             return Err(format!("a packet of flow {flow} went to backend {backend}, which was dead all the while"));
         }

@@ -69,7 +69,7 @@ fn a_change_never_leaves_a_dead_previous_or_an_unwanted_current() {
 
 #[test]
 fn a_moving_slot_waits_for_the_flows_that_began_before_it_moved() {
-    let settles = |watch: &Watch, now| watch.settles(Moment(now), 10, 1, None);
+    let settles = |watch: &Watch, now| watch.settles(Moment(now), 10, 1, None, None);
     let mut watch = Watch::new(Slot::moving(A, B), Moment(100));
     assert_eq!(settles(&watch, 111), None);
     assert_eq!(settles(&watch, 112), Some(Slot::settling(B)));
@@ -87,8 +87,8 @@ fn a_moving_slot_waits_for_the_flows_that_began_before_it_moved() {
 #[test]
 fn a_moving_slot_waits_while_the_tables_are_crowded() {
     let watch = Watch::new(Slot::moving(A, B), Moment(100));
-    assert_eq!(watch.settles(Moment(150), 10, 1, Some(Moment(139))), None);
-    assert_eq!(watch.settles(Moment(150), 10, 1, Some(Moment(138))), Some(Slot::settling(B)));
+    assert_eq!(watch.settles(Moment(150), 10, 1, Some(Moment(139)), None), None);
+    assert_eq!(watch.settles(Moment(150), 10, 1, Some(Moment(138)), None), Some(Slot::settling(B)));
 }
 
 #[test]
@@ -113,4 +113,16 @@ fn a_place_is_free_after_a_sweep_that_finds_nothing() {
     vacancy.swept(Moment(107), 0, Moment(108), 1);
     assert!(!free_at(&vacancy, 109), "a packet may have read the pin before it went");
     assert!(free_at(&vacancy, 110));
+}
+
+#[test]
+fn a_moving_slot_of_a_pool_that_never_had_a_packet_need_not_wait() {
+    let mut watch = Watch::new(Slot::moving(A, B), Moment(100));
+    let settles = |watch: &Watch, untouched| watch.settles(Moment(104), 10, 1, None, Some(Moment(untouched)));
+    assert_eq!(settles(&watch, 101), None, "a packet that read what the slot was before may not be counted yet");
+    assert_eq!(settles(&watch, 102), Some(Slot::settling(B)));
+    watch.changed(Slot::moving(B, C), Moment(102));
+    assert_eq!(settles(&watch, 102), None, "flows may have begun before this change");
+    assert_eq!(settles(&watch, 104), Some(Slot::settling(C)));
+    assert_eq!(watch.settles(Moment(104), 10, 1, Some(Moment(100)), Some(Moment(104))), None, "crowded");
 }

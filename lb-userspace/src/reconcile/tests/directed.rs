@@ -44,9 +44,7 @@ fn a_slot_settles_for_as_long_as_flows_in_it_have_pins_whatever_is_hashed() {
 
 #[test]
 fn flows_of_before_a_switch_stay_when_it_is_over() {
-    for (from, to) in
-        [(Algorithm::SourceIpPort, Algorithm::SourceIp), (Algorithm::SourceIp, Algorithm::SourceIpPort)]
-    {
+    for (from, to) in [(Algorithm::SourceIpPort, Algorithm::SourceIp), (Algorithm::SourceIp, Algorithm::SourceIpPort)] {
         let mut world = a_pool_at_work();
         world.step(switch(from));
         world.settle();
@@ -56,6 +54,28 @@ fn flows_of_before_a_switch_stay_when_it_is_over() {
         assert!(before(&world), "flows of before are found by what they went by");
         at_work_for(&mut world, 4 * u64::from(TIMEOUTS.established));
         assert!(!before(&world), "each has shown itself");
+        world.settle();
+    }
+}
+
+#[test]
+fn a_pool_that_never_had_a_packet_waits_for_no_flow() {
+    // Less than any idle time, and enough for two sweeps.
+    const SECONDS: u64 = 2;
+    for (packets, moving) in [(0, false), (1, true)] {
+        let mut world = a_pool_at_work();
+        for sent in &packets::all_to_one()[..packets] {
+            world.step(Step::Send(*sent));
+        }
+        let (listener, address) = ("a".parse().expect("a name"), pool_address(4));
+        world.step(Step::Command(Command::AddBackend { listener, address, weight: 1 }));
+        let pool = world.held.listeners.values().next().expect("a listener").pool;
+        assert_ne!(world.tracker.slots(pool).moving, 0);
+        for _ in 0..SECONDS * 2 {
+            world.step(Step::Time(Moment::ticks(500)));
+            world.step(Step::Sweep(12));
+        }
+        assert_eq!(world.tracker.slots(pool).moving != 0, moving, "after {packets} packets");
         world.settle();
     }
 }

@@ -100,6 +100,9 @@ impl Flows {
         let index = maps.follow();
         let plane = maps.plane.into_inner();
         plane.check();
+        if index != NO_BACKEND {
+            plane.counters.entry(listener.id).or_default().packets += 1;
+        }
         let taken =
             (index != NO_BACKEND).then(|| plane.held.owner(listener.backends_base + u32::from(index))).flatten();
         match (living, taken) {

@@ -116,7 +116,9 @@ impl Tracking for JustEnough {
         }
         let idle = self.timing.timeouts.longest(protocol::TCP);
         let settled: Vec<_> = (self.watches.iter())
-            .filter_map(|(slot, watch)| Some((*slot, watch.settles(now, idle, self.timing.grace, self.crowded_at)?)))
+            .filter_map(|(slot, watch)| {
+                Some((*slot, watch.settles(now, idle, self.timing.grace, self.crowded_at, None)?))
+            })
             .collect();
         for (slot, word) in settled {
             self.write(slot, word, now);
