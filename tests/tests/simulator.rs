@@ -2,7 +2,7 @@
 //! writes and its sweeps can come to the maps.
 //!
 //! Most worlds here have no end: packets, changes, deaths and sweeps may come as often as they like, and every state that
-//! they can lead to is met. The ones that take minutes are run by `cargo test --release --test simulator -- --ignored`.
+//! they can lead to is met.
 
 use drlb_tests::simulator::explore::{Step, apply, exhaust, wind_down};
 use drlb_tests::simulator::world::{Budget, ENDLESS, Setup, World};
