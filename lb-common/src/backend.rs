@@ -45,6 +45,13 @@ impl Backend {
         self.0 != 0
     }
 
+    /// True if both words name the same MAC on the same segment, whether it drains or not.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_same_as(self, other: Self) -> bool {
+        (self.0 ^ other.0) & !Self::DRAINING == 0
+    }
+
     /// The backend's MAC.
     #[inline(always)]
     #[must_use]
@@ -123,6 +130,7 @@ mod tests {
         let draining = backend.draining();
         assert!(draining.is_draining() && draining.is_reachable());
         assert_eq!((draining.mac(), draining.segment()), (mac, 0x3eef));
+        assert!(draining.is_same_as(backend) && !Backend::new(mac, 1).is_same_as(backend));
         assert!(!Backend::UNREACHABLE.is_reachable());
     }
 }

@@ -8,6 +8,7 @@ pub mod address;
 pub mod allow;
 pub mod backend;
 pub mod flow;
+pub mod fragment;
 pub mod hash;
 pub mod limits;
 pub mod listener;

@@ -29,6 +29,8 @@ pub const MAX_SESSIONS: u32 = 262_144;
 pub const MAX_ALLOWED: usize = 65_536;
 /// Words of all allow-lists together, 8 bytes each. A prefix takes about six, at most 20.
 pub const MAX_ALLOW_WORDS: u32 = 1 << 21;
+/// Datagrams whose first fragment is remembered. When full, the oldest make way.
+pub const MAX_FRAGMENTED: u32 = 65_536;
 /// The highest weight of a backend (Octavia's range is 0–256).
 pub const MAX_WEIGHT: u16 = 256;
 

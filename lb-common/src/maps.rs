@@ -33,6 +33,8 @@ pub const PINS_YOUNG: &str = "PINS_YOUNG";
 pub const PINS_ESTABLISHED: &str = "PINS_ESTABLISHED";
 /// `SessionKey` → `Session`.
 pub const SESSIONS: &str = "SESSIONS";
+/// `DatagramKey` → `Trail`: where the first fragments of datagrams went. Used by the program only.
+pub const FRAGMENTS: &str = "FRAGMENTS";
 /// `Load` by a backend's place. Memory-mapped by the agent.
 pub const LOADS: &str = "LOADS";
 /// The next place in the schedule (`u32`) per CPU by a listener's id. Used by the program only.
@@ -62,6 +64,7 @@ pub const PINNED: &[&str] = &[
     PINS_YOUNG,
     PINS_ESTABLISHED,
     SESSIONS,
+    FRAGMENTS,
     LOADS,
     TURNS,
     PIN_OVERFLOWS,

@@ -104,8 +104,12 @@ outcomes! {
     Denied = "denied",
     /// Dropped: the listener's pool has no backend that takes traffic.
     NoBackend = "no-backend",
-    /// Dropped: a fragment to a VIP without the ports that would tell its flow.
-    Fragment = "fragment",
+    /// Dropped: a fragment to a VIP whose datagram's first fragment was not seen, or too long ago.
+    FragmentEarly = "fragment-early",
+    /// Dropped: a first fragment to a VIP that does not hold the whole header above IP, or a later one that holds some of it.
+    FragmentTiny = "fragment-tiny",
+    /// Dropped: a fragment to a VIP that overlaps the first one of its datagram, or comes after one that did.
+    FragmentOverlap = "fragment-overlap",
     /// Dropped: addressed to a VIP, but cut short or contradicting itself.
     Malformed = "malformed",
     /// Dropped: a VIP's IPv6 packet with more extension headers than are followed.

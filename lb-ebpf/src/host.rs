@@ -8,6 +8,7 @@ use lb_common::address::{Address, MacAddr};
 use lb_common::allow::{self, Bits, Root};
 use lb_common::backend::{Backend, Load, Segment};
 use lb_common::flow::Flow;
+use lb_common::fragment::{DatagramKey, Trail};
 use lb_common::hash::DEFAULT_KEY;
 use lb_common::limits::MAX_ESTABLISHED_PINS;
 use lb_common::listener::{Listener, ListenerKey, Vip};
@@ -18,9 +19,10 @@ use lb_common::track::pin::{Moment, Pin, PinKey, Table};
 use lb_common::track::signal::Signal;
 
 use crate::finish::Finish;
+use crate::fragments;
 use crate::packet::Packet;
 use crate::parse::{self, Headers};
-use crate::select::Place;
+use crate::select::{Chosen, Place};
 use crate::tables::Tables;
 use crate::track::{self, Request};
 use crate::vip_traffic;
@@ -64,6 +66,8 @@ pub struct FlowMemory {
     pub established: HashMap<PinKey, Pin>,
     /// Sessions of clients.
     pub sessions: HashMap<SessionKey, Session>,
+    /// Where the first fragments of datagrams went. Never full here.
+    pub trails: HashMap<DatagramKey, Trail>,
     /// Loads by place.
     pub loads: HashMap<u32, Load>,
     /// Turns by a listener's id.
@@ -164,6 +168,22 @@ impl Tables for HostTables {
 
     fn track(&self, listener: &Listener, flow: &Flow, place: Place, signal: Signal) -> u16 {
         track::run(&Request::new(listener, flow, place, signal), self)
+    }
+
+    fn follow_fragment(&self, headers: &mut Headers, chosen: &mut Chosen) -> Result<(), Finish> {
+        fragments::follow(headers, chosen, self)
+    }
+
+    fn leave_first(&self, headers: &mut Headers, chosen: &mut Chosen) {
+        fragments::leave(headers, chosen, self);
+    }
+
+    fn trail(&self, key: &DatagramKey) -> Option<Trail> {
+        self.memory.borrow().trails.get(key).copied()
+    }
+
+    fn leave_trail(&self, key: &DatagramKey, trail: &Trail) {
+        self.memory.borrow_mut().trails.insert(*key, *trail);
     }
 
     fn now(&self) -> Moment {

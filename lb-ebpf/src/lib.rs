@@ -12,6 +12,7 @@ extern crate std;
 pub mod access;
 pub mod account;
 pub mod finish;
+pub mod fragments;
 #[cfg(not(target_arch = "bpf"))]
 pub mod host;
 pub mod match_listener;

@@ -21,10 +21,10 @@ mod program {
         // SAFETY: the context is the one that the kernel handed to this program.
         let packet = unsafe { Packet::from_context(ctx.ctx) };
         // SAFETY: nobody else asks for it.
-        let Some(headers) = (unsafe { maps::headers() }) else {
+        let Some(known) = (unsafe { maps::known() }) else {
             return xdp_action::XDP_PASS;
         };
-        match pipeline::run(&packet, headers, &BpfTables::new(&ctx)) {
+        match pipeline::run(&packet, known, &BpfTables::new(&ctx)) {
             Verdict::Pass => xdp_action::XDP_PASS,
             Verdict::Drop => xdp_action::XDP_DROP,
             Verdict::Transmit => xdp_action::XDP_TX,

@@ -11,6 +11,7 @@ use lb_common::address::{Address, MacAddr};
 use lb_common::allow::{self, Bits, Root};
 use lb_common::backend::{Backend, BackendOwner, Load, Segment};
 use lb_common::flow::Flow;
+use lb_common::fragment::{DatagramKey, Trail};
 use lb_common::limits;
 use lb_common::listener::{Listener, ListenerKey, Vip};
 use lb_common::outcome::{Counter, Outcome, Refused};
@@ -19,9 +20,11 @@ use lb_common::slot::{NO_BACKEND, Slot, SlotLine};
 use lb_common::track::pin::{Moment, Pin, PinKey, Table};
 use lb_common::track::signal::Signal;
 use lb_ebpf::finish::Finish;
+use lb_ebpf::fragments;
 use lb_ebpf::packet::{Packet, offset};
 use lb_ebpf::parse::{self, Headers, Kind};
-use lb_ebpf::select::Place;
+use lb_ebpf::pipeline::Known;
+use lb_ebpf::select::{Chosen, Place};
 use lb_ebpf::tables::Tables;
 use lb_ebpf::track::{self, Request};
 use lb_ebpf::vip_traffic;
@@ -54,6 +57,8 @@ static PINS_ESTABLISHED: HashMap<PinKey, Pin> = HashMap::pinned(limits::MAX_ESTA
 #[map]
 static SESSIONS: LruHashMap<SessionKey, Session> = LruHashMap::pinned(limits::MAX_SESSIONS, 0);
 #[map]
+static FRAGMENTS: LruHashMap<DatagramKey, Trail> = LruHashMap::pinned(limits::MAX_FRAGMENTED, 0);
+#[map]
 static LOADS: Array<Load> = Array::pinned(limits::MAX_BACKENDS, BPF_F_MMAPABLE);
 #[map]
 static TURNS: PerCpuArray<u32> = PerCpuArray::pinned(limits::MAX_LISTENERS, 0);
@@ -65,9 +70,9 @@ static PINS_CROWDED: Array<u64> = Array::pinned(1, BPF_F_MMAPABLE);
 static ALLOWED: Array<u64> = Array::pinned(limits::MAX_ALLOW_WORDS, BPF_F_MMAPABLE);
 #[map]
 static LISTENER_REFUSALS: PerCpuArray<Refused> = PerCpuArray::pinned(limits::MAX_LISTENERS, 0);
-/// What a packet's headers say. Not pinned: it means nothing from one packet to the next.
+/// What is known of a packet on its way. Not pinned: it means nothing from one packet to the next.
 #[map]
-static HEADERS: PerCpuArray<Headers> = PerCpuArray::with_max_entries(1, 0);
+static KNOWN: PerCpuArray<Known> = PerCpuArray::with_max_entries(1, 0);
 /// What a packet hands to [`track_flow`]. Not pinned: it means nothing from one packet to the next.
 #[map]
 static TRACK_REQUEST: PerCpuArray<Request> = PerCpuArray::with_max_entries(1, 0);
@@ -85,16 +90,16 @@ pub(crate) fn redirect(segment: u16) -> u32 {
     EGRESS.redirect(u32::from(segment), u64::from(xdp_action::XDP_DROP)).unwrap_or_else(|action| action)
 }
 
-/// Room for what the headers of one packet say, this CPU's own.
+/// Room for what is known of one packet, this CPU's own.
 ///
 /// # Safety
 /// A program may ask for it once, and its subprograms not at all.
 #[inline(always)]
-pub(crate) unsafe fn headers<'a>() -> Option<&'a mut Headers> {
-    let headers = HEADERS.get_ptr_mut(0)?;
+pub(crate) unsafe fn known<'a>() -> Option<&'a mut Known> {
+    let known = KNOWN.get_ptr_mut(0)?;
     // SAFETY: the element is this CPU's own, the caller has the only reference to it, and zeros, that it begins with,
     // are valid: each of its enums has a variant 0.
-    Some(unsafe { &mut *headers })
+    Some(unsafe { &mut *known })
 }
 
 /// Parsing as a subprogram: it gets a stack frame of its own, which is gone before the later steps need theirs, and the
@@ -138,6 +143,40 @@ extern "C" fn track_flow(ingress_ifindex: u32) -> u32 {
     };
     // SAFETY: the element is this CPU's own, was written before the call, and is not written again before we return.
     u32::from(track::run(unsafe { &*request }, &BpfTables { ingress_ifindex }))
+}
+
+/// What [`follow_fragment`] returns for a fragment that has a backend; no end of a packet is this number.
+const GO_ON: u32 = u32::MAX;
+
+/// Following a first fragment as a subprogram: few packets are fragments.
+///
+/// # Safety
+/// Both pointers must be valid.
+#[unsafe(no_mangle)]
+#[inline(never)]
+unsafe extern "C" fn follow_fragment(headers: *const Headers, chosen: *mut Chosen) -> u32 {
+    // SAFETY: the caller's promise.
+    let (Some(headers), Some(chosen)) = (unsafe { (headers.as_ref(), chosen.as_mut()) }) else {
+        return Finish::drop(Outcome::Malformed).to_bits();
+    };
+    match fragments::follow(headers, chosen, &BpfTables { ingress_ifindex: 0 }) {
+        Ok(()) => GO_ON,
+        Err(finish) => finish.to_bits(),
+    }
+}
+
+/// What a first fragment leaves, as a subprogram.
+///
+/// # Safety
+/// Both pointers must be valid.
+#[unsafe(no_mangle)]
+#[inline(never)]
+unsafe extern "C" fn leave_first(headers: *const Headers, chosen: *const Chosen) -> u32 {
+    // SAFETY: the caller's promise.
+    if let (Some(headers), Some(chosen)) = unsafe { (headers.as_ref(), chosen.as_ref()) } {
+        fragments::leave(headers, chosen, &BpfTables { ingress_ifindex: 0 });
+    }
+    0
 }
 
 /// The answers to a VIP's own traffic as a subprogram: few packets want them, and the way of most need not carry them.
@@ -258,6 +297,34 @@ impl Tables for BpfTables {
         // SAFETY: the element is this CPU's own, and nothing else on it runs this program before we return.
         unsafe { request.write(Request::new(listener, flow, place, signal)) };
         track_flow(self.ingress_ifindex) as u16
+    }
+
+    #[inline(always)]
+    fn follow_fragment(&self, headers: &mut Headers, chosen: &mut Chosen) -> Result<(), Finish> {
+        // SAFETY: both are valid while it runs.
+        match unsafe { follow_fragment(headers, chosen) } {
+            GO_ON => Ok(()),
+            bits => Err(Finish::from_bits(bits)),
+        }
+    }
+
+    #[inline(always)]
+    fn leave_first(&self, headers: &mut Headers, chosen: &mut Chosen) {
+        // SAFETY: both are valid while it runs.
+        unsafe { leave_first(headers, chosen) };
+    }
+
+    #[inline(always)]
+    fn trail(&self, key: &DatagramKey) -> Option<Trail> {
+        // SAFETY: an element is replaced as a whole; one that is given to another datagram while it is read here sends one
+        // fragment to that one's backend, and its datagram is lost.
+        unsafe { FRAGMENTS.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn leave_trail(&self, key: &DatagramKey, trail: &Trail) {
+        // An LRU map makes room by itself.
+        let _ = FRAGMENTS.insert(key, trail, 0);
     }
 
     #[inline(always)]

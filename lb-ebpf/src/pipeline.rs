@@ -3,38 +3,80 @@
 //! Each step either goes on or finishes with a verdict and the counter for it. What isn't addressed to a VIP finishes with
 //! [`Verdict::Pass`] and not a bit of it changed.
 
+use lb_common::outcome::Outcome;
+
 use crate::finish::{Finish, Verdict};
 use crate::packet::Packet;
-use crate::parse::{Headers, Kind};
+use crate::parse::{Headers, Kind, Part};
 use crate::select::Chosen;
 use crate::tables::Tables;
 use crate::{access, account, match_listener, parse, rewrite, select, vip_traffic};
 
-/// Takes a packet through all steps and says what the kernel is to do with it. `headers` is room for what it says: whoever
-/// calls gives it, because where the program runs there is little on the stack.
+/// What is known of a packet on its way. Whoever calls gives the room for it: where the program runs there is little on the
+/// stack.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Known {
+    /// What its headers say.
+    pub headers: Headers,
+    /// The backend that was chosen for it.
+    pub chosen: Chosen,
+}
+
+impl Known {
+    /// Nothing.
+    pub const NOTHING: Self = Self { headers: Headers::NONE, chosen: Chosen::NONE };
+}
+
+/// Takes a packet through all steps and says what the kernel is to do with it.
 #[inline(always)]
-pub fn run<T: Tables>(packet: &Packet<'_>, headers: &mut Headers, tables: &T) -> Verdict {
-    tables.parse(packet, headers);
-    match steps(packet, headers, tables) {
-        Ok((finish, chosen)) => {
-            account::chosen(&chosen, headers.length, tables);
-            account::finish(finish, headers.length, tables)
+pub fn run<T: Tables>(packet: &Packet<'_>, known: &mut Known, tables: &T) -> Verdict {
+    tables.parse(packet, &mut known.headers);
+    let finish = match steps(packet, known, tables) {
+        Ok(finish) => {
+            account::chosen(&known.chosen, known.headers.length, tables);
+            finish
         }
-        Err(finish) => account::finish(finish, headers.length, tables),
-    }
+        Err(finish) => finish,
+    };
+    account::finish(finish, known.headers.length, tables)
 }
 
 /// The way of a packet to its backend (`Ok`), or to an earlier end (`Err`).
 #[inline(always)]
-fn steps<T: Tables>(packet: &Packet<'_>, headers: &Headers, tables: &T) -> Result<(Finish, Chosen), Finish> {
+fn steps<T: Tables>(packet: &Packet<'_>, known: &mut Known, tables: &T) -> Result<Finish, Finish> {
+    let Known { headers, chosen } = known;
     match headers.kind {
-        Kind::Flow => {}
+        Kind::Flow => choose(packet, headers, chosen, tables)?,
+        Kind::LaterFragment => tables.follow_fragment(headers, chosen)?,
         Kind::Foreign => return Err(Finish::pass(headers.outcome)),
         Kind::Arp | Kind::Solicitation | Kind::Echo => return Err(tables.answer(packet, headers)),
         Kind::Flowless => return Err(vip_traffic::flowless(headers, tables)),
     }
+    Ok(rewrite::run(packet, chosen, tables))
+}
+
+/// Chooses the backend of a packet whose flow is known.
+#[inline(always)]
+fn choose<T: Tables>(
+    packet: &Packet<'_>,
+    headers: &mut Headers,
+    chosen: &mut Chosen,
+    tables: &T,
+) -> Result<(), Finish> {
     let flow = &headers.flow;
-    let listener = match_listener::run(flow, tables)?;
+    let first = headers.fragment.part as u32 == Part::First as u32;
+    let listener = match match_listener::run(flow, tables) {
+        Ok(listener) => listener,
+        Err(finish) => {
+            // The kernel gets it, so it has to get the rest of the datagram, too.
+            if first && finish.outcome as u32 == Outcome::NoListener as u32 {
+                *chosen = Chosen::NONE;
+                tables.leave_first(headers, chosen);
+            }
+            return Err(finish);
+        }
+    };
     if listener.guards != 0
         && let Err(finish) = access::run(listener, &flow.source, tables)
     {
@@ -47,7 +89,9 @@ fn steps<T: Tables>(packet: &Packet<'_>, headers: &Headers, tables: &T) -> Resul
     } else {
         tables.track(listener, flow, place, parse::signal(packet, headers))
     };
-    let chosen = select::backend(listener, backend, tables)?;
-    let finish = rewrite::run(packet, &chosen, tables);
-    Ok((finish, chosen))
+    select::backend(listener, backend, chosen, tables)?;
+    if first {
+        tables.leave_first(headers, chosen);
+    }
+    Ok(())
 }

@@ -1,5 +1,6 @@
 //! Step 3, select: the slot of a flow; and, when its backend is known, what it takes to send there.
 
+use lb_common::address::MacAddr;
 use lb_common::backend::{Backend, Segment};
 use lb_common::flow::Flow;
 use lb_common::hash;
@@ -20,6 +21,7 @@ pub struct Place {
 }
 
 /// The backend that was chosen, and what it takes to send there and to count.
+#[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Chosen {
     /// Id of the listener, for its counter.
@@ -30,6 +32,16 @@ pub struct Chosen {
     pub backend: Backend,
     /// The segment that it stands on.
     pub segment: Segment,
+}
+
+impl Chosen {
+    /// Nobody.
+    pub const NONE: Self = Self {
+        listener: 0,
+        place: 0,
+        backend: Backend::UNREACHABLE,
+        segment: Segment { ifindex: 0, mac: MacAddr([0; 6]), reserved: 0 },
+    };
 }
 
 /// Hashes the flow into the pool's lookup table.
@@ -49,22 +61,20 @@ pub fn slot<T: Tables>(listener: &Listener, flow: &Flow, tables: &T) -> Result<P
     Ok(Place { index, slot })
 }
 
-/// The backend with that index in the pool.
+/// Chooses the backend with that index in the pool.
 #[inline(always)]
-pub fn backend<T: Tables>(listener: &Listener, index: u16, tables: &T) -> Result<Chosen, Finish> {
-    find(listener, u32::from(index), tables).ok_or(Finish::drop(Outcome::NoBackend))
-}
-
-#[inline(always)]
-fn find<T: Tables>(listener: &Listener, index: u32, tables: &T) -> Option<Chosen> {
+pub fn backend<T: Tables>(listener: &Listener, index: u16, chosen: &mut Chosen, tables: &T) -> Result<(), Finish> {
+    let nobody = Finish::drop(Outcome::NoBackend);
+    let index = u32::from(index);
     if index >= listener.backends_len {
-        return None;
+        return Err(nobody);
     }
     let place = listener.backends_base + index;
-    let backend = tables.backend(place)?;
+    let backend = tables.backend(place).ok_or(nobody)?;
     if !backend.is_reachable() {
-        return None;
+        return Err(nobody);
     }
-    let segment = tables.segment(backend.segment())?;
-    Some(Chosen { listener: listener.id, place, backend, segment })
+    let segment = tables.segment(backend.segment()).ok_or(nobody)?;
+    *chosen = Chosen { listener: listener.id, place, backend, segment };
+    Ok(())
 }

@@ -4,6 +4,7 @@ use lb_common::address::{Address, MacAddr};
 use lb_common::allow::{Bits, Root};
 use lb_common::backend::{Backend, Load, Segment};
 use lb_common::flow::Flow;
+use lb_common::fragment::{DatagramKey, Trail};
 use lb_common::listener::{Listener, ListenerKey, Vip};
 use lb_common::outcome::Outcome;
 use lb_common::session::{Session, SessionKey};
@@ -14,7 +15,7 @@ use lb_common::track::signal::Signal;
 use crate::finish::Finish;
 use crate::packet::Packet;
 use crate::parse::Headers;
-use crate::select::Place;
+use crate::select::{Chosen, Place};
 
 /// The maps, read by the steps and counted in at the end. On BPF the real ones; on the host
 /// [`host::HostTables`](../host/struct.HostTables.html).
@@ -44,6 +45,18 @@ pub trait Tables {
     /// Runs [`track::run`](crate::track::run) with these maps. How it is called is for the side that has them: on BPF it gets
     /// a stack frame of its own.
     fn track(&self, listener: &Listener, flow: &Flow, place: Place, signal: Signal) -> u16;
+    /// Runs [`fragments::follow`](crate::fragments::follow). On BPF it is a subprogram.
+    ///
+    /// # Errors
+    /// How a fragment ends that follows no other.
+    fn follow_fragment(&self, headers: &mut Headers, chosen: &mut Chosen) -> Result<(), Finish>;
+    /// Runs [`fragments::leave`](crate::fragments::leave). On BPF it is a subprogram, and a subprogram is given memory only
+    /// if it may write there.
+    fn leave_first(&self, headers: &mut Headers, chosen: &mut Chosen);
+    /// Where the first fragment of a datagram went.
+    fn trail(&self, key: &DatagramKey) -> Option<Trail>;
+    /// Remembers where the first fragment of a datagram went. Where there is no room, the oldest makes way.
+    fn leave_trail(&self, key: &DatagramKey, trail: &Trail);
     /// The time, to some milliseconds.
     fn now(&self) -> Moment;
     /// A flow's pin in a table; [`Pin::NONE`] if it has none there. With `touch`, one that was not seen at `now` yet is

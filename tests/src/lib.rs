@@ -11,6 +11,7 @@ pub mod agent;
 pub mod capture;
 pub mod flood;
 pub mod flows;
+pub mod fragmenting;
 pub mod host;
 pub mod http;
 pub mod lasting;

@@ -64,6 +64,13 @@ impl Transport {
         self
     }
 
+    /// Cut to the largest multiple of 8 bytes, as a fragment is that has others behind it.
+    #[must_use]
+    pub fn in_units_of_8(self) -> Self {
+        let length = self.bytes.len() / 8 * 8;
+        self.cut(length)
+    }
+
     /// TCP: sets the SYN flag.
     #[must_use]
     pub fn syn(self) -> Self {
@@ -200,8 +207,14 @@ impl Extension {
     /// A fragment header: offset in units of 8 bytes, and whether more follow.
     #[must_use]
     pub fn fragment(offset: u16, more: bool) -> Self {
+        Self::fragment_of(77, offset, more)
+    }
+
+    /// A fragment header with that identification.
+    #[must_use]
+    pub fn fragment_of(id: u32, offset: u16, more: bool) -> Self {
         let word = (offset << 3 | u16::from(more)).to_be_bytes();
-        Self { kind: 44, bytes: vec![0, 0, word[0], word[1], 0, 0, 0, 77] }
+        Self { kind: 44, bytes: [&[0, 0], &word[..], &id.to_be_bytes()].concat() }
     }
 }
 
@@ -333,6 +346,13 @@ impl Frame {
         let header = self.v4();
         header.fragment_offset = offset.try_into().expect("13 bits");
         header.more_fragments = more;
+        self
+    }
+
+    /// IPv4: the identification.
+    #[must_use]
+    pub fn id(mut self, id: u16) -> Self {
+        self.v4().identification = id;
         self
     }
 

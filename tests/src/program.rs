@@ -8,6 +8,7 @@ use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
 use aya::programs::{TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use lb_common::backend::{Backend, Load};
+use lb_common::fragment::{DatagramKey, Trail};
 use lb_common::maps;
 use lb_common::outcome::{Counter, Outcome, Refused};
 use lb_common::session::{Session, SessionKey};
@@ -202,6 +203,15 @@ impl Program {
                 Ok((bytemuck::cast::<_, SessionKey>(key), session))
             })
             .collect::<Result<_>>()?;
+        let trails = HashMap::<&mut MapData, [u32; 10], [u64; 3]>::try_from(self.map(maps::FRAGMENTS)?)?;
+        let trails = trails
+            .iter()
+            .map(|entry| {
+                let (key, trail) = entry?;
+                let trail = Trail { seen: Moment(0), ..bytemuck::cast(trail) };
+                Ok((bytemuck::cast::<_, DatagramKey>(key), trail))
+            })
+            .collect::<Result<_>>()?;
         let places = self.places;
         let loads = Array::<&mut MapData, [u32; 2]>::try_from(self.map(maps::LOADS)?)?;
         let loads = (0..places)
@@ -210,7 +220,16 @@ impl Program {
             .collect::<Result<_>>()?;
         let overflows = PerCpuArray::<&mut MapData, u64>::try_from(self.map(maps::PIN_OVERFLOWS)?)?;
         let overflows = overflows.get(&0, 0)?.iter().sum();
-        Ok(FlowMemory { young, established, sessions, loads, overflows, ..FlowMemory::default() })
+        Ok(FlowMemory { young, established, sessions, trails, loads, overflows, ..FlowMemory::default() })
+    }
+
+    /// Remembers where the first fragment of a datagram went.
+    ///
+    /// # Errors
+    /// The map cannot be written.
+    pub fn set_trail(&mut self, key: &DatagramKey, trail: &Trail) -> Result<()> {
+        let mut trails = HashMap::<&mut MapData, [u32; 10], [u64; 3]>::try_from(self.map(maps::FRAGMENTS)?)?;
+        Ok(trails.insert(bytemuck::cast::<_, [u32; 10]>(*key), bytemuck::cast::<_, [u64; 3]>(*trail), 0)?)
     }
 
     /// Takes a flow's pin out of a table, as a sweep does.

@@ -13,8 +13,7 @@ use lb_common::slot::{NO_BACKEND, Slot};
 use lb_common::track::pin::{Moment, Table};
 use lb_ebpf::host::{FlowMemory, HostTables};
 use lb_ebpf::packet::Packet;
-use lb_ebpf::parse::Headers;
-use lb_ebpf::pipeline;
+use lb_ebpf::pipeline::{self, Known};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 use proptest::collection::vec;
@@ -155,7 +154,7 @@ impl World {
                 let answer = self.program.run(&packet).map_err(broken)?;
                 let mut bytes = packet;
                 let verdict =
-                    Action::from(pipeline::run(&Packet::from_slice(&mut bytes), &mut { Headers::NONE }, &self.tables));
+                    Action::from(pipeline::run(&Packet::from_slice(&mut bytes), &mut { Known::NOTHING }, &self.tables));
                 prop_assert_eq!(answer.verdict, verdict);
                 prop_assert_eq!(&answer.packet[..12], &bytes[..12], "sent to another backend");
             }

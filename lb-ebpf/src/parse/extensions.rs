@@ -22,9 +22,11 @@ const HOST_IDENTITY: u8 = 139;
 const SHIM6: u8 = 140;
 
 /// Length of a fragment header (RFC 8200 section 4.5).
-const FRAGMENT_HEADER: usize = 8;
+pub(super) const FRAGMENT_HEADER: usize = 8;
 /// The fragment offset, of the 16 bits that end with "more fragments".
-const FRAGMENT_OFFSET: u16 = 0xfff8;
+pub(super) const FRAGMENT_OFFSET: u16 = 0xfff8;
+/// "More fragments", of the same 16 bits.
+const MORE_FRAGMENTS: u16 = 1;
 
 /// Where the extension headers end.
 #[derive(Clone, Copy)]
@@ -33,8 +35,8 @@ pub(super) struct Upper {
     pub(super) at: usize,
     /// Its protocol.
     pub(super) protocol: u8,
-    /// A fragment (the first one, if there is an upper header at all).
-    pub(super) fragment: bool,
+    /// Where the fragment header begins; 0 for a packet that is whole. In a later fragment, nothing behind it was read.
+    pub(super) fragment_at: usize,
     end: End,
 }
 
@@ -43,18 +45,22 @@ pub(super) struct Upper {
 enum End {
     Reached,
     Malformed,
-    LaterFragment,
     TooMany,
 }
 
 impl Upper {
+    /// True for a fragment.
+    #[inline(always)]
+    pub(super) fn is_fragment(&self) -> bool {
+        self.fragment_at != 0
+    }
+
     /// Why the upper header can't be reached; `None` if it is.
     #[inline(always)]
     pub(super) fn obstacle(&self) -> Option<Outcome> {
         match self.end {
             End::Reached => None,
             End::Malformed => Some(Outcome::Malformed),
-            End::LaterFragment => Some(Outcome::Fragment),
             End::TooMany => Some(Outcome::TooManyExtensions),
         }
     }
@@ -72,7 +78,7 @@ const fn is_extension(protocol: u8) -> bool {
 #[inline(always)]
 pub(super) fn step_over(packet: &Packet<'_>, at: usize, next: u8) -> Upper {
     if !is_extension(next) {
-        return Upper { at, protocol: next, fragment: false, end: End::Reached };
+        return Upper { at, protocol: next, fragment_at: 0, end: End::Reached };
     }
     #[cfg(target_arch = "bpf")]
     return subprogram::call(packet, at, next);
@@ -82,7 +88,7 @@ pub(super) fn step_over(packet: &Packet<'_>, at: usize, next: u8) -> Upper {
 
 #[inline(always)]
 fn walk(packet: &Packet<'_>, at: usize, next: u8) -> Upper {
-    let mut upper = Upper { at, protocol: next, fragment: false, end: End::Malformed };
+    let mut upper = Upper { at, protocol: next, fragment_at: 0, end: End::Malformed };
     for _ in 0..MAX_EXTENSIONS {
         if !is_extension(upper.protocol) {
             break;
@@ -97,12 +103,19 @@ fn walk(packet: &Packet<'_>, at: usize, next: u8) -> Upper {
                 let Some(header) = packet.view::<FRAGMENT_HEADER>(upper.at) else {
                     return upper;
                 };
-                if header.u16::<2>() & FRAGMENT_OFFSET != 0 {
-                    upper.end = End::LaterFragment;
+                let bits = header.u16::<2>();
+                // "Atomic" fragments (RFC 6946), the first and the last in one, are whole packets.
+                if bits & (FRAGMENT_OFFSET | MORE_FRAGMENTS) != 0 {
+                    if upper.is_fragment() {
+                        // A fragment of a fragment: no host makes it.
+                        return upper;
+                    }
+                    upper.fragment_at = upper.at;
+                }
+                if bits & FRAGMENT_OFFSET != 0 {
+                    upper.end = End::Reached;
                     return upper;
                 }
-                // "Atomic" fragments (RFC 6946), the first and the last in one, are whole packets.
-                upper.fragment |= header.u16::<2>() & 1 != 0;
                 FRAGMENT_HEADER
             }
             _ => (length + 1) * 8,
@@ -122,7 +135,10 @@ mod subprogram {
     use super::{End, Packet, Upper, walk};
     use crate::packet::offset;
 
-    /// Bits 0–31: where the upper header begins; 32–39: its protocol; 40: a fragment; 48–55: the end.
+    /// An offset in what is returned. The walk goes at most 7 × 2048 bytes beyond the farthest offset of a packet.
+    const OFFSET: u64 = 0xff_ffff;
+
+    /// Bits 0–23: where the upper header begins; 24–47: where the fragment header does; 48–55: the protocol; 56–63: the end.
     ///
     /// # Safety
     /// `context` must be what the kernel handed to the program that runs.
@@ -132,10 +148,10 @@ mod subprogram {
         // SAFETY: the caller's promise.
         let packet = unsafe { Packet::from_context(context) };
         let upper = walk(&packet, offset(at), next as u8);
-        upper.at as u64 & 0xffff_ffff
-            | u64::from(upper.protocol) << 32
-            | u64::from(upper.fragment) << 40
-            | (upper.end as u64) << 48
+        upper.at as u64 & OFFSET
+            | (upper.fragment_at as u64 & OFFSET) << 24
+            | u64::from(upper.protocol) << 48
+            | (upper.end as u64) << 56
     }
 
     #[inline(always)]
@@ -143,13 +159,12 @@ mod subprogram {
         // SAFETY: the packet was made of the context of the program that runs.
         let result = unsafe { step_over_extensions(packet.context(), at as u64, u64::from(next)) };
         Upper {
-            at: (result & 0xffff_ffff) as usize,
-            protocol: (result >> 32) as u8,
-            fragment: result >> 40 & 1 != 0,
-            end: match result >> 48 {
+            at: (result & OFFSET) as usize,
+            fragment_at: (result >> 24 & OFFSET) as usize,
+            protocol: (result >> 48) as u8,
+            end: match result >> 56 {
                 0 => End::Reached,
                 1 => End::Malformed,
-                2 => End::LaterFragment,
                 _ => End::TooMany,
             },
         }

@@ -3,12 +3,11 @@
 
 use core::mem::offset_of;
 
-use lb_common::outcome::Outcome;
 use lb_common::protocol;
 use network_types::icmp::{Icmpv4Hdr, Icmpv6Hdr};
 
-use super::quoted::{self, End};
-use super::{Headers, Kind};
+use super::fragment::Part;
+use super::{Headers, Kind, quoted};
 use crate::packet::Packet;
 
 /// Length of the fixed part of both ICMP headers; an error's packet begins behind it.
@@ -34,57 +33,23 @@ pub(super) fn is_solicitation(packet: &Packet<'_>, transport: usize) -> bool {
 
 /// Says what an ICMP packet with `payload` bytes above IP is.
 #[inline(always)]
-pub(super) fn run(packet: &Packet<'_>, payload: usize, fragment: bool, headers: &mut Headers) {
+pub(super) fn run(packet: &Packet<'_>, payload: usize, headers: &mut Headers) {
     let Some(header) = packet.view::<HEADER>(headers.transport).filter(|_| payload >= HEADER) else {
-        return headers.flowless(Outcome::Malformed);
+        return headers.flowless(headers.cut_short());
     };
     let kind = header.u8::<{ offset_of!(Icmpv4Hdr, type_) }>();
-    if headers.flow.protocol == protocol::ICMP {
-        match kind {
-            V4_ECHO_REQUEST => echo(fragment, headers),
-            V4_UNREACHABLE | V4_TIME_EXCEEDED | V4_PARAMETER_PROBLEM => error(packet, headers),
-            _ => headers.kind = Kind::Flow,
-        }
+    let (echo, error) = if headers.flow.protocol == protocol::ICMP {
+        (kind == V4_ECHO_REQUEST, matches!(kind, V4_UNREACHABLE | V4_TIME_EXCEEDED | V4_PARAMETER_PROBLEM))
     } else {
-        match kind {
-            V6_ECHO_REQUEST => echo(fragment, headers),
-            V6_UNREACHABLE..=V6_PARAMETER_PROBLEM => error(packet, headers),
-            _ => headers.kind = Kind::Flow,
-        }
+        (kind == V6_ECHO_REQUEST, matches!(kind, V6_UNREACHABLE..=V6_PARAMETER_PROBLEM))
+    };
+    if headers.fragment.part as u32 != Part::Whole as u32 {
+        // Who would answer an echo request has to put it together first; errors are never so long (RFC 1812 section 4.3.2.3,
+        // RFC 4443 section 2.4).
+        headers.kind = Kind::Flow;
+    } else if error {
+        quoted::run(packet, headers.transport + HEADER, headers);
+    } else {
+        headers.kind = if echo { Kind::Echo } else { Kind::Flow };
     }
-}
-
-#[inline(always)]
-fn echo(fragment: bool, headers: &mut Headers) {
-    // Of a fragmented request the answer would have to be put together first.
-    if fragment {
-        return headers.flowless(Outcome::Fragment);
-    }
-    headers.kind = Kind::Echo;
-}
-
-/// An error: a packet of the flow that it tells of.
-#[inline(always)]
-fn error(packet: &Packet<'_>, headers: &mut Headers) {
-    let at = headers.transport + HEADER;
-    let v4 = headers.flow.destination.is_v4();
-    let quoted = quoted::read(packet, at, headers.network, v4);
-    match quoted.end {
-        End::Malformed => return headers.flowless(Outcome::Malformed),
-        End::LaterFragment => return headers.flowless(Outcome::Fragment),
-        End::TooMany => return headers.flowless(Outcome::TooManyExtensions),
-        // If the VIP did not send the quoted packet, there is no flow of ours behind the error: a packet like any other.
-        End::AnothersPacket => {}
-        End::Reached => {
-            let Some(client) = quoted::receiver(packet, at, v4) else {
-                return headers.flowless(Outcome::Malformed);
-            };
-            headers.related = true;
-            headers.flow.source = client;
-            headers.flow.protocol = quoted.protocol;
-            headers.flow.source_port = quoted.client_port;
-            headers.flow.destination_port = quoted.vip_port;
-        }
-    }
-    headers.kind = Kind::Flow;
 }

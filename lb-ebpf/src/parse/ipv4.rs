@@ -5,13 +5,13 @@ use core::mem::offset_of;
 use lb_common::outcome::Outcome;
 use network_types::ip::Ipv4Hdr;
 
-use super::{Headers, transport};
+use super::{Headers, fragment, transport};
 use crate::packet::{Packet, View};
 
 /// "More fragments", of the 16 bits of flags and fragment offset.
 const MORE_FRAGMENTS: u16 = 0x2000;
 /// The fragment offset, of the same 16 bits.
-const FRAGMENT_OFFSET: u16 = 0x1fff;
+pub(super) const FRAGMENT_OFFSET: u16 = 0x1fff;
 
 /// The fixed part of an IPv4 header.
 pub(super) type Header<'a> = View<'a, { Ipv4Hdr::LEN }>;
@@ -24,10 +24,10 @@ pub(super) fn length(header: &Header<'_>) -> usize {
     if version_and_words >> 4 == 4 && length >= Ipv4Hdr::LEN { length } else { 0 }
 }
 
-/// True for a fragment that is not the first: it has no transport header.
+/// True if those 16 bits are a fragment's.
 #[inline(always)]
-pub(super) fn is_later_fragment(header: &Header<'_>) -> bool {
-    header.u16::<{ offset_of!(Ipv4Hdr, frags) }>() & FRAGMENT_OFFSET != 0
+pub(super) const fn is_fragment(bits: u16) -> bool {
+    bits & (MORE_FRAGMENTS | FRAGMENT_OFFSET) != 0
 }
 
 #[inline(always)]
@@ -42,9 +42,6 @@ pub(super) fn run(packet: &Packet<'_>, headers: &mut Headers) {
     headers.flow.source = header.ipv4::<{ offset_of!(Ipv4Hdr, src_addr) }>();
     headers.flow.destination = header.ipv4::<{ offset_of!(Ipv4Hdr, dst_addr) }>();
     headers.flow.protocol = header.u8::<{ offset_of!(Ipv4Hdr, proto) }>();
-    if is_later_fragment(&header) {
-        return headers.flowless(Outcome::Fragment);
-    }
     // 0 is what Linux writes for a segmentation-offloaded packet of more than 64 kB ("BIG TCP"): all that is there.
     let told = usize::from(header.u16::<{ offset_of!(Ipv4Hdr, tot_len) }>());
     let there = (headers.length as usize).wrapping_sub(headers.network);
@@ -53,6 +50,13 @@ pub(super) fn run(packet: &Packet<'_>, headers: &mut Headers) {
         return headers.flowless(Outcome::Malformed);
     }
     headers.transport = headers.network + length;
-    let fragment = header.u16::<{ offset_of!(Ipv4Hdr, frags) }>() & MORE_FRAGMENTS != 0;
-    transport::run(packet, total - length, fragment, headers);
+    let bits = header.u16::<{ offset_of!(Ipv4Hdr, frags) }>();
+    if is_fragment(bits) {
+        let id = u32::from(header.u16::<{ offset_of!(Ipv4Hdr, id) }>());
+        let (from, more) = (bits & FRAGMENT_OFFSET, bits & MORE_FRAGMENTS != 0);
+        if !fragment::run(id, from, more, total - length, headers.flow.protocol, headers) {
+            return;
+        }
+    }
+    transport::run(packet, total - length, headers);
 }

@@ -8,6 +8,7 @@
 //! refuses a program that touches such a value.
 
 mod extensions;
+mod fragment;
 mod icmp;
 mod ipv4;
 mod ipv6;
@@ -22,6 +23,7 @@ use lb_common::flow::Flow;
 use lb_common::outcome::Outcome;
 use network_types::eth::{EthHdr, EtherType};
 
+pub use fragment::{Fragment, Part};
 pub use signal::signal;
 
 use crate::packet::Packet;
@@ -39,6 +41,8 @@ pub enum Kind {
     Foreign,
     /// A packet of `flow`. An ICMP error is a packet of the flow that it tells of.
     Flow,
+    /// A fragment that is not the first of its datagram: it has no ports. Or an ICMP error that quotes one.
+    LaterFragment,
     /// An ARP packet (RFC 826); its header begins at `network`.
     Arp,
     /// A neighbour solicitation (RFC 4861 section 4.3); its ICMPv6 header begins at `transport`.
@@ -59,6 +63,8 @@ pub struct Headers {
     pub outcome: Outcome,
     /// Source and destination, and, for [`Kind::Flow`], the rest of the 5-tuple.
     pub flow: Flow,
+    /// Which part of its datagram the packet is.
+    pub fragment: Fragment,
     /// Length of the whole packet in bytes.
     pub length: u32,
     /// Where the IP (or ARP) header begins.
@@ -75,6 +81,7 @@ impl Headers {
         kind: Kind::Foreign,
         outcome: Outcome::NotIp,
         flow: Flow::without_ports(Address([0; 4]), Address([0; 4]), 0),
+        fragment: Fragment::NONE,
         length: 0,
         network: EthHdr::LEN,
         transport: 0,
@@ -85,6 +92,12 @@ impl Headers {
     fn foreign(&mut self, outcome: Outcome) {
         self.kind = Kind::Foreign;
         self.outcome = outcome;
+    }
+
+    /// Why a packet ends that does not hold all of its headers.
+    #[inline(always)]
+    fn cut_short(&self) -> Outcome {
+        if self.fragment.part as u32 == Part::First as u32 { Outcome::FragmentTiny } else { Outcome::Malformed }
     }
 
     #[inline(always)]

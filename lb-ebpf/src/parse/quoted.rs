@@ -1,4 +1,5 @@
-//! The packet that an ICMP error quotes: one that the VIP, that is a backend, sent to a client.
+//! The packet that an ICMP error quotes: one that the VIP, that is a backend, sent to a client. The error belongs to the
+//! flow of that packet.
 //!
 //! On BPF it is read in a subprogram of its own, as extension headers are: few packets come here, and the way of most need
 //! not carry what it takes.
@@ -9,156 +10,146 @@ use lb_common::address::{Address, Port};
 use lb_common::outcome::Outcome;
 use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
+use super::fragment::{Fragment, Part};
 use super::transport::{PORTS, has_ports};
-use super::{extensions, ipv4, ipv6};
+use super::{Headers, Kind, extensions, ipv4, ipv6};
 use crate::packet::Packet;
 
-/// What the quoted packet says of its flow.
-#[derive(Clone, Copy)]
-pub(super) struct Quoted {
-    /// Its IP protocol.
-    pub(super) protocol: u8,
-    /// The port that it was sent to, if the protocol has ports.
-    pub(super) client_port: Port,
-    /// The port that it was sent from, if the protocol has ports.
-    pub(super) vip_port: Port,
-    /// How far it could be read.
-    pub(super) end: End,
-}
-
-/// How far a quoted packet could be read.
-#[repr(u8)]
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
-    Reached,
-    Malformed,
-    LaterFragment,
-    TooMany,
-    /// It was not sent by the host that the error is addressed to.
-    AnothersPacket,
-}
-
-/// Whom the packet quoted at `at` was sent to.
+/// Reads the packet quoted at `at`, in an error whose own headers are read.
 #[inline(always)]
-pub(super) fn receiver(packet: &Packet<'_>, at: usize, v4: bool) -> Option<Address> {
-    if v4 {
-        Some(packet.view::<{ Ipv4Hdr::LEN }>(at)?.ipv4::<{ offset_of!(Ipv4Hdr, dst_addr) }>())
-    } else {
-        Some(packet.view::<{ Ipv6Hdr::LEN }>(at)?.ipv6::<{ offset_of!(Ipv6Hdr, dst_addr) }>())
-    }
-}
-
-/// Reads the packet quoted at `at`, in an error whose own IP header is at `network`.
-#[inline(always)]
-pub(super) fn read(packet: &Packet<'_>, at: usize, network: usize, v4: bool) -> Quoted {
+pub(super) fn run(packet: &Packet<'_>, at: usize, headers: &mut Headers) {
     #[cfg(target_arch = "bpf")]
-    return subprogram::call(packet, at, network, v4);
+    subprogram::call(packet, at, headers);
     #[cfg(not(target_arch = "bpf"))]
-    return walk(packet, at, network, v4);
+    read(packet, at, headers);
 }
 
 #[inline(always)]
-fn walk(packet: &Packet<'_>, at: usize, network: usize, v4: bool) -> Quoted {
-    let mut quoted = Quoted { protocol: 0, client_port: Port::ANY, vip_port: Port::ANY, end: End::Malformed };
-    let above = if v4 { walk_v4(packet, at, network, &mut quoted) } else { walk_v6(packet, at, network, &mut quoted) };
-    if quoted.end as u8 == End::Reached as u8 && has_ports(quoted.protocol) {
-        // RFC 792 promises eight bytes above the quoted IP header; four of them are needed.
-        let Some(ports) = packet.view::<PORTS>(above) else {
-            quoted.end = End::Malformed;
-            return quoted;
-        };
-        quoted.vip_port = Port::from_wire(ports.wire16::<0>());
-        quoted.client_port = Port::from_wire(ports.wire16::<2>());
-    }
-    quoted
+fn read(packet: &Packet<'_>, at: usize, headers: &mut Headers) {
+    // What could be read of it decides; until then it is cut short.
+    headers.flowless(Outcome::Malformed);
+    if headers.flow.destination.is_v4() { read_v4(packet, at, headers) } else { read_v6(packet, at, headers) }
 }
 
-/// Where the header above the quoted IP header begins.
 #[inline(always)]
-fn walk_v4(packet: &Packet<'_>, at: usize, network: usize, quoted: &mut Quoted) -> usize {
-    let (Some(outer), Some(header)) = (packet.view::<{ Ipv4Hdr::LEN }>(network), packet.view::<{ Ipv4Hdr::LEN }>(at))
-    else {
-        return 0;
+fn read_v4(packet: &Packet<'_>, at: usize, headers: &mut Headers) {
+    let Some(header) = packet.view::<{ Ipv4Hdr::LEN }>(at) else {
+        return;
     };
     let length = ipv4::length(&header);
     if length == 0 {
-        return 0;
+        return;
     }
-    quoted.protocol = header.u8::<{ offset_of!(Ipv4Hdr, proto) }>();
-    let vip = outer.ipv4::<{ offset_of!(Ipv4Hdr, dst_addr) }>();
-    quoted.end = if ipv4::is_later_fragment(&header) {
-        End::LaterFragment
-    } else if header.ipv4::<{ offset_of!(Ipv4Hdr, src_addr) }>().0 != vip.0 {
-        End::AnothersPacket
-    } else {
-        End::Reached
-    };
-    at + length
+    let sender = header.ipv4::<{ offset_of!(Ipv4Hdr, src_addr) }>();
+    if sender.0 != headers.flow.destination.0 {
+        return anothers(headers);
+    }
+    let client = header.ipv4::<{ offset_of!(Ipv4Hdr, dst_addr) }>();
+    tells_of(&client, header.u8::<{ offset_of!(Ipv4Hdr, proto) }>(), headers);
+    let bits = header.u16::<{ offset_of!(Ipv4Hdr, frags) }>();
+    if ipv4::is_fragment(bits) {
+        let id = u32::from(header.u16::<{ offset_of!(Ipv4Hdr, id) }>());
+        if fragment(id, bits & ipv4::FRAGMENT_OFFSET == 0, headers) {
+            return;
+        }
+    }
+    ports(packet, at + length, headers);
 }
 
-/// Where the header above the quoted IPv6 header and its extension headers begins.
 #[inline(always)]
-fn walk_v6(packet: &Packet<'_>, at: usize, network: usize, quoted: &mut Quoted) -> usize {
-    let (Some(outer), Some(header)) = (packet.view::<{ Ipv6Hdr::LEN }>(network), packet.view::<{ Ipv6Hdr::LEN }>(at))
-    else {
-        return 0;
+fn read_v6(packet: &Packet<'_>, at: usize, headers: &mut Headers) {
+    let Some(header) = packet.view::<{ Ipv6Hdr::LEN }>(at) else {
+        return;
     };
     if !ipv6::is_ipv6(&header) {
-        return 0;
+        return;
     }
+    let sender = header.ipv6::<{ offset_of!(Ipv6Hdr, src_addr) }>();
+    if sender.0 != headers.flow.destination.0 {
+        return anothers(headers);
+    }
+    let client = header.ipv6::<{ offset_of!(Ipv6Hdr, dst_addr) }>();
     let next = header.u8::<{ offset_of!(Ipv6Hdr, next_hdr) }>();
     let upper = extensions::step_over(packet, at + Ipv6Hdr::LEN, next);
-    quoted.protocol = upper.protocol;
-    let vip = outer.ipv6::<{ offset_of!(Ipv6Hdr, dst_addr) }>();
-    quoted.end = match upper.obstacle() {
-        Some(Outcome::Fragment) => End::LaterFragment,
-        Some(Outcome::TooManyExtensions) => End::TooMany,
-        Some(_) => End::Malformed,
-        None if header.ipv6::<{ offset_of!(Ipv6Hdr, src_addr) }>().0 != vip.0 => End::AnothersPacket,
-        None => End::Reached,
-    };
-    upper.at
+    tells_of(&client, upper.protocol, headers);
+    if upper.is_fragment() {
+        let Some(header) = packet.view::<{ extensions::FRAGMENT_HEADER }>(upper.fragment_at) else {
+            return;
+        };
+        let first = header.u16::<2>() & extensions::FRAGMENT_OFFSET == 0;
+        if fragment(u32::from_be(header.wire32::<4>()), first, headers) {
+            return;
+        }
+    }
+    if let Some(outcome) = upper.obstacle() {
+        return headers.flowless(outcome);
+    }
+    ports(packet, upper.at, headers);
 }
 
-/// The reading as a subprogram. What it returns has to go through one register.
+/// If the VIP did not send the quoted packet, there is no flow of ours behind the error: a packet like any other.
+#[inline(always)]
+fn anothers(headers: &mut Headers) {
+    headers.kind = Kind::Flow;
+}
+
+/// The error tells of a flow of this client.
+#[inline(always)]
+fn tells_of(client: &Address, protocol: u8, headers: &mut Headers) {
+    headers.related = true;
+    headers.flow.source = *client;
+    headers.flow.protocol = protocol;
+}
+
+/// Notes that the quoted packet was a fragment. True for a later one, which has no ports: nothing can be read on.
+#[inline(always)]
+fn fragment(id: u32, first: bool, headers: &mut Headers) -> bool {
+    let part = if first { Part::First } else { Part::Later };
+    headers.fragment = Fragment { part, id, from: 0, to: 0 };
+    if !first {
+        headers.kind = Kind::LaterFragment;
+    }
+    !first
+}
+
+/// Reads the ports of the quoted packet, those of the flow in the other direction.
+#[inline(always)]
+fn ports(packet: &Packet<'_>, at: usize, headers: &mut Headers) {
+    if has_ports(headers.flow.protocol) {
+        // RFC 792 promises eight bytes above the quoted IP header; four of them are needed.
+        let Some(ports) = packet.view::<PORTS>(at) else {
+            return;
+        };
+        headers.flow.source_port = Port::from_wire(ports.wire16::<2>());
+        headers.flow.destination_port = Port::from_wire(ports.wire16::<0>());
+    }
+    headers.kind = Kind::Flow;
+}
+
+/// The reading as a subprogram.
 #[cfg(target_arch = "bpf")]
 mod subprogram {
     use aya_ebpf::bindings::xdp_md;
 
-    use super::{End, Packet, Port, Quoted, walk};
+    use super::{Headers, Packet, read};
     use crate::packet::offset;
 
-    /// Bits 0–15: the client's port; 16–31: the VIP's; 32–39: the protocol; 40–47: the end.
-    ///
     /// # Safety
-    /// `context` must be what the kernel handed to the program that runs.
+    /// `context` must be what the kernel handed to the program that runs, and `headers` valid.
     #[unsafe(no_mangle)]
     #[inline(never)]
-    unsafe extern "C" fn read_quoted(context: *mut xdp_md, at: u64, network: u64, v4: u64) -> u64 {
+    unsafe extern "C" fn read_quoted(context: *mut xdp_md, at: u64, headers: *mut Headers) -> u32 {
         // SAFETY: the caller's promise.
-        let packet = unsafe { Packet::from_context(context) };
-        let quoted = walk(&packet, offset(at), offset(network), v4 != 0);
-        u64::from(quoted.client_port.to_wire())
-            | u64::from(quoted.vip_port.to_wire()) << 16
-            | u64::from(quoted.protocol) << 32
-            | (quoted.end as u64) << 40
+        let (packet, headers) = unsafe { (Packet::from_context(context), headers.as_mut()) };
+        if let Some(headers) = headers {
+            read(&packet, offset(at), headers);
+        }
+        0
     }
 
     #[inline(always)]
-    pub(super) fn call(packet: &Packet<'_>, at: usize, network: usize, v4: bool) -> Quoted {
+    pub(super) fn call(packet: &Packet<'_>, at: usize, headers: &mut Headers) {
         // SAFETY: the packet was made of the context of the program that runs.
-        let result = unsafe { read_quoted(packet.context(), at as u64, network as u64, u64::from(v4)) };
-        Quoted {
-            protocol: (result >> 32) as u8,
-            client_port: Port::from_wire(result as u16),
-            vip_port: Port::from_wire((result >> 16) as u16),
-            end: match result >> 40 {
-                0 => End::Reached,
-                1 => End::Malformed,
-                2 => End::LaterFragment,
-                3 => End::TooMany,
-                _ => End::AnothersPacket,
-            },
-        }
+        unsafe { read_quoted(packet.context(), at as u64, headers) };
     }
 }

@@ -1,8 +1,10 @@
 //! The headers above IP: ports, where a protocol has them.
 
 use lb_common::address::Port;
-use lb_common::outcome::Outcome;
 use lb_common::protocol;
+use network_types::sctp::SctpHdr;
+use network_types::tcp::TcpHdr;
+use network_types::udp::UdpHdr;
 
 use super::{Headers, Kind, icmp};
 use crate::packet::Packet;
@@ -16,12 +18,25 @@ pub(super) const fn has_ports(protocol: u8) -> bool {
     matches!(protocol, protocol::TCP | protocol::UDP | protocol::SCTP)
 }
 
+/// Length of the header above IP that the first fragment of a datagram must hold (RFC 1858 section 4, RFC 7112), and a
+/// packet that is whole, too; 0 for a protocol that nothing is read of.
+#[inline(always)]
+pub(super) const fn header_length(protocol: u8) -> usize {
+    match protocol {
+        protocol::TCP => TcpHdr::LEN,
+        protocol::UDP => UdpHdr::LEN,
+        protocol::SCTP => SctpHdr::LEN,
+        _ => 0,
+    }
+}
+
 /// Says what a packet with `payload` bytes above IP is.
 #[inline(always)]
-pub(super) fn run(packet: &Packet<'_>, payload: usize, fragment: bool, headers: &mut Headers) {
+pub(super) fn run(packet: &Packet<'_>, payload: usize, headers: &mut Headers) {
     if has_ports(headers.flow.protocol) {
-        let Some(ports) = packet.view::<PORTS>(headers.transport).filter(|_| payload >= PORTS) else {
-            return headers.flowless(Outcome::Malformed);
+        let long_enough = payload >= header_length(headers.flow.protocol);
+        let Some(ports) = packet.view::<PORTS>(headers.transport).filter(|_| long_enough) else {
+            return headers.flowless(headers.cut_short());
         };
         headers.flow.source_port = Port::from_wire(ports.wire16::<0>());
         headers.flow.destination_port = Port::from_wire(ports.wire16::<2>());
@@ -30,7 +45,7 @@ pub(super) fn run(packet: &Packet<'_>, payload: usize, fragment: bool, headers: 
     }
     let icmp_of_its_family = if headers.flow.destination.is_v4() { protocol::ICMP } else { protocol::ICMPV6 };
     if headers.flow.protocol == icmp_of_its_family {
-        return icmp::run(packet, payload, fragment, headers);
+        return icmp::run(packet, payload, headers);
     }
     headers.kind = Kind::Flow;
 }

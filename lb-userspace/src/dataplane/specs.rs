@@ -5,6 +5,7 @@ use std::path::Path;
 use aya::maps::{MapError, MapInfo, MapType};
 use lb_common::address::Address;
 use lb_common::backend::{Backend, BackendOwner, Load, Segment};
+use lb_common::fragment::{DatagramKey, Trail};
 use lb_common::limits;
 use lb_common::listener::{Listener, ListenerKey, Vip};
 use lb_common::maps;
@@ -48,7 +49,7 @@ const fn per_cpu(name: &'static str, value_size: usize, max_entries: u32) -> Spe
     Spec { name, map_type: MapType::PerCpuArray as u32, key_size: 4, value_size, max_entries, flags: 0 }
 }
 
-const SPECS: [Spec; 19] = [
+const SPECS: [Spec; 20] = [
     hash(maps::LISTENERS, size_of::<ListenerKey>(), size_of::<Listener>(), limits::MAX_LISTENERS),
     hash(maps::VIPS, size_of::<Address>(), size_of::<Vip>(), limits::MAX_VIPS),
     array(maps::SLOTS, size_of::<SlotLine>(), limits::MAX_SLOTS / limits::SLOTS_PER_LINE as u32, BPF_F_MMAPABLE),
@@ -79,6 +80,10 @@ const SPECS: [Spec; 19] = [
     Spec {
         map_type: MapType::LruHash as u32,
         ..hash(maps::SESSIONS, size_of::<SessionKey>(), size_of::<Session>(), limits::MAX_SESSIONS)
+    },
+    Spec {
+        map_type: MapType::LruHash as u32,
+        ..hash(maps::FRAGMENTS, size_of::<DatagramKey>(), size_of::<Trail>(), limits::MAX_FRAGMENTED)
     },
     array(maps::LOADS, size_of::<Load>(), limits::MAX_BACKENDS, BPF_F_MMAPABLE),
     per_cpu(maps::TURNS, size_of::<u32>(), limits::MAX_LISTENERS),

@@ -111,15 +111,26 @@ pub(super) const RULES: &[Rule] = &[
     .except(&["lb-ebpf/src/main.rs"]),
     step(
         &["lb-ebpf/src/parse"],
-        &["crate::match_listener", "crate::select", "crate::rewrite", "crate::account", "crate::vip_traffic"],
+        &[
+            "crate::match_listener",
+            "crate::select",
+            "crate::fragments",
+            "crate::rewrite",
+            "crate::account",
+            "crate::vip_traffic",
+        ],
+    ),
+    step(
+        &["lb-ebpf/src/fragments.rs"],
+        &["crate::parse", "crate::vip_traffic", "crate::match_listener", "crate::select", "crate::rewrite", "crate::account"],
     ),
     step(
         &["lb-ebpf/src/vip_traffic.rs"],
-        &["crate::parse", "crate::match_listener", "crate::select", "crate::rewrite", "crate::account"],
+        &["crate::parse", "crate::match_listener", "crate::select", "crate::fragments", "crate::rewrite", "crate::account"],
     ),
     step(
         &["lb-ebpf/src/match_listener.rs"],
-        &["crate::parse", "crate::vip_traffic", "crate::select", "crate::rewrite", "crate::account"],
+        &["crate::parse", "crate::vip_traffic", "crate::select", "crate::rewrite", "crate::account", "crate::fragments"],
     ),
     step(
         &["lb-ebpf/src/access.rs"],
@@ -127,15 +138,15 @@ pub(super) const RULES: &[Rule] = &[
     ),
     step(
         &["lb-ebpf/src/select.rs"],
-        &["crate::parse", "crate::vip_traffic", "crate::match_listener", "crate::rewrite", "crate::account"],
+        &["crate::parse", "crate::vip_traffic", "crate::match_listener", "crate::rewrite", "crate::account", "crate::fragments"],
     ),
     step(
         &["lb-ebpf/src/rewrite.rs"],
-        &["crate::parse", "crate::vip_traffic", "crate::match_listener", "crate::select", "crate::account"],
+        &["crate::parse", "crate::vip_traffic", "crate::match_listener", "crate::select", "crate::account", "crate::fragments"],
     ),
     step(
         &["lb-ebpf/src/account.rs"],
-        &["crate::parse", "crate::vip_traffic", "crate::match_listener", "crate::select", "crate::rewrite"],
+        &["crate::parse", "crate::vip_traffic", "crate::match_listener", "crate::select", "crate::rewrite", "crate::fragments"],
     ),
 ];
 
