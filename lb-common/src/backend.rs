@@ -104,7 +104,7 @@ impl BackendOwner {
     pub const FREE: Self = Self { address: Address([0; 4]) };
 }
 
-/// A piece of Ethernet that packets go out to: an interface of this host, and our MAC there. 12 bytes.
+/// A piece of Ethernet that packets go out to: an interface of this host, our MAC there, and the VLAN. 12 bytes.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Pod, Zeroable)]
 pub struct Segment {
@@ -112,8 +112,8 @@ pub struct Segment {
     pub ifindex: u32,
     /// Our MAC on it: the source of what is sent there.
     pub mac: MacAddr,
-    /// Always zero.
-    pub reserved: u16,
+    /// The VLAN that its hosts stand in (IEEE 802.1Q), 1–4094; 0 for frames without a tag.
+    pub vlan: u16,
 }
 
 #[cfg(test)]

@@ -112,6 +112,8 @@ outcomes! {
     FragmentOverlap = "fragment-overlap",
     /// Dropped: addressed to a VIP, but cut short or contradicting itself.
     Malformed = "malformed",
+    /// Dropped: the driver leaves no room before the packet for the VLAN tag that its backend's segment wants.
+    NoHeadroom = "no-headroom",
     /// Dropped: a VIP's IPv6 packet with more extension headers than are followed.
     TooManyExtensions = "too-many-extensions",
 }

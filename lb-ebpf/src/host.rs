@@ -22,6 +22,7 @@ use crate::finish::Finish;
 use crate::fragments;
 use crate::packet::Packet;
 use crate::parse::{self, Headers};
+use crate::rewrite;
 use crate::select::{Chosen, Place};
 use crate::tables::Tables;
 use crate::track::{self, Request};
@@ -168,6 +169,10 @@ impl Tables for HostTables {
 
     fn track(&self, listener: &Listener, flow: &Flow, place: Place, signal: Signal) -> u16 {
         track::run(&Request::new(listener, flow, place, signal), self)
+    }
+
+    fn retag(&self, packet: &mut Packet<'_>, headers: &mut Headers, chosen: &mut Chosen) -> bool {
+        rewrite::retag(packet, headers, chosen)
     }
 
     fn follow_fragment(&self, headers: &mut Headers, chosen: &mut Chosen) -> Result<(), Finish> {

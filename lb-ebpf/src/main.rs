@@ -19,12 +19,12 @@ mod program {
     #[xdp(frags)]
     pub(crate) fn drlb(ctx: XdpContext) -> u32 {
         // SAFETY: the context is the one that the kernel handed to this program.
-        let packet = unsafe { Packet::from_context(ctx.ctx) };
+        let mut packet = unsafe { Packet::from_context(ctx.ctx) };
         // SAFETY: nobody else asks for it.
         let Some(known) = (unsafe { maps::known() }) else {
             return xdp_action::XDP_PASS;
         };
-        match pipeline::run(&packet, known, &BpfTables::new(&ctx)) {
+        match pipeline::run(&mut packet, known, &BpfTables::new(&ctx)) {
             Verdict::Pass => xdp_action::XDP_PASS,
             Verdict::Drop => xdp_action::XDP_DROP,
             Verdict::Transmit => xdp_action::XDP_TX,

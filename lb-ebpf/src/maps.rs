@@ -24,6 +24,7 @@ use lb_ebpf::fragments;
 use lb_ebpf::packet::{Packet, offset};
 use lb_ebpf::parse::{self, Headers, Kind};
 use lb_ebpf::pipeline::Known;
+use lb_ebpf::rewrite;
 use lb_ebpf::select::{Chosen, Place};
 use lb_ebpf::tables::Tables;
 use lb_ebpf::track::{self, Request};
@@ -143,6 +144,22 @@ extern "C" fn track_flow(ingress_ifindex: u32) -> u32 {
     };
     // SAFETY: the element is this CPU's own, was written before the call, and is not written again before we return.
     u32::from(track::run(unsafe { &*request }, &BpfTables { ingress_ifindex }))
+}
+
+/// Setting, adding and taking VLAN tags as a subprogram: the packet's beginning moves, and all that was known of where it
+/// is ends.
+///
+/// # Safety
+/// `context` must be what the kernel handed to the program that runs, and the others valid.
+#[unsafe(no_mangle)]
+#[inline(never)]
+unsafe extern "C" fn retag_packet(context: *mut xdp_md, headers: *const Headers, chosen: *const Chosen) -> u32 {
+    // SAFETY: the caller's promise.
+    let (mut packet, headers, chosen) = unsafe { (Packet::from_context(context), headers.as_ref(), chosen.as_ref()) };
+    let (Some(headers), Some(chosen)) = (headers, chosen) else {
+        return 0;
+    };
+    rewrite::retag(&mut packet, headers, chosen).into()
 }
 
 /// What [`follow_fragment`] returns for a fragment that has a backend; no end of a packet is this number.
@@ -297,6 +314,12 @@ impl Tables for BpfTables {
         // SAFETY: the element is this CPU's own, and nothing else on it runs this program before we return.
         unsafe { request.write(Request::new(listener, flow, place, signal)) };
         track_flow(self.ingress_ifindex) as u16
+    }
+
+    #[inline(always)]
+    fn retag(&self, packet: &mut Packet<'_>, headers: &mut Headers, chosen: &mut Chosen) -> bool {
+        // SAFETY: the packet was made of the context of the program that runs, and the others are valid while it runs.
+        unsafe { retag_packet(packet.context(), headers, chosen) != 0 }
     }
 
     #[inline(always)]

@@ -8,7 +8,10 @@
 use core::marker::PhantomData;
 
 #[cfg(target_arch = "bpf")]
-use aya_ebpf::{bindings::xdp_md, helpers::generated::bpf_xdp_get_buff_len};
+use aya_ebpf::{
+    bindings::xdp_md,
+    helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_get_buff_len},
+};
 use lb_common::address::{Address, MacAddr};
 
 /// The farthest offset that a header may begin at; the verifier wants a bound. A mask, too.
@@ -28,6 +31,9 @@ pub struct Packet<'a> {
     end: *mut u8,
     #[cfg(not(target_arch = "bpf"))]
     length: u32,
+    /// Bytes before `start` that are ours, too.
+    #[cfg(not(target_arch = "bpf"))]
+    headroom: usize,
     #[cfg(target_arch = "bpf")]
     context: *mut xdp_md,
     bytes: PhantomData<&'a mut [u8]>,
@@ -35,6 +41,19 @@ pub struct Packet<'a> {
 
 #[cfg(target_arch = "bpf")]
 impl Packet<'_> {
+    /// Moves the beginning of the packet, by so many bytes backward (negative) or forward. False if there is no room.
+    #[inline(always)]
+    fn adjust(&mut self, by: i32) -> bool {
+        // SAFETY: the context is the one of the program that runs. No view is left: they borrow the packet.
+        unsafe {
+            if bpf_xdp_adjust_head(self.context, by) != 0 {
+                return false;
+            }
+            *self = Self::from_context(self.context);
+        }
+        true
+    }
+
     /// The packet that a program was called for.
     ///
     /// # Safety
@@ -56,14 +75,60 @@ impl Packet<'_> {
     }
 }
 
+#[cfg(not(target_arch = "bpf"))]
+impl Packet<'_> {
+    fn adjust(&mut self, by: i32) -> bool {
+        let by = by as isize;
+        if by < 0 && self.headroom < by.unsigned_abs() {
+            return false;
+        }
+        self.headroom = self.headroom.wrapping_add_signed(by);
+        self.start = self.start.wrapping_offset(by);
+        self.length = self.length.wrapping_sub(by as u32);
+        true
+    }
+}
+
 impl<'a> Packet<'a> {
+    /// A packet that begins behind `headroom` bytes of these, and goes to their end.
+    #[cfg(not(target_arch = "bpf"))]
+    #[must_use]
+    pub fn with_headroom(bytes: &'a mut [u8], headroom: usize) -> Self {
+        let (_, packet) = bytes.split_at_mut(headroom);
+        Self { headroom, ..Self::from_slice(packet) }
+    }
+
+    /// The packet as it is now.
+    #[cfg(not(target_arch = "bpf"))]
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        // SAFETY: `start` and `end` are within the slice that the packet was made of, in this order: `adjust` moves `start` at
+        // most back to that slice's beginning, and forward by less than the header that it was looked at for.
+        unsafe { core::slice::from_raw_parts(self.start, self.end as usize - self.start as usize) }
+    }
+
+    /// Makes the packet longer, by so many bytes before its beginning. False if there is no room. What stands there is
+    /// not to be relied on.
+    #[inline(always)]
+    #[must_use]
+    pub fn grow(&mut self, bytes: usize) -> bool {
+        self.adjust(-(bytes as i32))
+    }
+
+    /// Takes so many bytes from the packet's beginning. False if it has not that many.
+    #[inline(always)]
+    #[must_use]
+    pub fn shrink(&mut self, bytes: usize) -> bool {
+        self.adjust(bytes as i32)
+    }
+
     /// A packet that is wholly in `bytes`. Longer ones than 4 GiB do not exist; their length would be cut.
     #[cfg(not(target_arch = "bpf"))]
     #[must_use]
     pub fn from_slice(bytes: &'a mut [u8]) -> Self {
         let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         let range = bytes.as_mut_ptr_range();
-        Self { start: range.start, end: range.end, length, bytes: PhantomData }
+        Self { start: range.start, end: range.end, length, headroom: 0, bytes: PhantomData }
     }
 
     /// Length of the whole packet in bytes, with what is not in its linear part. On BPF each call asks the kernel.

@@ -30,7 +30,7 @@ impl Known {
 
 /// Takes a packet through all steps and says what the kernel is to do with it.
 #[inline(always)]
-pub fn run<T: Tables>(packet: &Packet<'_>, known: &mut Known, tables: &T) -> Verdict {
+pub fn run<T: Tables>(packet: &mut Packet<'_>, known: &mut Known, tables: &T) -> Verdict {
     tables.parse(packet, &mut known.headers);
     let finish = match steps(packet, known, tables) {
         Ok(finish) => {
@@ -44,7 +44,7 @@ pub fn run<T: Tables>(packet: &Packet<'_>, known: &mut Known, tables: &T) -> Ver
 
 /// The way of a packet to its backend (`Ok`), or to an earlier end (`Err`).
 #[inline(always)]
-fn steps<T: Tables>(packet: &Packet<'_>, known: &mut Known, tables: &T) -> Result<Finish, Finish> {
+fn steps<T: Tables>(packet: &mut Packet<'_>, known: &mut Known, tables: &T) -> Result<Finish, Finish> {
     let Known { headers, chosen } = known;
     match headers.kind {
         Kind::Flow => choose(packet, headers, chosen, tables)?,
@@ -53,7 +53,7 @@ fn steps<T: Tables>(packet: &Packet<'_>, known: &mut Known, tables: &T) -> Resul
         Kind::Arp | Kind::Solicitation | Kind::Echo => return Err(tables.answer(packet, headers)),
         Kind::Flowless => return Err(vip_traffic::flowless(headers, tables)),
     }
-    Ok(rewrite::run(packet, chosen, tables))
+    Ok(rewrite::run(packet, headers, chosen, tables))
 }
 
 /// Chooses the backend of a packet whose flow is known.

@@ -40,7 +40,7 @@ impl Chosen {
         listener: 0,
         place: 0,
         backend: Backend::UNREACHABLE,
-        segment: Segment { ifindex: 0, mac: MacAddr([0; 6]), reserved: 0 },
+        segment: Segment { ifindex: 0, mac: MacAddr([0; 6]), vlan: 0 },
     };
 }
 

@@ -45,6 +45,8 @@ pub trait Tables {
     /// Runs [`track::run`](crate::track::run) with these maps. How it is called is for the side that has them: on BPF it gets
     /// a stack frame of its own.
     fn track(&self, listener: &Listener, flow: &Flow, place: Place, signal: Signal) -> u16;
+    /// Runs [`rewrite::retag`](crate::rewrite::retag). On BPF it is a subprogram, after which `packet` is of no use.
+    fn retag(&self, packet: &mut Packet<'_>, headers: &mut Headers, chosen: &mut Chosen) -> bool;
     /// Runs [`fragments::follow`](crate::fragments::follow). On BPF it is a subprogram.
     ///
     /// # Errors

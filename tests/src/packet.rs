@@ -264,6 +264,13 @@ impl Frame {
         self
     }
 
+    /// With an IEEE 802.1Q tag of that priority (0–7), inside those that it has.
+    #[must_use]
+    pub fn vlan_with_priority(mut self, id: u16, priority: u16) -> Self {
+        self.tags.push((VLAN, priority << 13 | id));
+        self
+    }
+
     /// With an IEEE 802.1ad service tag, inside those that it has.
     #[must_use]
     pub fn service_tag(mut self, id: u16) -> Self {

@@ -52,6 +52,10 @@ pub const VIP_LEAST: &str = "192.0.2.23";
 pub const VIP_SESSIONS: &str = "192.0.2.24";
 /// The same, of the first 64 bits of an IPv6 client's address, over [`SESSIONS6`].
 pub const VIP6_SESSIONS: &str = "2001:db8::24";
+/// TCP port 80, with a backend in VLAN 100 of the interface that packets come in by ([`TAGGED`]).
+pub const VIP_TAGGED: &str = "192.0.2.40";
+/// TCP port 80, with a backend in VLAN 200 of the other interface ([`FAR_TAGGED`]).
+pub const VIP_FAR_TAGGED: &str = "192.0.2.41";
 /// TCP port 443 ([`WEB6`]), UDP port 443 ([`QUIC6`]).
 pub const VIP6: &str = "2001:db8::10";
 /// Every protocol ([`ALL6`]).
@@ -112,8 +116,12 @@ pub const SESSIONS6: std::ops::Range<u32> = 37..41;
 pub const GUARDED: u32 = 41;
 /// See [`VIP6_GUARDED`].
 pub const GUARDED6: u32 = 42;
+/// See [`VIP_TAGGED`].
+pub const TAGGED: u32 = 43;
+/// See [`VIP_FAR_TAGGED`].
+pub const FAR_TAGGED: u32 = 44;
 /// Places in all.
-const PLACES: u32 = 43;
+const PLACES: u32 = 45;
 
 /// The MAC of the backend at a place.
 #[must_use]
@@ -216,13 +224,18 @@ impl Builder {
 pub fn tables() -> HostTables {
     let mut tables = HostTables::new(MacAddr(OWN_MAC), INGRESS);
     tables.segments = vec![
-        Segment { ifindex: INGRESS, mac: MacAddr(OWN_MAC), reserved: 0 },
-        Segment { ifindex: INGRESS + 1, mac: MacAddr(OTHER_MAC), reserved: 0 },
+        Segment { ifindex: INGRESS, mac: MacAddr(OWN_MAC), vlan: 0 },
+        Segment { ifindex: INGRESS + 1, mac: MacAddr(OTHER_MAC), vlan: 0 },
+        Segment { ifindex: INGRESS, mac: MacAddr(OWN_MAC), vlan: 100 },
+        Segment { ifindex: INGRESS + 1, mac: MacAddr(OTHER_MAC), vlan: 200 },
     ];
     tables.backends = (0..PLACES)
         .map(|place| match place {
             UNREACHABLE => Backend::UNREACHABLE,
-            _ => Backend::new(MacAddr(backend_mac(place)), u16::from(place == FAR)),
+            FAR => Backend::new(MacAddr(backend_mac(place)), 1),
+            TAGGED => Backend::new(MacAddr(backend_mac(place)), 2),
+            FAR_TAGGED => Backend::new(MacAddr(backend_mac(place)), 3),
+            _ => Backend::new(MacAddr(backend_mac(place)), 0),
         })
         .collect();
     let mut builder = Builder { tables };
@@ -241,6 +254,8 @@ pub fn tables() -> HostTables {
     builder.listener(VIP_SPREAD, UDP, 80, SPREAD, Listener::SOURCE_IP_PORT);
     builder.listener(VIP_SOURCE, ANY, 0, SOURCE, Listener::SOURCE_IP);
     builder.one(VIP_FAR, TCP, 80, FAR);
+    builder.one(VIP_TAGGED, TCP, 80, TAGGED);
+    builder.one(VIP_FAR_TAGGED, TCP, 80, FAR_TAGGED);
     builder.one(VIP6, TCP, 443, WEB6);
     builder.one(VIP6, UDP, 443, QUIC6);
     builder.one(VIP6_IP, ANY, 0, ALL6);

@@ -153,8 +153,11 @@ impl World {
                 let packet = frame(vip, *client, *port, *kind);
                 let answer = self.program.run(&packet).map_err(broken)?;
                 let mut bytes = packet;
-                let verdict =
-                    Action::from(pipeline::run(&Packet::from_slice(&mut bytes), &mut { Known::NOTHING }, &self.tables));
+                let verdict = Action::from(pipeline::run(
+                    &mut Packet::from_slice(&mut bytes),
+                    &mut { Known::NOTHING },
+                    &self.tables,
+                ));
                 prop_assert_eq!(answer.verdict, verdict);
                 prop_assert_eq!(&answer.packet[..12], &bytes[..12], "sent to another backend");
             }

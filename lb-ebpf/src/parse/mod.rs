@@ -32,6 +32,8 @@ use crate::packet::Packet;
 const MAX_TAGS: usize = 2;
 /// Length of a tag.
 const TAG: usize = 4;
+const VLAN: u16 = EtherType::Ieee8021q as u16;
+const QINQ: u16 = EtherType::Ieee8021ad as u16;
 
 /// What a packet is, as far as drlb cares.
 #[repr(u32)]
@@ -67,6 +69,9 @@ pub struct Headers {
     pub fragment: Fragment,
     /// Length of the whole packet in bytes.
     pub length: u32,
+    /// Where the 16 bits of the VLAN tag begin that says which VLAN the frame is in; 0 for a frame without one. Of two
+    /// tags it is the inner; a single service tag (802.1ad) says nothing of the VLANs within.
+    pub tag: usize,
     /// Where the IP (or ARP) header begins.
     pub network: usize,
     /// Where the header above IP begins.
@@ -83,6 +88,7 @@ impl Headers {
         flow: Flow::without_ports(Address([0; 4]), Address([0; 4]), 0),
         fragment: Fragment::NONE,
         length: 0,
+        tag: 0,
         network: EthHdr::LEN,
         transport: 0,
         related: false,
@@ -136,6 +142,9 @@ fn ethernet(packet: &Packet<'_>, own: MacAddr, headers: &mut Headers) {
         let Some(tag) = packet.view::<TAG>(headers.network) else {
             return headers.foreign(Outcome::NotIp);
         };
+        if ether_type == VLAN || headers.network != EthHdr::LEN {
+            headers.tag = headers.network;
+        }
         ether_type = tag.wire16::<2>();
         headers.network += TAG;
     }
@@ -155,7 +164,5 @@ fn ethernet(packet: &Packet<'_>, own: MacAddr, headers: &mut Headers) {
 
 #[inline(always)]
 fn is_tag(ether_type: u16) -> bool {
-    const VLAN: u16 = EtherType::Ieee8021q as u16;
-    const QINQ: u16 = EtherType::Ieee8021ad as u16;
     ether_type == VLAN || ether_type == QINQ
 }

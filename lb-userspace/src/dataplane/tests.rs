@@ -60,7 +60,7 @@ fn fill(plane: &mut Dataplane) -> (ListenerKey, Listener) {
         ..bytemuck::Zeroable::zeroed()
     };
     let backend = Backend::new(MacAddr([2, 0, 0, 0, 0, 21]), 5);
-    let segment = Segment { ifindex: ifindex("lo"), mac: MAC, reserved: 0 };
+    let segment = Segment { ifindex: ifindex("lo"), mac: MAC, vlan: 0 };
     let changes = [
         Change::SetSegment { index: 5, segment },
         Change::TakePlace { place: 33, owner, backend },

@@ -41,6 +41,17 @@ pub struct Link {
     pub up: bool,
     /// Id of the XDP program that is attached to it, whosever it is.
     pub xdp_program: Option<u32>,
+    /// What it is a VLAN of, if it is one.
+    pub vlan: Option<Vlan>,
+}
+
+/// A VLAN (IEEE 802.1Q) of another interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Vlan {
+    /// Index of the interface that its frames go out of, with a tag.
+    pub parent: u32,
+    /// Its number, 1–4094.
+    pub id: u16,
 }
 
 /// Whether frames can reach a backend.
@@ -58,6 +69,14 @@ pub enum Reach {
         /// What stands in the way.
         why: Unresolved,
     },
+}
+
+impl Reach {
+    /// True if the backend is known to be behind that interface.
+    #[must_use]
+    pub fn is_behind(&self, link: &Link) -> bool {
+        matches!(self, Self::Resolved { ifindex, .. } if *ifindex == link.ifindex)
+    }
 }
 
 /// Why a backend has no MAC. Its `Display` says what is wrong and what to do.

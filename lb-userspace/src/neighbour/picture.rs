@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use lb_common::address::MacAddr;
 
-use super::{Link, NetworkView, Reach, Targets, Unresolved};
+use super::{Link, NetworkView, Reach, Targets, Unresolved, Vlan};
 use crate::model::BackendAddr;
 
 /// A neighbour entry's identity: the kernel keeps one for each link and address.
@@ -54,6 +54,8 @@ pub struct LinkFacts {
     pub up: bool,
     /// Id of the XDP program that is attached to it.
     pub xdp_program: Option<u32>,
+    /// What it is a VLAN of, if it is one.
+    pub vlan: Option<Vlan>,
 }
 
 /// Where the kernel would send a packet for an address.
@@ -161,7 +163,8 @@ impl Picture {
             .links
             .iter()
             .filter_map(|(&ifindex, link)| {
-                let view = Link { ifindex, mac: link.mac?, up: link.up, xdp_program: link.xdp_program };
+                let LinkFacts { up, xdp_program, vlan, .. } = *link;
+                let view = Link { ifindex, mac: link.mac?, up, xdp_program, vlan };
                 Some((link.name.clone(), view))
             })
             .collect();

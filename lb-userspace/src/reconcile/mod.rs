@@ -36,7 +36,7 @@ pub use change::Change;
 pub use held::{Attached, Held, Sizes};
 pub use links::{LinkChange, LinkPlan, plan_links};
 pub use plan::{Scope, plan};
-pub use segments::SegmentsByInterface;
+pub use segments::{SegmentsByInterface, held_segments};
 pub use standing::{Obstacle, reach};
 
 #[cfg(test)]

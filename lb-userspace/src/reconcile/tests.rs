@@ -17,16 +17,17 @@ use crate::model::{
     self, Algorithm, AllowList, AttachMode, BackendAddr, BackendChange, Command, Desired, Drain, Edit, Fault,
     ListenerChange, Name, NewListener, Persistence, Prefix, Protocol, Timeouts, TimeoutsChange, Vip,
 };
-use crate::neighbour::{Link, NetworkView, Reach, Unresolved};
+use crate::neighbour::{Link, NetworkView, Reach, Unresolved, Vlan};
 use crate::tracking::Tracker;
 
 mod directed;
 mod packets;
+mod vlan;
 
 use packets::{Flows, Sent};
 
 /// Small maps, so that they fill up and break into pieces.
-const SIZES: Sizes = Sizes { slots: 288, places: 128, listeners: 5, segments: 3, allowed: 96 };
+const SIZES: Sizes = Sizes { slots: 288, places: 128, listeners: 5, segments: 6, allowed: 96 };
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -297,7 +298,7 @@ impl World {
 
     fn verify_table(&self, listener: &Listener, pool: &model::Pool) {
         let held = &self.plane.held;
-        let segments: SegmentsByInterface = held.segments.iter().map(|(index, s)| (s.ifindex, *index)).collect();
+        let segments = held_segments(held, &self.view);
         let place_of = |address: Address| {
             let mut places = held.owners_in(listener.backends_base..listener.backends_base + listener.backends_len);
             places.find(|(_, owner)| *owner == address).expect("each backend has a place").0
@@ -408,11 +409,14 @@ fn any_reach() -> impl Strategy<Value = Reach> {
 }
 
 fn link() -> impl Strategy<Value = Option<Link>> {
-    let link = (2_u32..5, 0_u8..2).prop_map(|(ifindex, last)| Link {
+    let parent = prop::option::weighted(0.3, 2_u32..5);
+    let link = (2_u32..5, 0_u8..2, parent).prop_map(|(ifindex, last, parent)| Link {
         ifindex,
         mac: MacAddr([2, 0, 0, 0, 0, last]),
         up: true,
         xdp_program: None,
+        // The kernel has each VLAN of an interface once.
+        vlan: parent.filter(|parent| *parent != ifindex).map(|parent| Vlan { parent, id: 100 + ifindex as u16 }),
     });
     prop::option::weighted(0.8, link)
 }
@@ -436,7 +440,7 @@ fn step() -> impl Strategy<Value = Step> {
 /// A listener for every protocol of one VIP, with four backends that serve.
 fn a_pool_at_work() -> World {
     let mut world = World::new();
-    let link = Link { ifindex: 3, mac: MacAddr([2, 0, 0, 0, 0, 1]), up: true, xdp_program: None };
+    let link = Link { ifindex: 3, mac: MacAddr([2, 0, 0, 0, 0, 1]), up: true, xdp_program: None, vlan: None };
     world.step(Step::Link("eth1".to_owned(), Some(link)));
     world.step(Step::Command(Command::Attach { interface: "eth1".to_owned(), mode: AttachMode::Native }));
     for last in 0..6 {
@@ -536,7 +540,7 @@ proptest! {
                 world.view.backends.insert(address, reach);
             }
         }
-        let link = Link { ifindex: 3, mac: MacAddr([2, 0, 0, 0, 0, 1]), up: true, xdp_program: None };
+        let link = Link { ifindex: 3, mac: MacAddr([2, 0, 0, 0, 0, 1]), up: true, xdp_program: None, vlan: None };
         world.plane.interfaces.insert("eth1".to_owned(), link.ifindex);
         world.view.links = BTreeMap::from([("eth1".to_owned(), link)]);
         let Ok(changes) = plan(&world.desired, &world.view, &world.held, &Scope::All) else { return Ok(()) };

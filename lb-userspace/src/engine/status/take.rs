@@ -15,7 +15,7 @@ use super::{
 };
 use crate::model::{self, Desired, Fault, Interface};
 use crate::neighbour::{NetworkView, Reach};
-use crate::reconcile::{DataPlane, Held, Obstacle, SegmentsByInterface, reach};
+use crate::reconcile::{DataPlane, Held, Obstacle, SegmentsByInterface, held_segments, reach};
 use crate::tracking::Tracker;
 
 /// Takes a snapshot of what is wanted, what is so, and the counters.
@@ -31,7 +31,7 @@ pub(in crate::engine) fn take(
     tracking: TrackingStatus,
     plane: &dyn DataPlane,
 ) -> Result<Status, Fault> {
-    let segments = held.segments.iter().map(|(index, segment)| (segment.ifindex, *index)).collect();
+    let segments = held_segments(held, view);
     let snapshot = Snapshot { view, held, tracker, plane, segments };
     let interface = |interface| snapshot.interface(interface, link_faults);
     let listener = |listener| {
@@ -162,7 +162,10 @@ impl Snapshot<'_> {
         let (state, reason) = self.state(backend, listener, &reached);
         let (mac, ifindex) = match (&reached, self.view.backends.get(&backend.address)) {
             (_, Some(Reach::Resolved { mac, ifindex })) => (Some(*mac), Some(*ifindex)),
-            (Ok(word), _) => (Some(word.mac()), self.held.segments.get(&word.segment()).map(|segment| segment.ifindex)),
+            (Ok(word), _) => {
+                let segment = self.segments.iter().find(|(_, index)| **index == word.segment());
+                (Some(word.mac()), segment.map(|(ifindex, _)| *ifindex))
+            }
             _ => (None, None),
         };
         let flows = place.and_then(|place| self.tracker.flows(number, place.index));
@@ -215,11 +218,23 @@ impl Snapshot<'_> {
             Err(Obstacle::NotAttached { ifindex }) => {
                 let name =
                     self.interface_name(*ifindex).unwrap_or_else(|| format!("the interface with index {ifindex}"));
-                let reason = format!("it is behind {name}, which drlb is not attached to; run `drlb attach {name}`");
+                let parent = self.parent_name(*ifindex);
+                let reason = match parent {
+                    None => format!("it is behind {name}, which drlb is not attached to; run `drlb attach {name}`"),
+                    Some(parent) => format!(
+                        "it is behind {name}, a VLAN of {parent}, which drlb is not attached to; run `drlb attach {parent}`"
+                    ),
+                };
                 (BackendState::NoInterface, reason)
             }
         };
         (state, Some(reason))
+    }
+
+    /// The name of the interface that a VLAN is of; nothing for what is no VLAN.
+    fn parent_name(&self, ifindex: u32) -> Option<String> {
+        let link = self.view.links.values().find(|link| link.ifindex == ifindex)?;
+        self.interface_name(link.vlan?.parent)
     }
 
     fn interface_name(&self, ifindex: u32) -> Option<String> {

@@ -66,7 +66,7 @@ impl Host {
     }
 
     pub(super) fn link(&mut self, name: &str, ifindex: u32, last: u8) {
-        let link = Link { ifindex, mac: MacAddr([2, 0, 0, 0, 0, last]), up: true, xdp_program: None };
+        let link = Link { ifindex, mac: MacAddr([2, 0, 0, 0, 0, last]), up: true, xdp_program: None, vlan: None };
         self.view.links.insert(name.to_owned(), link);
         self.plane().interfaces.insert(name.to_owned(), ifindex);
     }

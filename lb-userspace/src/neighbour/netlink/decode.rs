@@ -4,13 +4,16 @@ use std::net::IpAddr;
 
 use lb_common::address::MacAddr;
 use netlink_packet_route::AddressFamily;
-use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage, LinkXdp};
+use netlink_packet_route::link::{
+    InfoData, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, LinkXdp, VlanProtocol,
+};
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourExtFlags, NeighbourFlags, NeighbourMessage,
     NeighbourState as KernelState,
 };
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteType, RouteVia};
 
+use crate::neighbour::Vlan;
 use crate::neighbour::picture::{LinkFacts, Neighbour, NeighbourKey, NeighbourState, Route};
 
 /// The protocol number that drlb leaves on the neighbour entries that it manages, so that it knows them again after a
@@ -28,6 +31,8 @@ pub(super) fn link(message: &LinkMessage) -> Option<(u32, LinkFacts)> {
     let mut name = None;
     let mut address = None;
     let mut xdp_program = None;
+    let mut parent = None;
+    let mut vlan = None;
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::IfName(text) => name = Some(text.clone()),
@@ -42,6 +47,8 @@ pub(super) fn link(message: &LinkMessage) -> Option<(u32, LinkFacts)> {
                     _ => None,
                 });
             }
+            LinkAttribute::Link(index) => parent = Some(*index),
+            LinkAttribute::LinkInfo(infos) => vlan = infos.iter().find_map(vlan_id),
             _ => {}
         }
     }
@@ -51,8 +58,20 @@ pub(super) fn link(message: &LinkMessage) -> Option<(u32, LinkFacts)> {
         mac: address.filter(|_| is_ethernet),
         up: message.header.flags.contains(LinkFlags::Up | LinkFlags::LowerUp),
         xdp_program,
+        vlan: parent.zip(vlan).map(|(parent, id)| Vlan { parent, id }),
     };
     Some((message.header.index, facts))
+}
+
+/// The number of a VLAN (`IFLA_INFO_DATA` of kind `vlan`); nothing for what is none, or one of service tags (802.1ad).
+fn vlan_id(info: &LinkInfo) -> Option<u16> {
+    let LinkInfo::Data(InfoData::Vlan(facts)) = info else { return None };
+    let service =
+        facts.iter().any(|fact| matches!(fact, InfoVlan::Protocol(protocol) if *protocol != VlanProtocol::Ieee8021Q));
+    facts.iter().find_map(|fact| match fact {
+        InfoVlan::Id(id) if !service && (1..=4094).contains(id) => Some(*id),
+        _ => None,
+    })
 }
 
 /// A neighbour entry; nothing if it is not one of IPv4 or IPv6, or a proxy entry, which tells of no neighbour.

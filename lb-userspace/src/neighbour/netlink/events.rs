@@ -150,6 +150,7 @@ fn decode_message(bytes: &[u8]) -> Option<Event> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::neighbour::Vlan;
 
     /// A message of that kind, with `body` after its header.
     fn message(kind: u16, body: &[u8]) -> Vec<u8> {
@@ -166,6 +167,43 @@ mod tests {
         let mut events = Vec::new();
         decode_datagram(bytes, &mut events);
         events
+    }
+
+    /// An attribute (rtnetlink(7)).
+    fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+        let length = u16::try_from(4 + value.len()).expect("a short attribute");
+        let mut bytes = [length.to_ne_bytes(), kind.to_ne_bytes()].concat();
+        bytes.extend_from_slice(value);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes
+    }
+
+    /// What the kernel announces of a VLAN interface (`vlan_fill_info` in its net/8021q/vlan_netlink.c): index 7, over 3.
+    fn vlan(id: u16, protocol: [u8; 2]) -> Vec<u8> {
+        // struct ifinfomsg: family, type (Ethernet), index, flags (up, lower up), change.
+        let mut body = [&[0, 0][..], &1_u16.to_ne_bytes(), &7_u32.to_ne_bytes()].concat();
+        body.extend_from_slice(&0x1_0001_u32.to_ne_bytes());
+        body.extend_from_slice(&[0; 4]);
+        let data =
+            [attribute(5, &protocol), attribute(1, &id.to_ne_bytes()), attribute(2, &[1, 0, 0, 0, 255, 255, 255, 255])];
+        let info = [attribute(1, b"vlan\0"), attribute(2, &data.concat())];
+        body.extend(attribute(3, b"eth1.100\0"));
+        body.extend(attribute(1, &[2, 0, 0, 0, 0, 1]));
+        body.extend(attribute(5, &3_u32.to_ne_bytes()));
+        body.extend(attribute(18, &info.concat()));
+        message(16, &body)
+    }
+
+    #[test]
+    fn a_vlan_is_told_by_its_parent_and_number() {
+        let told = |bytes: &[u8]| match &decoded(bytes)[..] {
+            [Event::Link(7, facts)] => facts.clone(),
+            other => panic!("{other:?}"),
+        };
+        let facts = told(&vlan(100, [0x81, 0x00]));
+        assert_eq!((facts.name.as_str(), facts.vlan), ("eth1.100", Some(Vlan { parent: 3, id: 100 })));
+        assert_eq!(told(&vlan(100, [0x88, 0xa8])).vlan, None, "a service tag");
+        assert_eq!(told(&vlan(0, [0x81, 0x00])).vlan, None, "no VLAN has the number 0");
     }
 
     #[test]

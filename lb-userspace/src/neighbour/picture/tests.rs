@@ -17,9 +17,14 @@ fn entry(state: NeighbourState, mac: Option<MacAddr>) -> Neighbour {
 /// A host with an Ethernet link (2), a tunnel (3), and the given route to 192.0.2.21, which is the only target.
 fn picture(route: Route) -> (Picture, Targets) {
     let mut picture = Picture::default();
-    let ethernet =
-        LinkFacts { name: "eth1".into(), mac: Some(MacAddr([2, 0, 0, 0, 0, 1])), up: true, xdp_program: Some(7) };
-    let tunnel = LinkFacts { name: "tun0".into(), mac: None, up: true, xdp_program: None };
+    let ethernet = LinkFacts {
+        name: "eth1".into(),
+        mac: Some(MacAddr([2, 0, 0, 0, 0, 1])),
+        up: true,
+        xdp_program: Some(7),
+        vlan: None,
+    };
+    let tunnel = LinkFacts { name: "tun0".into(), mac: None, up: true, xdp_program: None, vlan: None };
     picture.links.insert(2, ethernet);
     picture.links.insert(3, tunnel);
     picture.routes.insert(backend("192.0.2.21"), route);
