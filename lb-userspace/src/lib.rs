@@ -8,6 +8,7 @@ pub mod allow;
 pub mod api;
 pub mod backend_setup;
 pub mod cli;
+pub mod config;
 pub mod dataplane;
 pub mod engine;
 pub mod maglev;
