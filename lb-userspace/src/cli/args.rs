@@ -1,6 +1,7 @@
 //! The commands, their options and their help: what `--help`, the completions and the man pages are made of.
 
 mod backend;
+mod config;
 mod listener;
 pub(super) mod values;
 
@@ -10,6 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 pub use self::backend::BackendCommand;
+pub use self::config::{ApplyArgs, ImportArgs, ImportFormat};
 pub use self::listener::{ListenerAdd, ListenerCommand, ListenerSet};
 use self::values::{limit, mode, output};
 use crate::api::socket::DEFAULT_SOCKET;
@@ -89,6 +91,17 @@ pub enum Command {
     ///
     /// While nothing changes, source-ip-port and source-ip remember no flow: then there is nothing to show.
     Flows(FlowsArgs),
+    /// Make the balancer what a file says.
+    ///
+    /// The file says all of the interfaces and listeners that it names. What an earlier file had and this one has not is
+    /// removed; what was made by other commands stays. All of it is done, or nothing.
+    Apply(ApplyArgs),
+    /// Print what `drlb apply` makes the same of.
+    Export,
+    /// Turn another load balancer's file into one for `drlb apply`, on standard output.
+    ///
+    /// What can't be carried over is told on standard error, with its line.
+    Import(ImportArgs),
     /// Print a shell's completions of these commands.
     ///
     /// For bash: drlb completions bash >/etc/bash_completion.d/drlb

@@ -16,6 +16,7 @@ use crate::model::Fault;
 mod allow;
 pub mod args;
 mod backend;
+mod config;
 mod drain;
 mod flows;
 mod interface;
@@ -78,6 +79,9 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
     let session = Session { client: Client::new(&cli.socket), output: cli.output };
     match cli.command {
         Command::Agent(args) => run_agent(args, &cli.socket),
+        Command::Apply(args) => wait_for(config::apply(&session, args)),
+        Command::Export => wait_for(config::export(&session)),
+        Command::Import(args) => config::import(session.output, &args),
         Command::Completions { shell } => texts::completions(shell),
         Command::Man { dir } => texts::man(dir.as_deref()),
         Command::Attach(args) => wait_for(interface::attach(&session, args)),

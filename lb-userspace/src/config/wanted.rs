@@ -74,14 +74,24 @@ impl fmt::Display for Place {
 }
 
 /// What is wrong with a file. `Display` is the sentence for the user.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{place}: {message}")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Flaw {
-    /// Where.
+    /// Where; at line 0 if it stands nowhere in the file.
     pub place: Place,
     /// What, and what to do.
     pub message: String,
 }
+
+impl fmt::Display for Flaw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.place.line > 0 {
+            write!(f, "{}: ", self.place)?;
+        }
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Flaw {}
 
 impl Wanted {
     /// What a file that asks for just this state would say. Draining is no part of it: that is a thing of the moment.

@@ -8,6 +8,7 @@ use lb_common::track::pin::Table;
 use tokio::sync::watch;
 
 use super::status::{self, Flows, Status};
+use crate::config::{self, Plan, Wanted};
 use crate::model::{BackendAddr, Command, Desired, Drain, Edit, Fault, Name};
 use crate::neighbour::{NetworkView, Targets};
 use crate::reconcile::{Change, DataPlane, Held, LinkChange, Scope, apply, plan, plan_links};
@@ -104,6 +105,21 @@ impl Core {
         self.tell_targets();
         tracing::info!(?command, "done");
         Ok(())
+    }
+
+    /// What a file changes.
+    ///
+    /// # Errors
+    /// What is wrong with it, and where.
+    pub(super) fn plan_file(&self, text: &str) -> Result<Plan, Fault> {
+        let flaw = |flaw: config::Flaw| Fault::invalid(flaw.to_string());
+        let wanted = config::read(text).map_err(flaw)?;
+        config::plan(&wanted, &self.desired, unix_now()).map_err(flaw)
+    }
+
+    /// The desired state as a file.
+    pub(super) fn export(&self) -> String {
+        config::write(&Wanted::of(&self.desired))
     }
 
     /// Takes a new picture of the network.

@@ -26,6 +26,7 @@ const PURE: &[&str] = &[
     "lb-common/src",
     "lb-ebpf/src",
     "lb-userspace/src/allow.rs",
+    "lb-userspace/src/config",
     "lb-userspace/src/maglev.rs",
     "lb-userspace/src/model",
     "lb-userspace/src/neighbour/mod.rs",
@@ -70,6 +71,8 @@ impl Rule {
 /// All rules on imports.
 pub(super) const RULES: &[Rule] = &[
     rule("the model imports no sibling", &["lb-userspace/src/model"], &["crate"]).allowing(&["crate::model"]),
+    rule("the configuration's file knows the model alone", &["lb-userspace/src/config"], &["crate"])
+        .allowing(&["crate::model", "crate::config"]),
     rule("only dataplane/ imports aya", &[AGENT], &["aya", "aya_log", "aya_obj"])
         .except(&["lb-userspace/src/dataplane"]),
     rule(
