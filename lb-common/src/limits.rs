@@ -31,6 +31,8 @@ pub const MAX_ALLOWED: usize = 65_536;
 pub const MAX_ALLOW_WORDS: u32 = 1 << 21;
 /// Datagrams whose first fragment is remembered. When full, the oldest make way.
 pub const MAX_FRAGMENTED: u32 = 65_536;
+/// Bytes of the ring of events: some two thousand of them. When it is full, the next ones are lost.
+pub const EVENTS_BYTES: u32 = 1 << 16;
 /// The highest weight of a backend (Octavia's range is 0–256).
 pub const MAX_WEIGHT: u16 = 256;
 

@@ -135,8 +135,8 @@ impl Listener {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Pod, Zeroable)]
 pub struct Vip {
-    /// Which wildcard listeners the VIP has: the `WILDCARD_` bits.
-    pub wildcards: u32,
+    /// Which wildcard listeners the VIP has, and who owns it: the `WILDCARD_` and `OWNER_` bits.
+    pub flags: u32,
 }
 
 impl Vip {
@@ -148,6 +148,18 @@ impl Vip {
     pub const WILDCARD_SCTP: u32 = 1 << 2;
     /// There is a listener for every protocol (protocol `ip`).
     pub const WILDCARD_ANY: u32 = 1 << 3;
+
+    /// The kernel answers for the VIP.
+    pub const OWNER_HOST: u32 = 1 << 8;
+    /// Nobody on this host answers for the VIP.
+    pub const OWNER_NONE: u32 = 1 << 9;
+
+    /// True if the program answers for the VIP: ARP, neighbour discovery and echo.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_ours(self) -> bool {
+        self.flags & (Self::OWNER_HOST | Self::OWNER_NONE) == 0
+    }
 
     /// The bit of a protocol's every-port listener; none for a protocol without ports.
     #[inline(always)]

@@ -48,6 +48,8 @@ pub const PINS_CROWDED: &str = "PINS_CROWDED";
 pub const ALLOWED: &str = "ALLOWED";
 /// `Refused` per CPU by a listener's id.
 pub const LISTENER_REFUSALS: &str = "LISTENER_REFUSALS";
+/// Ring of `Event`s, from the program to the agent.
+pub const EVENTS: &str = "EVENTS";
 
 /// All maps that outlive the agent: what is pinned.
 pub const PINNED: &[&str] = &[
@@ -71,6 +73,7 @@ pub const PINNED: &[&str] = &[
     PINS_CROWDED,
     ALLOWED,
     LISTENER_REFUSALS,
+    EVENTS,
 ];
 
 /// Global of the program: our MAC on the interface that it is attached to (`[u8; 6]`). Not pinned: each interface runs

@@ -92,6 +92,12 @@ outcomes! {
     NeighbourAdvertisement = "neighbour-advertisement",
     /// An ICMP or ICMPv6 echo request to a VIP, answered.
     EchoReply = "echo-reply",
+    /// Passed to the kernel, and told to the agent: another host claims a VIP, or asks to have it.
+    VipContested = "vip-contested",
+    /// Passed to the kernel: ARP, neighbour discovery or echo for a VIP that the host itself owns.
+    HostOwnsVip = "host-owns-vip",
+    /// Dropped: ARP, neighbour discovery or echo for a VIP that nobody here is to answer for.
+    NobodyOwnsVip = "nobody-owns-vip",
     /// Passed to the kernel: neither IP nor an ARP request for a VIP.
     NotIp = "not-ip",
     /// Passed to the kernel: the frame is addressed to another host's MAC.

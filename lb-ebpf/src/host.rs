@@ -7,6 +7,7 @@ use std::vec::Vec;
 use lb_common::address::{Address, MacAddr};
 use lb_common::allow::{self, Bits, Root};
 use lb_common::backend::{Backend, Load, Segment};
+use lb_common::event::Event;
 use lb_common::flow::Flow;
 use lb_common::fragment::{DatagramKey, Trail};
 use lb_common::hash::DEFAULT_KEY;
@@ -53,6 +54,8 @@ pub struct HostTables {
     pub counters: RefCell<Counters>,
     /// What is remembered of flows.
     pub memory: RefCell<FlowMemory>,
+    /// What the agent was told.
+    pub events: RefCell<Vec<Event>>,
     /// The time.
     pub now: Cell<Moment>,
 }
@@ -117,6 +120,7 @@ impl HostTables {
             segments: Vec::new(),
             counters: RefCell::default(),
             memory: RefCell::default(),
+            events: RefCell::default(),
             now: Cell::default(),
         }
     }
@@ -258,6 +262,10 @@ impl Tables for HostTables {
 
     fn allows(&self, root: Root, source: Bits) -> bool {
         allow::allows(root, source, |index| self.allowed.get(index as usize).copied())
+    }
+
+    fn tell(&self, event: &Event) {
+        self.events.borrow_mut().push(*event);
     }
 
     fn count_refusal(&self, id: u32, outcome: Outcome) {

@@ -5,11 +5,12 @@ use core::ptr::addr_of;
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, xdp_action, xdp_md};
 use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_ktime_get_coarse_ns};
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, DevMap, HashMap, LruHashMap, PerCpuArray};
+use aya_ebpf::maps::{Array, DevMap, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use aya_ebpf::programs::XdpContext;
 use lb_common::address::{Address, MacAddr};
 use lb_common::allow::{self, Bits, Root};
 use lb_common::backend::{Backend, BackendOwner, Load, Segment};
+use lb_common::event::Event;
 use lb_common::flow::Flow;
 use lb_common::fragment::{DatagramKey, Trail};
 use lb_common::limits;
@@ -71,6 +72,8 @@ static PINS_CROWDED: Array<u64> = Array::pinned(1, BPF_F_MMAPABLE);
 static ALLOWED: Array<u64> = Array::pinned(limits::MAX_ALLOW_WORDS, BPF_F_MMAPABLE);
 #[map]
 static LISTENER_REFUSALS: PerCpuArray<Refused> = PerCpuArray::pinned(limits::MAX_LISTENERS, 0);
+#[map]
+static EVENTS: RingBuf = RingBuf::pinned(limits::EVENTS_BYTES, 0);
 /// What is known of a packet on its way. Not pinned: it means nothing from one packet to the next.
 #[map]
 static KNOWN: PerCpuArray<Known> = PerCpuArray::with_max_entries(1, 0);
@@ -207,7 +210,7 @@ unsafe extern "C" fn answer_for_vip(context: *mut xdp_md, kind: u32, network: u6
     let (packet, ingress_ifindex) = unsafe { (Packet::from_context(context), (*context).ingress_ifindex) };
     let kind = match kind {
         ARP => Kind::Arp,
-        SOLICITATION => Kind::Solicitation,
+        DISCOVERY => Kind::Discovery,
         _ => Kind::Echo,
     };
     let tables = BpfTables { ingress_ifindex };
@@ -215,7 +218,7 @@ unsafe extern "C" fn answer_for_vip(context: *mut xdp_md, kind: u32, network: u6
 }
 
 const ARP: u32 = Kind::Arp as u32;
-const SOLICITATION: u32 = Kind::Solicitation as u32;
+const DISCOVERY: u32 = Kind::Discovery as u32;
 
 /// The maps, as the steps ask for them.
 pub(crate) struct BpfTables {
@@ -458,6 +461,12 @@ impl Tables for BpfTables {
     #[inline(always)]
     fn allows(&self, root: Root, source: Bits) -> bool {
         allows_source(root.base, root.from.into(), root.bits.into(), source.high, source.low) != 0
+    }
+
+    #[inline(always)]
+    fn tell(&self, event: &Event) {
+        // A full ring loses it, as it may.
+        let _ = EVENTS.output::<Event>(event, 0);
     }
 
     #[inline(always)]

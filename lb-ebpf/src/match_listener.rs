@@ -26,13 +26,13 @@ pub fn run<'t, T: Tables>(flow: &Flow, tables: &'t T) -> Result<&'t Listener, Fi
         return Err(Finish::pass(Outcome::NotVip));
     };
     key.port = Port::ANY;
-    if vip.wildcards & protocol_wildcard != 0
+    if vip.flags & protocol_wildcard != 0
         && let Some(listener) = tables.listener(&key)
     {
         return Ok(listener);
     }
     key.protocol = protocol::ANY;
-    if vip.wildcards & Vip::WILDCARD_ANY != 0
+    if vip.flags & Vip::WILDCARD_ANY != 0
         && let Some(listener) = tables.listener(&key)
     {
         return Ok(listener);

@@ -50,7 +50,7 @@ fn steps<T: Tables>(packet: &mut Packet<'_>, known: &mut Known, tables: &T) -> R
         Kind::Flow => choose(packet, headers, chosen, tables)?,
         Kind::LaterFragment => tables.follow_fragment(headers, chosen)?,
         Kind::Foreign => return Err(Finish::pass(headers.outcome)),
-        Kind::Arp | Kind::Solicitation | Kind::Echo => return Err(tables.answer(packet, headers)),
+        Kind::Arp | Kind::Discovery | Kind::Echo => return Err(tables.answer(packet, headers)),
         Kind::Flowless => return Err(vip_traffic::flowless(headers, tables)),
     }
     Ok(rewrite::run(packet, headers, chosen, tables))

@@ -3,6 +3,7 @@
 use lb_common::address::{Address, MacAddr};
 use lb_common::allow::{Bits, Root};
 use lb_common::backend::{Backend, Load, Segment};
+use lb_common::event::Event;
 use lb_common::flow::Flow;
 use lb_common::fragment::{DatagramKey, Trail};
 use lb_common::listener::{Listener, ListenerKey, Vip};
@@ -89,6 +90,8 @@ pub trait Tables {
     /// Runs [`allow::allows`](lb_common::allow::allows) with these maps. How it is called is for the side that has them: on
     /// BPF it is a subprogram.
     fn allows(&self, root: Root, source: Bits) -> bool;
+    /// Tells the agent. It may miss it: nothing depends on it.
+    fn tell(&self, event: &Event);
     /// Counts a packet with a listener that refused it, by its id.
     fn count_refusal(&self, id: u32, outcome: Outcome);
     /// Counts a packet of so many bytes with a backend, by its place.

@@ -1,5 +1,6 @@
 //! The VIP's own traffic: ARP, neighbour discovery and echo are answered here, so that a balancer needs no address to own
-//! a VIP; and what is for a VIP but for none of its flows is counted and dropped.
+//! a VIP, unless the VIP is the host's or nobody's. A host that claims a VIP of ours, or asks for it, is told to the agent,
+//! which defends the VIP (RFC 5227 section 2.4, RFC 4862 section 5.4). And what is for a VIP but for none of its flows is counted and dropped.
 //!
 //! An answer is the request itself, turned round in place. Checksums are mended by the difference (RFC 1624), so that a
 //! request whose checksum was wrong gets an answer whose checksum is wrong.
@@ -7,6 +8,8 @@
 use core::mem::offset_of;
 
 use lb_common::address::{Address, MacAddr};
+use lb_common::event::Event;
+use lb_common::listener::Vip;
 use lb_common::outcome::Outcome;
 use network_types::arp::ArpHdr;
 use network_types::eth::{EthHdr, EtherType};
@@ -48,7 +51,7 @@ const REPLY_TTL: u8 = 64;
 pub fn answer<T: Tables>(packet: &Packet<'_>, kind: Kind, network: usize, transport: usize, tables: &T) -> Finish {
     match kind {
         Kind::Arp => arp(packet, network, tables),
-        Kind::Solicitation => solicitation(packet, network, transport, tables),
+        Kind::Discovery => discovery(packet, network, transport, tables),
         _ => echo(packet, network, transport, tables),
     }
 }
@@ -67,17 +70,34 @@ fn arp<T: Tables>(packet: &Packet<'_>, network: usize, tables: &T) -> Finish {
     const TARGET_MAC: usize = offset_of!(ArpHdr, tha);
     let sender = header.ipv4::<SENDER>();
     let target = header.ipv4::<TARGET>();
-    let is_request = header.wire16::<{ offset_of!(ArpHdr, htype) }>() == ARP_ETHERNET
+    let is_arp = header.wire16::<{ offset_of!(ArpHdr, htype) }>() == ARP_ETHERNET
         && header.wire16::<{ offset_of!(ArpHdr, ptype) }>() == EtherType::Ipv4 as u16
-        && header.wire16::<{ offset_of!(ArpHdr, hlen) }>() == u16::from_ne_bytes([6, 4])
-        && header.wire16::<{ offset_of!(ArpHdr, oper) }>() == ARP_REQUEST;
-    // A host that announces an address asks for it itself (RFC 5227 section 3): nobody waits for an answer.
-    if !is_request || sender.0[3] == target.0[3] || tables.vip(&target).is_none() {
+        && header.wire16::<{ offset_of!(ArpHdr, hlen) }>() == u16::from_ne_bytes([6, 4]);
+    if !is_arp {
         return not_ours;
     }
     let own = tables.own_mac();
+    let sender_mac = header.mac::<SENDER_MAC>();
+    // Any ARP packet from an address claims it (RFC 5227 section 2.4), also the announcement of a host that asks for itself.
+    if sender_mac.0 != own.0 && tables.vip(&sender).is_some_and(Vip::is_ours) {
+        return contested(Event::CLAIMS, sender, sender_mac, tables);
+    }
+    let is_request = header.wire16::<{ offset_of!(ArpHdr, oper) }>() == ARP_REQUEST;
+    if !is_request || sender.0[3] == target.0[3] {
+        return not_ours;
+    }
+    let Some(vip) = tables.vip(&target) else {
+        return not_ours;
+    };
+    if !vip.is_ours() {
+        return left(vip);
+    }
+    if sender.0[3] == 0 {
+        // A probe; the answer below is what keeps the host from the address.
+        contested(Event::PROBES, target, sender_mac, tables);
+    }
     header.set_wire16::<{ offset_of!(ArpHdr, oper) }>(ARP_REPLY);
-    header.set_mac::<TARGET_MAC>(header.mac::<SENDER_MAC>());
+    header.set_mac::<TARGET_MAC>(sender_mac);
     header.set_ipv4::<TARGET>(&sender);
     header.set_mac::<SENDER_MAC>(own);
     header.set_ipv4::<SENDER>(&target);
@@ -85,9 +105,9 @@ fn arp<T: Tables>(packet: &Packet<'_>, network: usize, tables: &T) -> Finish {
     Finish::answered(Outcome::ArpReply)
 }
 
-/// Answers a neighbour solicitation (RFC 4861 section 7.2.4).
+/// Answers a neighbour solicitation (RFC 4861 section 7.2.4), and takes notice of who advertises or wants a VIP.
 #[inline(always)]
-fn solicitation<T: Tables>(packet: &Packet<'_>, network: usize, transport: usize, tables: &T) -> Finish {
+fn discovery<T: Tables>(packet: &Packet<'_>, network: usize, transport: usize, tables: &T) -> Finish {
     let not_ours = Finish::pass(Outcome::NotVip);
     let (Some(ethernet), Some(header), Some(message)) = (
         packet.view::<{ EthHdr::LEN }>(0),
@@ -101,15 +121,27 @@ fn solicitation<T: Tables>(packet: &Packet<'_>, network: usize, transport: usize
     let target = message.ipv6::<TARGET>();
     let source = header.ipv6::<SOURCE>();
     let destination = header.ipv6::<DESTINATION>();
-    // From the unspecified address comes the question of a host that wants the address for itself.
-    let is_question = header.u8::<{ offset_of!(Ipv6Hdr, hop_limit) }>() == NOT_ROUTED
-        && message.u8::<{ offset_of!(Icmpv6Hdr, code) }>() == 0
-        && source.0 != [0; 4];
-    if !is_question || tables.vip(&target).is_none() {
+    let is_valid = header.u8::<{ offset_of!(Ipv6Hdr, hop_limit) }>() == NOT_ROUTED
+        && message.u8::<{ offset_of!(Icmpv6Hdr, code) }>() == 0;
+    if !is_valid {
         return not_ours;
     }
-
+    let Some(vip) = tables.vip(&target) else {
+        return not_ours;
+    };
+    if !vip.is_ours() {
+        return left(vip);
+    }
     let own = tables.own_mac();
+    let sender_mac = ethernet.mac::<{ offset_of!(EthHdr, src_addr) }>();
+    if message.u8::<0>() == ADVERTISEMENT {
+        return if sender_mac.0 == own.0 { not_ours } else { contested(Event::CLAIMS, target, sender_mac, tables) };
+    }
+    // From the unspecified address comes the question of a host that wants the address for itself.
+    if source.0 == [0; 4] {
+        return contested(Event::SOLICITS, target, sender_mac, tables);
+    }
+
     let mut check = Checksum::of(message.wire16::<{ offset_of!(Icmpv6Hdr, check) }>());
     // The one option that Linux and all others send is replaced by ours; a question without it gets an answer without.
     let length = usize::from(header.u16::<{ offset_of!(Ipv6Hdr, payload_len) }>());
@@ -155,8 +187,9 @@ fn echo<T: Tables>(packet: &Packet<'_>, network: usize, transport: usize, tables
     };
     let v4 = first.u8::<0>() >> 4 == 4;
     let reply_type = if v4 { echo_v4(&first, tables) } else { echo_v6(packet, network, tables) };
-    let Some(reply_type) = reply_type else {
-        return Finish::pass(Outcome::NotVip);
+    let reply_type = match reply_type {
+        Ok(reply_type) => reply_type,
+        Err(finish) => return finish,
     };
     let before = message.wire16::<0>();
     let [_, code] = before.to_ne_bytes();
@@ -169,14 +202,14 @@ fn echo<T: Tables>(packet: &Packet<'_>, network: usize, transport: usize, tables
     Finish::answered(Outcome::EchoReply)
 }
 
-/// Turns the IPv4 header of an echo request round; the reply's ICMP type, or `None` if the request is not for a VIP.
+/// Turns the IPv4 header of an echo request round; the reply's ICMP type, or how it ends if it is not for a VIP of ours.
 #[inline(always)]
-fn echo_v4<T: Tables>(header: &View<'_, { Ipv4Hdr::LEN }>, tables: &T) -> Option<u8> {
+fn echo_v4<T: Tables>(header: &View<'_, { Ipv4Hdr::LEN }>, tables: &T) -> Result<u8, Finish> {
     const SOURCE: usize = offset_of!(Ipv4Hdr, src_addr);
     const DESTINATION: usize = offset_of!(Ipv4Hdr, dst_addr);
     const TTL_AND_PROTOCOL: usize = offset_of!(Ipv4Hdr, ttl);
     let (source, destination) = (header.ipv4::<SOURCE>(), header.ipv4::<DESTINATION>());
-    tables.vip(&destination)?;
+    ours(&destination, tables)?;
     // Swapped addresses leave the header's sum as it is; the new TTL does not.
     let before = header.wire16::<TTL_AND_PROTOCOL>();
     let [_, protocol] = before.to_ne_bytes();
@@ -187,21 +220,48 @@ fn echo_v4<T: Tables>(header: &View<'_, { Ipv4Hdr::LEN }>, tables: &T) -> Option
     header.set_wire16::<TTL_AND_PROTOCOL>(after);
     header.set_ipv4::<SOURCE>(&destination);
     header.set_ipv4::<DESTINATION>(&source);
-    Some(0)
+    Ok(0)
 }
 
 /// The same for IPv6.
 #[inline(always)]
-fn echo_v6<T: Tables>(packet: &Packet<'_>, network: usize, tables: &T) -> Option<u8> {
+fn echo_v6<T: Tables>(packet: &Packet<'_>, network: usize, tables: &T) -> Result<u8, Finish> {
     const SOURCE: usize = offset_of!(Ipv6Hdr, src_addr);
     const DESTINATION: usize = offset_of!(Ipv6Hdr, dst_addr);
-    let header = packet.view::<{ Ipv6Hdr::LEN }>(network)?;
+    let header = packet.view::<{ Ipv6Hdr::LEN }>(network).ok_or(Finish::pass(Outcome::NotVip))?;
     let (source, destination) = (header.ipv6::<SOURCE>(), header.ipv6::<DESTINATION>());
-    tables.vip(&destination)?;
+    ours(&destination, tables)?;
     header.set_u8::<{ offset_of!(Ipv6Hdr, hop_limit) }>(REPLY_TTL);
     header.set_ipv6::<SOURCE>(&destination);
     header.set_ipv6::<DESTINATION>(&source);
-    Some(129)
+    Ok(129)
+}
+
+/// Goes on with a request to a VIP that is answered here.
+#[inline(always)]
+fn ours<T: Tables>(destination: &Address, tables: &T) -> Result<(), Finish> {
+    match tables.vip(destination) {
+        None => Err(Finish::pass(Outcome::NotVip)),
+        Some(vip) if !vip.is_ours() => Err(left(vip)),
+        Some(_) => Ok(()),
+    }
+}
+
+/// Ends a question about a VIP that is not answered here.
+#[inline(always)]
+fn left(vip: Vip) -> Finish {
+    if vip.flags & Vip::OWNER_HOST != 0 {
+        Finish::pass(Outcome::HostOwnsVip)
+    } else {
+        Finish::drop(Outcome::NobodyOwnsVip)
+    }
+}
+
+/// Tells the agent of another host that claims or wants a VIP of ours.
+#[inline(always)]
+fn contested<T: Tables>(kind: u8, vip: Address, mac: MacAddr, tables: &T) -> Finish {
+    tables.tell(&Event { vip, ifindex: tables.ingress_ifindex(), mac, kind, reserved: 0 });
+    Finish::pass(Outcome::VipContested)
 }
 
 /// Ends a packet whose flow can't be told: dropped if it is for a VIP, else none of ours.

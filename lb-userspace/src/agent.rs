@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | engine | a thread of its own, behind [`Engine`] | it is stopped |
 //! | neighbours | [`netlink::follow`]; its views go to the engine | the engine ends, or netlink fails |
+//! | announcements | [`announce::task::run`]: VIPs on their segments, and who else has them | the engine ends, or events fail |
 //! | API | [`server::serve`] | it is told to stop |
 //!
 //! The first of them to end, or a signal, ends the agent. Forwarding goes on in any case: the links and maps are
@@ -27,9 +28,10 @@ use tokio::sync::{oneshot, watch};
 use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
+use crate::announce;
 use crate::api::{server, socket};
-use crate::engine::{Engine, EngineConfig};
-use crate::model::Fault;
+use crate::engine::{Engine, EngineConfig, Feeds};
+use crate::model::{Fault, VipOwner};
 use crate::neighbour::netlink;
 
 /// Where the agent keeps its things.
@@ -41,6 +43,8 @@ pub struct Config {
     pub pin_dir: PathBuf,
     /// The API's Unix socket.
     pub socket: PathBuf,
+    /// Who answers for a VIP whose first listener does not say.
+    pub vip_owner: VipOwner,
 }
 
 /// Runs the agent until SIGTERM or SIGINT.
@@ -70,8 +74,10 @@ async fn run_parts(config: Config) -> Result<(), Fault> {
     let mut signals = Signals::listen()?;
     let _lock = lock(&config.state_dir)?;
     let (listener, _socket) = socket::bind(&config.socket)?;
-    let Config { state_dir, pin_dir, socket } = config;
-    let (engine, targets) = Engine::start(EngineConfig { state_dir, pin_dir })?;
+    let Config { state_dir, pin_dir, socket, vip_owner } = config;
+    let (engine, feeds, events) = Engine::start(EngineConfig { state_dir, pin_dir, vip_owner })?;
+    let Feeds { targets, owned, watched } = feeds;
+    let mut announcer = tokio::spawn(announce::task::run(owned, events, watched));
 
     let (views_out, mut views) = watch::channel(Arc::default());
     let mut neighbours = pin!(netlink::follow(targets, views_out));
@@ -92,6 +98,7 @@ async fn run_parts(config: Config) -> Result<(), Fault> {
         tokio::select! {
             Ok(()) = views.changed() => engine.network_changed(views.borrow_and_update().clone()),
             result = &mut neighbours => break Err(ended("following the neighbours", result)),
+            result = &mut announcer => break Err(ended("announcing the VIPs", result.unwrap_or_else(|e| Err(io::Error::other(e))))),
             result = &mut api => break Err(ended("serving the API", result.unwrap_or_else(|e| Err(io::Error::other(e))))),
             signal = signals.next() => {
                 info!("{signal}: the agent stops, and forwarding goes on where drlb is attached");
@@ -100,6 +107,7 @@ async fn run_parts(config: Config) -> Result<(), Fault> {
         }
     };
 
+    announcer.abort();
     tell_service_manager("STOPPING=1");
     let _ = stop_api.send(());
     if !api.is_finished() {

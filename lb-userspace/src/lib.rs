@@ -5,12 +5,13 @@
 
 pub mod agent;
 pub mod allow;
+pub mod announce;
 pub mod api;
 pub mod backend_setup;
 pub mod cli;
-pub mod config;
 pub mod dataplane;
 pub mod engine;
+pub mod ethernet;
 pub mod maglev;
 pub mod model;
 pub mod neighbour;

@@ -2,7 +2,7 @@
 //! servers, clients and captures on it, and the real `drlb` in its balancer.
 //!
 //! From the bottom up: [`host`] makes hosts, [`segment`] joins them, [`agent`] runs `drlb` in one of them, [`http`],
-//! [`traffic`] and [`flows`], which last, are who talks over it, [`flood`] is who floods it, [`capture`] watches the wires,
+//! [`traffic`] and [`flows`], which last, are who talks over it, [`flood`] is who floods it, [`capture`] watches the wires, [`wire`] is one of them,
 //! and [`world`] is all of it together, as most scenarios want it; [`lasting`] adds what those of tracking begin with. The
 //! scenarios are in `tests/tests`.
 #![deny(unsafe_code)]
@@ -23,6 +23,7 @@ pub mod segment;
 pub mod simulator;
 pub mod traffic;
 pub mod wait;
+pub mod wire;
 pub mod world;
 
 mod sys;

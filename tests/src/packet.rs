@@ -177,6 +177,13 @@ pub fn solicitation(target: &str, asker: Option<[u8; 6]>) -> Transport {
     }
 }
 
+/// A neighbour advertisement (RFC 4861 section 4.4) of an address, unsolicited, with the MAC that it is at.
+#[must_use]
+pub fn advertisement(target: &str, mac: [u8; 6]) -> Transport {
+    let target: Ipv6Addr = target.parse().expect("an IPv6 address");
+    icmpv6(136, 0, 0x2000_0000).payload(target.octets()).payload([2, 1]).payload(mac)
+}
+
 /// An IPv6 extension header: its type, and its bytes with the first (the next header) still to be set.
 #[derive(Clone, Debug)]
 pub struct Extension {

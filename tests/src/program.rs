@@ -4,10 +4,11 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
-use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
+use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::{TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use lb_common::backend::{Backend, Load};
+use lb_common::event::Event;
 use lb_common::fragment::{DatagramKey, Trail};
 use lb_common::maps;
 use lb_common::outcome::{Counter, Outcome, Refused};
@@ -105,7 +106,7 @@ impl Program {
     pub fn fill(&mut self, tables: &HostTables) -> Result<()> {
         let mut vips = HashMap::<&mut MapData, [u32; 4], u32>::try_from(self.map(maps::VIPS)?)?;
         for (address, vip) in &tables.vips {
-            vips.insert(address.0, vip.wildcards, 0)?;
+            vips.insert(address.0, vip.flags, 0)?;
         }
         let mut listeners = HashMap::<&mut MapData, [u8; 20], [u32; 12]>::try_from(self.map(maps::LISTENERS)?)?;
         for (key, listener) in &tables.listeners {
@@ -176,6 +177,19 @@ impl Program {
             refused: self.refused(listeners)?,
             backends: self.sums(maps::BACKEND_COUNTERS, places)?.into_iter().collect(),
         })
+    }
+
+    /// What the program told since this was last asked, the oldest first.
+    ///
+    /// # Errors
+    /// The ring cannot be read.
+    pub fn events(&mut self) -> Result<Vec<Event>> {
+        let mut ring = RingBuf::try_from(self.map(maps::EVENTS)?)?;
+        let mut events = Vec::new();
+        while let Some(item) = ring.next() {
+            events.push(bytemuck::try_pod_read_unaligned(&item).map_err(|error| anyhow::anyhow!("an event: {error}"))?);
+        }
+        Ok(events)
     }
 
     /// What is remembered of flows and clients. All moments are zero: they are the kernel's own.

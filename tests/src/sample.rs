@@ -67,6 +67,14 @@ pub const VIP6_SPREAD: &str = "2001:db8::15";
 pub const VIP_GUARDED: &str = "192.0.2.25";
 /// The same for IPv6 ([`GUARDED6`], [`ALLOWED6`]): TCP port 80.
 pub const VIP6_GUARDED: &str = "2001:db8::25";
+/// TCP port 80 ([`WEB`]); the host's kernel answers for it.
+pub const VIP_HOST: &str = "192.0.2.26";
+/// TCP port 80 ([`WEB`]); nobody answers for it.
+pub const VIP_SILENT: &str = "192.0.2.27";
+/// The same for IPv6: TCP port 80 ([`WEB6`]).
+pub const VIP6_HOST: &str = "2001:db8::26";
+/// The same for IPv6: TCP port 80 ([`WEB6`]).
+pub const VIP6_SILENT: &str = "2001:db8::27";
 /// The allow-list of [`VIP_GUARDED`].
 pub const ALLOWED: &[&str] = &["198.51.100.0/25", "203.0.113.7/32", "10.0.0.0/8"];
 /// The allow-list of [`VIP6_GUARDED`].
@@ -180,7 +188,7 @@ impl Builder {
         self.tables.listeners.insert(key, listener);
         let vip = self.tables.vips.entry(address(vip)).or_default();
         if port == 0 {
-            vip.wildcards |= Vip::wildcard_of(protocol);
+            vip.flags |= Vip::wildcard_of(protocol);
         }
         key
     }
@@ -291,5 +299,14 @@ pub fn tables() -> HostTables {
     }
     let guarded = builder.listener(VIP6_GUARDED, TCP, 80, GUARDED6..GUARDED6 + 1, Listener::SOURCE_IP_PORT);
     builder.allow(guarded, ALLOWED6);
+    for (vip, place, owner) in [
+        (VIP_HOST, WEB, Vip::OWNER_HOST),
+        (VIP_SILENT, WEB, Vip::OWNER_NONE),
+        (VIP6_HOST, WEB6, Vip::OWNER_HOST),
+        (VIP6_SILENT, WEB6, Vip::OWNER_NONE),
+    ] {
+        builder.one(vip, TCP, 80, place);
+        builder.tables.vips.entry(address(vip)).or_default().flags |= owner;
+    }
     builder.tables
 }

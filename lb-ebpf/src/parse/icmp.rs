@@ -24,11 +24,16 @@ const V6_UNREACHABLE: u8 = 1;
 const V6_PARAMETER_PROBLEM: u8 = 4;
 const V6_ECHO_REQUEST: u8 = 128;
 const V6_NEIGHBOUR_SOLICITATION: u8 = 135;
+const V6_NEIGHBOUR_ADVERTISEMENT: u8 = 136;
 
-/// True if the ICMPv6 message at `transport` is a neighbour solicitation.
+/// True if the ICMPv6 message at `transport` is a neighbour solicitation, or an advertisement to all (`!to_us`), which is
+/// how a host claims an address.
 #[inline(always)]
-pub(super) fn is_solicitation(packet: &Packet<'_>, transport: usize) -> bool {
-    packet.view::<HEADER>(transport).is_some_and(|header| header.u8::<0>() == V6_NEIGHBOUR_SOLICITATION)
+pub(super) fn is_discovery(packet: &Packet<'_>, transport: usize, to_us: bool) -> bool {
+    packet.view::<HEADER>(transport).is_some_and(|header| {
+        let kind = header.u8::<0>();
+        kind == V6_NEIGHBOUR_SOLICITATION || (kind == V6_NEIGHBOUR_ADVERTISEMENT && !to_us)
+    })
 }
 
 /// Says what an ICMP packet with `payload` bytes above IP is.

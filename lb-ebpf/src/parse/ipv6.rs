@@ -30,9 +30,9 @@ pub(super) fn run(packet: &Packet<'_>, to_us: bool, headers: &mut Headers) {
     let first = headers.network + Ipv6Hdr::LEN;
     let next = header.u8::<{ offset_of!(Ipv6Hdr, next_hdr) }>();
     headers.transport = first;
-    // Solicitations come to a multicast MAC; no other packet for a VIP does.
-    if next == protocol::ICMPV6 && icmp::is_solicitation(packet, first) {
-        headers.kind = super::Kind::Solicitation;
+    // Neighbour discovery comes to a multicast MAC; no other packet for a VIP does.
+    if next == protocol::ICMPV6 && icmp::is_discovery(packet, first, to_us) {
+        headers.kind = super::Kind::Discovery;
         return;
     }
     if !to_us {

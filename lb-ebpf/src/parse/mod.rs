@@ -47,8 +47,9 @@ pub enum Kind {
     LaterFragment,
     /// An ARP packet (RFC 826); its header begins at `network`.
     Arp,
-    /// A neighbour solicitation (RFC 4861 section 4.3); its ICMPv6 header begins at `transport`.
-    Solicitation,
+    /// A neighbour solicitation (RFC 4861 section 4.3), or an advertisement to all (section 4.4); its ICMPv6 header begins at
+    /// `transport`.
+    Discovery,
     /// An echo request (RFC 792, RFC 4443 section 4.1); its IP header begins at `network`, its ICMP one at `transport`.
     Echo,
     /// An IP packet to the destination of `flow`, but its flow can't be told: if that is a VIP, dropped with `outcome`.

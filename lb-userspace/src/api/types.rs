@@ -10,7 +10,7 @@ use crate::engine::status::{
 };
 use crate::model::{
     Algorithm, AllowList, AttachMode, BackendAddr, BackendChange, Fault, ListenerChange, Name, NewListener,
-    Persistence, Protocol, Timeouts, TimeoutsChange, Vip,
+    Persistence, Protocol, Timeouts, TimeoutsChange, Vip, VipOwner,
 };
 
 /// The body of every answer that is not a success.
@@ -18,28 +18,6 @@ use crate::model::{
 pub struct ErrorBody {
     /// What was refused or failed.
     pub error: Fault,
-}
-
-/// The parameters of what takes none.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct NoParameters {}
-
-/// The parameters of `PUT /v1/config`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct ConfigQuery {
-    /// Only tell what would change.
-    pub dry_run: bool,
-}
-
-/// The answer of `PUT /v1/config`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Applied {
-    /// What was changed, or would be, a line each: `+` added, `-` removed, `~` changed.
-    pub changes: Vec<String>,
-    /// True if nothing was done.
-    pub dry_run: bool,
 }
 
 /// `POST /v1/interfaces`: an interface to attach to.
@@ -82,6 +60,9 @@ pub struct ListenerBody {
     /// Prefixes of the sources that it takes packets from; from everywhere if empty or not given.
     #[serde(default, skip_serializing_if = "AllowList::is_empty")]
     pub allowed_cidrs: AllowList,
+    /// Who answers for the VIP: if not given, who does already for other listeners of the VIP, or the agent's default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vip_owner: Option<VipOwner>,
     /// Slots of the lookup table; 65,537 if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slots: Option<u32>,
@@ -95,7 +76,18 @@ impl TryFrom<ListenerBody> for NewListener {
     type Error = Fault;
 
     fn try_from(body: ListenerBody) -> Result<Self, Fault> {
-        let ListenerBody { name, vip, protocol, port, algorithm, persistence, timeouts, allowed_cidrs, slots } = body;
+        let ListenerBody {
+            name,
+            vip,
+            protocol,
+            port,
+            algorithm,
+            persistence,
+            timeouts,
+            allowed_cidrs,
+            vip_owner,
+            slots,
+        } = body;
         let port = match (port, protocol) {
             (Some(port), _) => port,
             (None, Protocol::Ip) => 0,
@@ -106,7 +98,18 @@ impl TryFrom<ListenerBody> for NewListener {
             }
         };
         let timeouts = Timeouts::default().with(&timeouts);
-        Ok(Self { name, vip, protocol, port, algorithm, persistence, timeouts, allowed: allowed_cidrs, slots })
+        Ok(Self {
+            name,
+            vip,
+            protocol,
+            port,
+            algorithm,
+            persistence,
+            timeouts,
+            allowed: allowed_cidrs,
+            vip_owner,
+            slots,
+        })
     }
 }
 
@@ -126,6 +129,9 @@ pub struct ListenerPatch {
     /// Prefixes of the sources that it takes packets from, in place of those of before; an empty list is everywhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allowed_cidrs: Option<AllowList>,
+    /// Who answers for the VIP, for all of its listeners.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vip_owner: Option<VipOwner>,
 }
 
 /// A field that is there, be it `null`. One that is not there is `None` by its default.
@@ -137,14 +143,13 @@ impl TryFrom<ListenerPatch> for ListenerChange {
     type Error = Fault;
 
     fn try_from(patch: ListenerPatch) -> Result<Self, Fault> {
-        let ListenerPatch { algorithm, persistence, timeouts, allowed_cidrs } = patch;
-        let nothing = algorithm.is_none() && persistence.is_none() && allowed_cidrs.is_none();
-        if nothing && timeouts == TimeoutsChange::default() {
+        if patch == ListenerPatch::default() {
             return Err(Fault::invalid(
-                "the body changes nothing; give `algorithm`, `persistence`, `allowed_cidrs` or one of the `timeouts`",
+                "the body changes nothing; give `algorithm`, `persistence`, `allowed_cidrs`, `vip_owner` or one of the `timeouts`",
             ));
         }
-        Ok(Self { algorithm, persistence, timeouts, allowed: allowed_cidrs })
+        let ListenerPatch { algorithm, persistence, timeouts, allowed_cidrs, vip_owner } = patch;
+        Ok(Self { algorithm, persistence, timeouts, allowed: allowed_cidrs, vip_owner })
     }
 }
 

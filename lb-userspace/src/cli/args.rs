@@ -1,7 +1,6 @@
 //! The commands, their options and their help: what `--help`, the completions and the man pages are made of.
 
 mod backend;
-mod config;
 mod listener;
 pub(super) mod values;
 
@@ -11,12 +10,11 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 pub use self::backend::BackendCommand;
-pub use self::config::{ApplyArgs, ImportArgs, ImportFormat};
 pub use self::listener::{ListenerAdd, ListenerCommand, ListenerSet};
-use self::values::{limit, mode, output};
+use self::values::{limit, mode, output, vip_owner};
 use crate::api::socket::DEFAULT_SOCKET;
 use crate::api::types::FLOWS;
-use crate::model::{AttachMode, Name};
+use crate::model::{AttachMode, Name, VipOwner};
 
 /// Where the agent keeps its state unless told otherwise.
 const DEFAULT_STATE_DIR: &str = "/var/lib/drlb";
@@ -91,17 +89,6 @@ pub enum Command {
     ///
     /// While nothing changes, source-ip-port and source-ip remember no flow: then there is nothing to show.
     Flows(FlowsArgs),
-    /// Make the balancer what a file says.
-    ///
-    /// The file says all of the interfaces and listeners that it names. What an earlier file had and this one has not is
-    /// removed; what was made by other commands stays. All of it is done, or nothing.
-    Apply(ApplyArgs),
-    /// Print what `drlb apply` makes the same of.
-    Export,
-    /// Turn another load balancer's file into one for `drlb apply`, on standard output.
-    ///
-    /// What can't be carried over is told on standard error, with its line.
-    Import(ImportArgs),
     /// Print a shell's completions of these commands.
     ///
     /// For bash: drlb completions bash >/etc/bash_completion.d/drlb
@@ -126,6 +113,10 @@ pub struct AgentArgs {
     /// Folder of the pinned maps and links, on a BPF file system.
     #[arg(long, default_value = DEFAULT_PIN_DIR, value_name = "DIR")]
     pub pin_dir: PathBuf,
+    /// Who answers ARP, neighbour discovery and ping for VIPs, unless their listeners say: xdp, the program; host, this host's
+    /// kernel, which has the address; none, nobody: they are routed to this host.
+    #[arg(long, default_value = "xdp", value_parser = vip_owner())]
+    pub vip_owner: VipOwner,
 }
 
 /// `drlb attach`

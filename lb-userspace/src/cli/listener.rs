@@ -6,7 +6,7 @@ use super::table::{port as port_text, span, table};
 use super::{Failure, Session, allow, backend, unix_now};
 use crate::api::types::{ListenerBody, ListenerPatch, Listeners};
 use crate::engine::status::{BackendState, ListenerStatus, SlotStates};
-use crate::model::{AllowList, Persistence, Protocol, Timeouts, TimeoutsChange, Vip};
+use crate::model::{AllowList, Persistence, Protocol, Timeouts, TimeoutsChange, Vip, VipOwner};
 
 pub(super) async fn run(session: &Session, command: ListenerCommand) -> Result<(), Failure> {
     let client = &session.client;
@@ -22,13 +22,24 @@ pub(super) async fn run(session: &Session, command: ListenerCommand) -> Result<(
                 idle,
                 allow,
                 allow_file,
+                vip_owner,
                 slots,
             } = add;
             let persistence = wanted.map(|wanted| persistence(wanted, vip));
             let timeouts = timeouts(&idle)?;
             let allowed_cidrs = allow::list(allow, allow_file.as_ref())?.unwrap_or_default();
-            let body =
-                ListenerBody { name, vip, protocol, port, algorithm, persistence, timeouts, allowed_cidrs, slots };
+            let body = ListenerBody {
+                name,
+                vip,
+                protocol,
+                port,
+                algorithm,
+                persistence,
+                timeouts,
+                allowed_cidrs,
+                vip_owner,
+                slots,
+            };
             let answer = client.post(&["listeners"], &body).await?;
             session
                 .print(&answer, |listener: ListenerStatus| format!("added listener {}", describe_settings(&listener)))
@@ -50,7 +61,17 @@ pub(super) async fn run(session: &Session, command: ListenerCommand) -> Result<(
 }
 
 async fn set(session: &Session, set: ListenerSet) -> Result<(), Failure> {
-    let ListenerSet { name, algorithm, persistence: wanted, no_persistence, idle, allow, allow_file, allow_any } = set;
+    let ListenerSet {
+        name,
+        algorithm,
+        persistence: wanted,
+        no_persistence,
+        idle,
+        allow,
+        allow_file,
+        allow_any,
+        vip_owner,
+    } = set;
     let path = ["listeners", name.as_str()];
     let timeouts = timeouts(&idle)?;
     let persistence = match wanted {
@@ -63,7 +84,7 @@ async fn set(session: &Session, set: ListenerSet) -> Result<(), Failure> {
         None => no_persistence.then_some(None),
     };
     let allowed_cidrs = if allow_any { Some(AllowList::default()) } else { allow::list(allow, allow_file.as_ref())? };
-    let patch = ListenerPatch { algorithm, persistence, timeouts, allowed_cidrs };
+    let patch = ListenerPatch { algorithm, persistence, timeouts, allowed_cidrs, vip_owner };
     let answer = session.client.patch(&path, &patch).await?;
     session.print(&answer, |listener: ListenerStatus| format!("changed listener {}", describe_settings(&listener)))
 }
@@ -104,13 +125,21 @@ fn describe_settings(listener: &ListenerStatus) -> String {
     format!("{}: {}\n{guards}{}", listener.name, describe(listener), describe_timeouts(&listener.timeouts))
 }
 
-/// From where it takes packets, and what it refused. Nothing if it takes all.
+/// Who answers for the VIP if the program does not, from where packets are taken, and what was refused. Nothing if there is
+/// nothing to say.
 fn describe_guards(listener: &ListenerStatus) -> String {
-    match listener.allowed {
-        0 => String::new(),
-        1 => format!("Takes packets from 1 prefix only; {} others were denied.\n", listener.refused.denied),
-        count => format!("Takes packets from {count} prefixes only; {} others were denied.\n", listener.refused.denied),
-    }
+    let mut text = match listener.vip_owner {
+        VipOwner::Xdp => String::new(),
+        VipOwner::Host => format!("This host's kernel answers for {}.\n", listener.vip),
+        VipOwner::None => format!("Nobody answers for {}: it is to be routed to this host.\n", listener.vip),
+    };
+    let prefixes = match listener.allowed {
+        0 => return text,
+        1 => "1 prefix".to_owned(),
+        count => format!("{count} prefixes"),
+    };
+    text.push_str(&format!("Takes packets from {prefixes} only; {} others were denied.\n", listener.refused.denied));
+    text
 }
 
 /// What it listens on and how it chooses, in a line.

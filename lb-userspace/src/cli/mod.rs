@@ -16,7 +16,6 @@ use crate::model::Fault;
 mod allow;
 pub mod args;
 mod backend;
-mod config;
 mod drain;
 mod flows;
 mod interface;
@@ -79,9 +78,6 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
     let session = Session { client: Client::new(&cli.socket), output: cli.output };
     match cli.command {
         Command::Agent(args) => run_agent(args, &cli.socket),
-        Command::Apply(args) => wait_for(config::apply(&session, args)),
-        Command::Export => wait_for(config::export(&session)),
-        Command::Import(args) => config::import(session.output, &args),
         Command::Completions { shell } => texts::completions(shell),
         Command::Man { dir } => texts::man(dir.as_deref()),
         Command::Attach(args) => wait_for(interface::attach(&session, args)),
@@ -96,8 +92,8 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
 }
 
 fn run_agent(args: args::AgentArgs, socket: &Path) -> Result<(), Failure> {
-    let args::AgentArgs { state_dir, pin_dir } = args;
-    Ok(agent::run(agent::Config { state_dir, pin_dir, socket: socket.to_owned() })?)
+    let args::AgentArgs { state_dir, pin_dir, vip_owner } = args;
+    Ok(agent::run(agent::Config { state_dir, pin_dir, socket: socket.to_owned(), vip_owner })?)
 }
 
 /// One request at a time needs no more than this thread.

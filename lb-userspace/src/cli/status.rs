@@ -3,7 +3,7 @@
 use super::table::{NOTHING, optional, table};
 use super::{Failure, Session, listener, unix_now};
 use crate::engine::Status;
-use crate::engine::status::TrackingStatus;
+use crate::engine::status::{TrackingStatus, VipStatus};
 
 pub(super) async fn show(session: &Session) -> Result<(), Failure> {
     let answer = session.client.get(&["status"]).await?;
@@ -13,6 +13,7 @@ pub(super) async fn show(session: &Session) -> Result<(), Failure> {
 fn render(status: &Status, now: u64) -> String {
     let mut text = format!("drlb {}, maps of layout {}\n\n", status.version, status.layout);
     text.push_str(&interfaces(status));
+    text.push_str(&rivals(&status.vips));
     text.push_str(&remembered(&status.tracking));
     if status.listeners.is_empty() {
         text.push_str("\nNo listener. Add one with `drlb listener add NAME --vip IP --protocol tcp --port N`.\n");
@@ -22,6 +23,17 @@ fn render(status: &Status, now: u64) -> String {
         text.push_str(&listener::show(one, now));
     }
     text
+}
+
+/// What is wrong with the VIPs on their segments, if anything is.
+fn rivals(vips: &[VipStatus]) -> String {
+    let mut sentences: Vec<&str> = vips.iter().filter_map(|vip| vip.reason.as_deref()).collect();
+    sentences.dedup();
+    sentences.extend(vips.iter().flat_map(|vip| &vip.rivals).map(|rival| rival.reason.as_str()));
+    if sentences.is_empty() {
+        return String::new();
+    }
+    format!("\nVIPs: {}.\n", sentences.join(".\nVIPs: "))
 }
 
 /// What is remembered of flows, if anything is, and whether there was room for it.

@@ -71,7 +71,7 @@ fn taken(ebpf: &mut Ebpf, name: &str) -> Result<Map, Fault> {
     ebpf.take_map(name).ok_or_else(|| Fault::internal(format!("the embedded object has no map {name}")))
 }
 
-fn typed<T: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &str) -> Result<T, Fault> {
+pub(super) fn typed<T: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &str) -> Result<T, Fault> {
     taken(ebpf, name)?.try_into().map_err(map_fault(name, "opened"))
 }
 
@@ -149,8 +149,8 @@ impl Maps {
             held.listeners.insert(key, listener);
         }
         for entry in self.vips.iter() {
-            let (address, wildcards) = entry.map_err(map_fault(VIPS, "read"))?;
-            held.vips.insert(Address(address), Vip { wildcards });
+            let (address, flags) = entry.map_err(map_fault(VIPS, "read"))?;
+            held.vips.insert(Address(address), Vip { flags });
         }
         for place in 0..MAX_BACKENDS {
             held.set_place(place, self.owner(place), self.backend(place));
@@ -245,7 +245,7 @@ impl Maps {
                 gone(self.listeners.remove(&key)).map_err(map_fault(LISTENERS, "written"))
             }
             Change::PutVip { address, vip } => {
-                self.vips.insert(address.0, vip.wildcards, 0).map_err(map_fault(VIPS, "written"))
+                self.vips.insert(address.0, vip.flags, 0).map_err(map_fault(VIPS, "written"))
             }
             Change::RemoveVip { address } => gone(self.vips.remove(&address.0)).map_err(map_fault(VIPS, "written")),
         }

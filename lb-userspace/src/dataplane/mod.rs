@@ -11,6 +11,7 @@
 
 mod batch;
 mod detach;
+mod events;
 mod fault;
 mod links;
 mod maps;
@@ -31,6 +32,7 @@ use lb_common::session::{Session, SessionKey};
 use lb_common::track::pin::{Moment, Pin, PinKey, Table};
 use nix::time::{ClockId, clock_gettime};
 
+pub use events::EventRing;
 pub use maps::Maps;
 pub use object::{Instance, OBJECT, Run};
 
@@ -46,6 +48,7 @@ pub struct Dataplane {
     folder: PathBuf,
     maps: Maps,
     links: Links,
+    events: Option<EventRing>,
 }
 
 impl Dataplane {
@@ -66,17 +69,18 @@ impl Dataplane {
             // Leave nothing of a data plane that does not work.
             let _ = remove_pins(pin_dir, &folder);
         }
-        let (maps, links) = opened?;
-        Ok(Self { pin_dir: pin_dir.to_owned(), folder, maps, links })
+        let (maps, events, links) = opened?;
+        Ok(Self { pin_dir: pin_dir.to_owned(), folder, maps, links, events: Some(events) })
     }
 
-    fn open_maps(folder: &Path) -> Result<(Maps, Links), Fault> {
+    fn open_maps(folder: &Path) -> Result<(Maps, EventRing, Links), Fault> {
         specs::check_pinned(folder)?;
         let links = Links::open(folder)?;
         let instance = Instance::load(folder, MacAddr::default())?;
         // Once more: what was made just now must be as expected, too.
         specs::check_pinned(folder)?;
-        Ok((Maps::take(&mut instance.into_maps())?, links))
+        let mut object = instance.into_maps();
+        Ok((Maps::take(&mut object)?, EventRing::take(&mut object)?, links))
     }
 
     /// Loads the program for an interface with a certain MAC, on these maps.
@@ -85,6 +89,11 @@ impl Dataplane {
     /// The kernel refused it.
     pub fn load(&self, mac: MacAddr) -> Result<Instance, Fault> {
         Instance::load(&self.folder, mac)
+    }
+
+    /// What the program tells of, to be read by one reader. `None` after the first time.
+    pub const fn take_events(&mut self) -> Option<EventRing> {
+        self.events.take()
     }
 
     /// The maps.

@@ -49,7 +49,7 @@ const fn per_cpu(name: &'static str, value_size: usize, max_entries: u32) -> Spe
     Spec { name, map_type: MapType::PerCpuArray as u32, key_size: 4, value_size, max_entries, flags: 0 }
 }
 
-const SPECS: [Spec; 20] = [
+const SPECS: [Spec; 21] = [
     hash(maps::LISTENERS, size_of::<ListenerKey>(), size_of::<Listener>(), limits::MAX_LISTENERS),
     hash(maps::VIPS, size_of::<Address>(), size_of::<Vip>(), limits::MAX_VIPS),
     array(maps::SLOTS, size_of::<SlotLine>(), limits::MAX_SLOTS / limits::SLOTS_PER_LINE as u32, BPF_F_MMAPABLE),
@@ -91,6 +91,14 @@ const SPECS: [Spec; 20] = [
     array(maps::PINS_CROWDED, size_of::<u64>(), 1, BPF_F_MMAPABLE),
     array(maps::ALLOWED, size_of::<u64>(), limits::MAX_ALLOW_WORDS, BPF_F_MMAPABLE),
     per_cpu(maps::LISTENER_REFUSALS, size_of::<Refused>(), limits::MAX_LISTENERS),
+    Spec {
+        name: maps::EVENTS,
+        map_type: MapType::RingBuf as u32,
+        key_size: 0,
+        value_size: 0,
+        max_entries: limits::EVENTS_BYTES,
+        flags: 0,
+    },
 ];
 
 const _: () = assert!(SPECS.len() == maps::PINNED.len());

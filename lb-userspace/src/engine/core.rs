@@ -1,17 +1,19 @@
 //! What the engine does, without its thread: everything here blocks and happens one after the other.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use lb_common::track::pin::Table;
 use tokio::sync::watch;
 
+use super::Feeds;
 use super::status::{self, Flows, Status};
-use crate::config::{self, Plan, Wanted};
-use crate::model::{BackendAddr, Command, Desired, Drain, Edit, Fault, Name};
+use crate::announce::{Owned, Port, Watched};
+use crate::model::{BackendAddr, Command, Desired, Drain, Edit, Fault, Name, VipOwner};
 use crate::neighbour::{NetworkView, Targets};
-use crate::reconcile::{Change, DataPlane, Held, LinkChange, Scope, apply, plan, plan_links};
+use crate::reconcile::{Attached, Change, DataPlane, Held, LinkChange, Scope, apply, plan, plan_links};
 use crate::store::{Store, changes_of, desired_of};
 use crate::tracking::Tracker;
 
@@ -27,6 +29,9 @@ pub(super) struct Core {
     /// Why interfaces could not be attached, by name.
     link_faults: BTreeMap<String, Fault>,
     targets: watch::Sender<Arc<Targets>>,
+    owned: watch::Sender<Arc<Owned>>,
+    /// Others that have or want our VIPs; `None` where nobody watches.
+    watched: Option<watch::Receiver<Arc<Watched>>>,
 }
 
 impl Core {
@@ -34,8 +39,13 @@ impl Core {
     ///
     /// # Errors
     /// One of them cannot be read.
-    pub(super) fn new(store: Box<dyn Store>, mut plane: Box<dyn DataPlane>) -> Result<Self, Fault> {
-        let desired = desired_of(&store.load()?)?;
+    pub(super) fn new(
+        store: Box<dyn Store>,
+        mut plane: Box<dyn DataPlane>,
+        default_owner: VipOwner,
+    ) -> Result<Self, Fault> {
+        let mut desired = desired_of(&store.load()?)?;
+        desired.default_owner = default_owner;
         let mut held = plane.read()?;
         // A pool that is gone may have left pins and sessions: its number is not given again either.
         for number in numbers_of(plane.as_mut())? {
@@ -44,12 +54,25 @@ impl Core {
         let mut tracker = Tracker::new();
         tracker.sync(&desired, &held, None, true, plane.now());
         let targets = watch::Sender::new(Arc::new(targets_of(&desired)));
-        Ok(Self { store, plane, desired, held, tracker, view: None, link_faults: BTreeMap::new(), targets })
+        Ok(Self {
+            store,
+            plane,
+            desired,
+            held,
+            tracker,
+            view: None,
+            link_faults: BTreeMap::new(),
+            targets,
+            owned: watch::Sender::default(),
+            watched: None,
+        })
     }
 
-    /// Whose MACs the engine needs, now and after each change.
-    pub(super) fn targets(&self) -> watch::Receiver<Arc<Targets>> {
-        self.targets.subscribe()
+    /// What the engine asks of others, now and after each change, and where it hears from them.
+    pub(super) fn feeds(&mut self) -> Feeds {
+        let (watched, receiver) = watch::channel(Arc::default());
+        self.watched = Some(receiver);
+        Feeds { targets: self.targets.subscribe(), owned: self.owned.subscribe(), watched }
     }
 
     /// True if the picture of the network is enough for a command. It may lag behind the kernel: an interface that was
@@ -107,21 +130,6 @@ impl Core {
         Ok(())
     }
 
-    /// What a file changes.
-    ///
-    /// # Errors
-    /// What is wrong with it, and where.
-    pub(super) fn plan_file(&self, text: &str) -> Result<Plan, Fault> {
-        let flaw = |flaw: config::Flaw| Fault::invalid(flaw.to_string());
-        let wanted = config::read(text).map_err(flaw)?;
-        config::plan(&wanted, &self.desired, unix_now()).map_err(flaw)
-    }
-
-    /// The desired state as a file.
-    pub(super) fn export(&self) -> String {
-        config::write(&Wanted::of(&self.desired))
-    }
-
     /// Takes a new picture of the network.
     ///
     /// # Errors
@@ -169,7 +177,9 @@ impl Core {
         let view = self.view.as_deref().unwrap_or(&none);
         let tracking = status::tracking(&self.tracker, self.plane.as_mut())?;
         let (desired, held) = (&self.desired, &self.held);
-        status::take(desired, view, held, &self.link_faults, &self.tracker, tracking, self.plane.as_ref())
+        let watched = self.watched.as_ref().map(|watched| Arc::clone(&watched.borrow())).unwrap_or_default();
+        let others = status::Others { tracking, vips: status::vips(desired, held, &watched) };
+        status::take(desired, view, held, &self.link_faults, &self.tracker, others, self.plane.as_ref())
     }
 
     /// What is remembered of flows.
@@ -298,7 +308,6 @@ impl Core {
                     keys.extend(self.desired.listeners.get(&listener.name).map(|before| before.key()));
                 }
                 Edit::RemoveListener(name) => keys.extend(self.desired.listeners.get(name).map(|before| before.key())),
-                Edit::PutFromFile(_) => {}
             }
         }
         Scope::Some { pools, keys }
@@ -334,12 +343,15 @@ impl Core {
         self.held.tell_time(self.plane.now());
         let changes = plan(&self.desired, view, &self.held, scope)?;
         self.follow(&changes, scope)?;
-        links.last.iter().try_for_each(|change| self.link(change))
+        let done = links.last.iter().try_for_each(|change| self.link(change));
+        self.tell_owned();
+        done
     }
 
     /// Does a plan, and takes up what it leads to.
     fn follow(&mut self, plan: &[Change], scope: &Scope) -> Result<(), Fault> {
         let applied = self.apply(plan);
+        self.tell_owned();
         let pools = self.pools_of(scope);
         self.tracker.sync(&self.desired, &self.held, pools.as_ref(), false, self.plane.now());
         applied
@@ -390,6 +402,22 @@ impl Core {
             let changed = **known != targets;
             if changed {
                 *known = Arc::new(targets);
+            }
+            changed
+        });
+    }
+
+    /// Tells what is to be announced: VIPs that are in the maps, on interfaces that the program runs on.
+    fn tell_owned(&self) {
+        let ours = self.held.vips.iter().filter(|(_, vip)| vip.is_ours());
+        let vips = ours.map(|(address, _)| IpAddr::from(*address)).collect();
+        let port = |attached: &Attached| Some(Port { ifindex: attached.ifindex, mac: attached.mac? });
+        let ports = self.held.attached.iter().filter_map(|(name, attached)| Some((name.clone(), port(attached)?)));
+        let owned = Owned { vips, ports: ports.collect() };
+        self.owned.send_if_modified(|known| {
+            let changed = **known != owned;
+            if changed {
+                *known = Arc::new(owned);
             }
             changed
         });

@@ -5,6 +5,7 @@
 //! the same.
 
 mod core;
+mod events;
 pub mod status;
 mod thread;
 
@@ -13,13 +14,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub use events::Events;
 pub use status::{Flows, Status};
 
 use self::core::Core;
 use self::thread::Request;
-use crate::config::Plan;
+use crate::announce::{Owned, Watched};
 use crate::dataplane::Dataplane;
-use crate::model::{Command, Fault, Name};
+use crate::model::{Command, Fault, Name, VipOwner};
 use crate::neighbour::{NetworkView, Targets};
 use crate::store::sqlite::SqliteStore;
 
@@ -34,6 +36,19 @@ pub struct EngineConfig {
     pub state_dir: PathBuf,
     /// Folder of the pinned maps and links, on a BPF file system.
     pub pin_dir: PathBuf,
+    /// Who answers for a VIP whose first listener does not say.
+    pub vip_owner: VipOwner,
+}
+
+/// What the engine asks of others and what they tell it.
+#[derive(Debug)]
+pub struct Feeds {
+    /// Whose MACs the engine needs.
+    pub targets: watch::Receiver<Arc<Targets>>,
+    /// Which VIPs are to be announced, and where.
+    pub owned: watch::Receiver<Arc<Owned>>,
+    /// Where the engine hears of others that have or want these VIPs.
+    pub watched: watch::Sender<Arc<Watched>>,
 }
 
 /// The newest picture of the network that the engine has not taken yet.
@@ -50,22 +65,26 @@ impl Engine {
     /// Opens the store and the data plane, and starts the engine's thread. What the store holds is applied as soon as
     /// the first [`NetworkView`] arrives; until then the maps stay as they were found, and forwarding goes on.
     ///
-    /// The receiver tells whose MACs the engine needs.
+    /// To be called within a tokio runtime: the events of the program are read in it.
     ///
     /// # Errors
     /// The store cannot be opened, or the kernel cannot run the data plane.
-    pub fn start(config: EngineConfig) -> Result<(Self, watch::Receiver<Arc<Targets>>), Fault> {
+    pub fn start(config: EngineConfig) -> Result<(Self, Feeds, Events), Fault> {
         let store = SqliteStore::open(&config.state_dir)?;
-        let plane = Dataplane::open(&config.pin_dir)?;
-        Self::with(Core::new(Box::new(store), Box::new(plane))?)
+        let mut plane = Dataplane::open(&config.pin_dir)?;
+        let ring = plane.take_events().ok_or_else(|| Fault::internal("somebody else reads the program's events"))?;
+        let events = Events::new(ring)
+            .map_err(|error| Fault::unavailable(format!("the program's events cannot be waited for: {error}")))?;
+        let (engine, feeds) = Self::with(Core::new(Box::new(store), Box::new(plane), config.vip_owner)?)?;
+        Ok((engine, feeds, events))
     }
 
-    fn with(core: Core) -> Result<(Self, watch::Receiver<Arc<Targets>>), Fault> {
+    fn with(mut core: Core) -> Result<(Self, Feeds), Fault> {
         let (requests, receiver) = mpsc::channel(DEPTH);
         let view = NewestView::default();
-        let targets = core.targets();
+        let feeds = core.feeds();
         thread::start(core, receiver, Arc::clone(&view))?;
-        Ok((Self { requests, view }, targets))
+        Ok((Self { requests, view }, feeds))
     }
 
     /// Does a command: returns when it is persisted and the maps are so. A command that is refused or fails leaves all
@@ -75,28 +94,6 @@ impl Engine {
     /// Why it was refused or failed.
     pub async fn execute(&self, command: Command) -> Result<(), Fault> {
         self.ask(|reply| Request::Execute(command, reply)).await?
-    }
-
-    /// Makes all as a file says, whole or not at all, and tells what changed; with `dry_run`, only tells it. Interfaces
-    /// that are not there, or that refuse the program, are no fault: `status` names them, and they are attached when they
-    /// can be.
-    ///
-    /// # Errors
-    /// What is wrong with the file, and where; or why it could not be done.
-    pub async fn apply(&self, text: String, dry_run: bool) -> Result<Vec<String>, Fault> {
-        let Plan { commands, lines } = self.ask(|reply| Request::PlanFile(text, reply)).await??;
-        if !dry_run && !commands.is_empty() {
-            self.execute(Command::All(commands)).await?;
-        }
-        Ok(lines)
-    }
-
-    /// The desired state as the text of a file.
-    ///
-    /// # Errors
-    /// The engine has stopped.
-    pub async fn export(&self) -> Result<String, Fault> {
-        self.ask(Request::Export).await
     }
 
     /// A snapshot of all that there is, with the counters as they are now.

@@ -2,6 +2,7 @@
 
 mod flows;
 mod take;
+mod vips;
 
 use std::net::IpAddr;
 
@@ -9,10 +10,11 @@ use lb_common::outcome::{Counter, Refused};
 use serde::{Deserialize, Serialize};
 
 pub(super) use flows::{flows, tracking};
-pub(super) use take::take;
+pub(super) use take::{Others, take};
+pub(super) use vips::vips;
 
 use crate::model::{
-    Algorithm, AllowList, AttachMode, BackendAddr, Name, Persistence, Protocol, Timeouts, Vip, XdpMode,
+    Algorithm, AllowList, AttachMode, BackendAddr, Name, Persistence, Protocol, Timeouts, Vip, VipOwner, XdpMode,
 };
 
 /// All that there is to know of a running balancer.
@@ -26,6 +28,9 @@ pub struct Status {
     pub interfaces: Vec<InterfaceStatus>,
     /// The listeners, by name.
     pub listeners: Vec<ListenerStatus>,
+    /// The VIPs, by address.
+    #[serde(default)]
+    pub vips: Vec<VipStatus>,
     /// What became of packets, in the order of [`lb_common::outcome::Outcome::ALL`].
     pub outcomes: Vec<OutcomeStatus>,
     /// What is remembered of flows.
@@ -165,6 +170,38 @@ pub enum InterfaceState {
     Failed,
 }
 
+/// A VIP, whatever listens on it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VipStatus {
+    /// The VIP.
+    pub address: Vip,
+    /// Who answers for it on its segment.
+    pub owner: VipOwner,
+    /// The interfaces that it is announced on.
+    pub announced_on: Vec<String>,
+    /// If it should be announced and can't: why, and what to do.
+    pub reason: Option<String>,
+    /// Other hosts that have it, too, or want it.
+    pub rivals: Vec<RivalStatus>,
+}
+
+/// Another host that has a VIP of ours, or wants it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RivalStatus {
+    /// Its MAC, as `02:00:00:00:00:01`.
+    pub mac: String,
+    /// The interface that it is behind.
+    pub interface: String,
+    /// True if it says that it has the VIP, false if it only asked for it.
+    pub claims: bool,
+    /// When it was last heard, in seconds since 1970.
+    pub seen: u64,
+    /// How many of its frames were heard.
+    pub frames: u64,
+    /// What that means, and what to do.
+    pub reason: String,
+}
+
 /// A listener, its pool and its backends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListenerStatus {
@@ -182,6 +219,9 @@ pub struct ListenerStatus {
     pub persistence: Option<Persistence>,
     /// For how many seconds a flow may be silent before it counts as ended.
     pub timeouts: Timeouts,
+    /// Who answers for the VIP.
+    #[serde(default)]
+    pub vip_owner: VipOwner,
     /// How many prefixes it takes packets from; 0 for everywhere.
     #[serde(default)]
     pub allowed: usize,

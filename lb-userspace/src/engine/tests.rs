@@ -8,9 +8,10 @@ use self::host::Host;
 use super::core::Core;
 use super::status::{BackendState, InterfaceState};
 use super::*;
+use crate::announce::{Rival, Watched};
 use crate::model::{
     Algorithm, AllowList, AttachMode, BackendAddr, BackendChange, FaultKind, ListenerChange, Name, NewListener,
-    Protocol, Timeouts, XdpMode,
+    Protocol, Timeouts, VipOwner, XdpMode,
 };
 use crate::neighbour::{Reach, Unresolved};
 use crate::reconcile::LinkChange;
@@ -43,6 +44,7 @@ fn add_listener(text: &str, port: u16) -> Command {
         persistence: None,
         timeouts: Timeouts::default(),
         allowed: AllowList::default(),
+        vip_owner: None,
         slots: Some(101),
     })
 }
@@ -434,10 +436,45 @@ fn the_places_of_removed_backends_are_free_after_a_sweep_that_finds_no_pin() {
 }
 
 #[test]
+fn what_is_announced_are_the_vips_that_are_ours_on_the_interfaces_that_are_attached() {
+    let host = Host::new();
+    let mut core = host.start();
+    let feeds = core.feeds();
+    let told = || {
+        let owned = feeds.owned.borrow();
+        let vips: Vec<_> = owned.vips.iter().map(ToString::to_string).collect();
+        (vips.join(" "), owned.ports.keys().cloned().collect::<Vec<_>>().join(" "))
+    };
+    assert_eq!(told(), (String::new(), String::new()));
+    do_all(&mut core, [attach("eth1"), add_listener("web", 80)]);
+    assert_eq!(told(), ("192.0.2.10".into(), "eth1".into()));
+    let owner = |owner| {
+        let change = ListenerChange { vip_owner: Some(owner), ..ListenerChange::default() };
+        Command::SetListener { name: name("web"), change }
+    };
+    do_all(&mut core, [owner(VipOwner::Host)]);
+    assert_eq!(told(), (String::new(), "eth1".into()));
+    do_all(&mut core, [owner(VipOwner::None), owner(VipOwner::Xdp), detach("eth1")]);
+    assert_eq!(told(), ("192.0.2.10".into(), String::new()));
+    let rival = Rival {
+        vip: "192.0.2.10".parse().expect("an address"),
+        mac: MacAddr([2, 9, 9, 9, 9, 9]),
+        interface: "eth1".to_owned(),
+        claims: true,
+        seen: 7,
+        frames: 1,
+    };
+    feeds.watched.send_replace(Arc::new(Watched { rivals: vec![rival], fault: None }));
+    let status = core.status().expect("a status");
+    let [vip] = &status.vips[..] else { panic!("one VIP, not {:?}", status.vips) };
+    assert!(vip.rivals[0].reason.starts_with("the host 02:09:09:09:09:09 behind eth1 has 192.0.2.10, too"), "{vip:?}");
+}
+
+#[test]
 fn targets_are_all_backends() {
     let host = Host::new();
     let mut core = host.start();
-    let targets = core.targets();
+    let targets = core.feeds().targets;
     usual(&mut core);
     assert_eq!(targets.borrow().backends, [21, 22, 23].map(address).into());
     do_all(&mut core, [Command::RemoveBackend { listener: name("web"), address: address(22) }]);

@@ -4,8 +4,8 @@ use std::fmt::Display;
 
 use lb_common::limits;
 
-use super::address::BackendAddr;
-use super::choices::Protocol;
+use super::address::{BackendAddr, Vip};
+use super::choices::{Protocol, VipOwner};
 use super::command::{BackendChange, Command, ListenerChange, NewListener};
 use super::desired::{Desired, Edit};
 use super::fault::Fault;
@@ -44,21 +44,7 @@ impl Desired {
             Command::RemoveBackend { listener, address } => self.remove_backend(listener, *address),
             Command::SetHealth { listener, change } => self.set_health(listener, change),
             Command::UnsetHealth { listener } => self.unset_health(listener),
-            Command::OwnByFile(wanted) if *wanted == self.from_file => Ok(vec![]),
-            Command::OwnByFile(wanted) => Ok(vec![Edit::PutFromFile(wanted.clone())]),
-            Command::All(commands) => self.all(commands, now),
         }
-    }
-
-    fn all(&self, commands: &[Command], now: u64) -> Result<Vec<Edit>, Fault> {
-        let mut after = self.clone();
-        let mut all = Vec::new();
-        for command in commands {
-            let edits = after.check(command, now)?;
-            after.edit_all(edits.iter().cloned());
-            all.extend(edits);
-        }
-        Ok(all)
     }
 
     fn attach(&self, interface: Interface) -> Result<Vec<Edit>, Fault> {
@@ -87,7 +73,8 @@ impl Desired {
     }
 
     fn add_listener(&self, new: &NewListener) -> Result<Vec<Edit>, Fault> {
-        let NewListener { name, vip, protocol, port, algorithm, persistence, timeouts, allowed, slots } = new.clone();
+        let NewListener { name, vip, protocol, port, algorithm, persistence, timeouts, allowed, vip_owner, slots } =
+            new.clone();
         if protocol == Protocol::Ip && port != 0 {
             return Err(Fault::invalid(format!(
                 "listener `{name}` has protocol ip, which takes every port; leave out port {port} or choose tcp, udp or \
@@ -105,7 +92,15 @@ impl Desired {
         if self.pools.contains_key(&name) {
             return Err(Fault::conflict(format!("there is already a pool `{name}`; choose another name")));
         }
-        let listener = Listener { name: name.clone(), vip, protocol, port, pool: name.clone(), allowed };
+        let listener = Listener {
+            name: name.clone(),
+            vip,
+            protocol,
+            port,
+            pool: name.clone(),
+            allowed,
+            vip_owner: self.owner_of(vip, vip_owner)?,
+        };
         if let Some(other) = self.listeners.values().find(|other| other.key() == listener.key()) {
             return Err(Fault::conflict(format!(
                 "listener `{}` already takes {}; remove it first or choose another VIP, protocol or port",
@@ -141,9 +136,28 @@ impl Desired {
             allowed.check(listener.vip)?;
             after.allowed = allowed.clone();
         }
+        after.vip_owner = change.vip_owner.unwrap_or(after.vip_owner);
         let pool = (settings != pool.settings()).then_some(Edit::PutPool(settings));
+        // The other listeners of the VIP, which have the same owner.
+        let others = self.listeners.values().filter(|other| other.vip == listener.vip && other.name != listener.name);
+        let others = others.filter(|other| other.vip_owner != after.vip_owner);
+        let others: Vec<_> =
+            others.map(|other| Edit::PutListener(Listener { vip_owner: after.vip_owner, ..other.clone() })).collect();
         let listener = (after != *listener).then_some(Edit::PutListener(after));
-        Ok(pool.into_iter().chain(listener).collect())
+        Ok(pool.into_iter().chain(listener).chain(others).collect())
+    }
+
+    /// Who is to answer for a VIP that gets another listener.
+    fn owner_of(&self, vip: Vip, wanted: Option<VipOwner>) -> Result<VipOwner, Fault> {
+        match (self.listeners.values().find(|other| other.vip == vip), wanted) {
+            (None, wanted) => Ok(wanted.unwrap_or(self.default_owner)),
+            (Some(other), Some(wanted)) if wanted != other.vip_owner => Err(Fault::conflict(format!(
+                "the VIP {vip} has the owner {}, by listener `{1}`; change it for all of its listeners with `drlb listener \
+                 set {1} --vip-owner {wanted}` first",
+                other.vip_owner, other.name
+            ))),
+            (Some(other), _) => Ok(other.vip_owner),
+        }
     }
 
     fn remove_listener(&self, name: &Name) -> Result<Vec<Edit>, Fault> {

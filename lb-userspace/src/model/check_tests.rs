@@ -19,6 +19,7 @@ fn new(text: &str, vip: &str, protocol: Protocol, port: u16) -> NewListener {
         persistence: None,
         timeouts: Timeouts::default(),
         allowed: AllowList::default(),
+        vip_owner: None,
         slots: None,
     }
 }
@@ -363,4 +364,30 @@ fn an_allow_list_replaces_the_one_before_and_is_of_the_vips_family() {
     assert_eq!(desired.check(&Command::AddListener(new), 0).expect_err("IPv6").kind, Invalid);
     done(&mut desired, &set(AllowList::default()));
     assert!(desired.listeners[&name("web")].allowed.is_empty());
+}
+
+#[test]
+fn all_listeners_of_a_vip_have_one_owner() {
+    let mut desired = Desired { default_owner: VipOwner::None, ..Desired::default() };
+    let with_owner = |text, port, vip_owner| {
+        Command::AddListener(NewListener { vip_owner, ..new(text, "192.0.2.10", Protocol::Tcp, port) })
+    };
+    let owner = |desired: &Desired, text| desired.listeners[&name(text)].vip_owner;
+    done(&mut desired, &with_owner("web", 80, None));
+    assert_eq!(owner(&desired, "web"), VipOwner::None, "the agent's default");
+    done(&mut desired, &with_owner("tls", 443, Some(VipOwner::None)));
+    let fault = desired.check(&with_owner("ssh", 22, Some(VipOwner::Xdp)), 0).expect_err("another owner");
+    assert_eq!(fault.kind, Conflict);
+    assert!(fault.message.contains("`drlb listener set tls --vip-owner xdp` first"), "{}", fault.message);
+    let set = |text, owner| Command::SetListener {
+        name: name(text),
+        change: ListenerChange { vip_owner: Some(owner), ..ListenerChange::default() },
+    };
+    done(&mut desired, &set("web", VipOwner::Host));
+    assert_eq!((owner(&desired, "web"), owner(&desired, "tls")), (VipOwner::Host, VipOwner::Host));
+    done(&mut desired, &with_owner("ssh", 22, None));
+    assert_eq!(owner(&desired, "ssh"), VipOwner::Host, "as the other listeners");
+    assert_eq!(desired.check(&set("tls", VipOwner::Host), 0), Ok(vec![]), "it is so already");
+    done(&mut desired, &Command::AddListener(new("other", "192.0.2.11", Protocol::Tcp, 80)));
+    assert_eq!(owner(&desired, "other"), VipOwner::None, "another VIP");
 }

@@ -146,6 +146,24 @@ choices! {
 }
 
 choices! {
+    /// Who answers for a VIP on its segment: ARP, neighbour discovery and echo.
+    VipOwner, "an owner of a VIP",
+    /// The XDP program, so that no host needs the address. Others that claim it are noticed and answered.
+    Xdp = "xdp",
+    /// This host's kernel, which has the address.
+    Host = "host",
+    /// Nobody: the VIP is routed to this host.
+    None = "none",
+}
+
+#[expect(clippy::derivable_impls, reason = "the macro that makes the type has no mark for a default")]
+impl Default for VipOwner {
+    fn default() -> Self {
+        Self::Xdp
+    }
+}
+
+choices! {
     /// How the XDP program is to be attached.
     AttachMode, "an attach mode",
     /// In the driver; refused if the driver has no XDP.

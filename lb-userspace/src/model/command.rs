@@ -4,8 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::address::{BackendAddr, Vip};
 use super::allow::AllowList;
-use super::choices::{Algorithm, AttachMode, Protocol};
-use super::desired::FromFile;
+use super::choices::{Algorithm, AttachMode, Protocol, VipOwner};
 use super::health::HealthChange;
 use super::name::Name;
 use super::tracking::{Persistence, Timeouts, TimeoutsChange};
@@ -88,10 +87,6 @@ pub enum Command {
         /// The backend's own address.
         address: BackendAddr,
     },
-    /// Remember what a file has: what the next one has no more is removed.
-    OwnByFile(FromFile),
-    /// All of these, one after the other.
-    All(Vec<Command>),
 }
 
 /// A listener to add.
@@ -113,6 +108,8 @@ pub struct NewListener {
     pub timeouts: Timeouts,
     /// The sources that it takes packets from.
     pub allowed: AllowList,
+    /// Who answers for the VIP; `None` for who does already, or the agent's default.
+    pub vip_owner: Option<VipOwner>,
     /// Slots of the lookup table, a prime; [`lb_common::limits::DEFAULT_SLOTS`] if not given.
     pub slots: Option<u32>,
 }
@@ -128,6 +125,8 @@ pub struct ListenerChange {
     pub timeouts: TimeoutsChange,
     /// The sources that it takes packets from, in place of those of before.
     pub allowed: Option<AllowList>,
+    /// Who answers for the VIP, for all of its listeners.
+    pub vip_owner: Option<VipOwner>,
 }
 
 /// What to change of a backend; `None` leaves it as it is.

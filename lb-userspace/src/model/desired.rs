@@ -2,9 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::{Deserialize, Serialize};
-
 use super::address::BackendAddr;
+use super::choices::VipOwner;
 use super::name::Name;
 use super::objects::{Backend, Interface, Listener, Pool, PoolSettings};
 
@@ -19,18 +18,8 @@ pub struct Desired {
     pub listeners: BTreeMap<Name, Listener>,
     /// Pools, by name.
     pub pools: BTreeMap<Name, Pool>,
-    /// What of these came from a file.
-    pub from_file: FromFile,
-}
-
-/// The objects that the file last applied has. Those that the next one has no more are removed; what was made otherwise
-/// stays.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FromFile {
-    /// Names of interfaces.
-    pub interfaces: BTreeSet<String>,
-    /// Names of listeners.
-    pub listeners: BTreeSet<Name>,
+    /// Who answers for a VIP whose first listener does not say. A setting of the agent, which no edit changes.
+    pub default_owner: VipOwner,
 }
 
 /// One change of one object, as the store writes it down.
@@ -52,8 +41,6 @@ pub enum Edit {
     PutListener(Listener),
     /// Remove a listener.
     RemoveListener(Name),
-    /// What came from a file.
-    PutFromFile(FromFile),
 }
 
 impl Desired {
@@ -87,7 +74,6 @@ impl Desired {
                 Some(old.map_or(Edit::RemoveListener(name), Edit::PutListener))
             }
             Edit::RemoveListener(name) => self.listeners.remove(&name).map(Edit::PutListener),
-            Edit::PutFromFile(from_file) => Some(Edit::PutFromFile(std::mem::replace(&mut self.from_file, from_file))),
         }
     }
 

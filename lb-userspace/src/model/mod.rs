@@ -14,16 +14,17 @@ mod health;
 mod name;
 mod objects;
 mod primes;
-pub mod span;
 mod tracking;
 
 pub(crate) use check::{places_region, slots_region};
 
 pub use address::{BackendAddr, Vip};
 pub use allow::{AllowList, Prefix, fingerprint};
-pub use choices::{Algorithm, AttachMode, HttpMethod, HttpVersion, ProbeType, Protocol, WhenAllDown, XdpMode};
+pub use choices::{
+    Algorithm, AttachMode, HttpMethod, HttpVersion, ProbeType, Protocol, VipOwner, WhenAllDown, XdpMode,
+};
 pub use command::{BackendChange, Command, ListenerChange, NewListener};
-pub use desired::{Desired, Edit, FromFile};
+pub use desired::{Desired, Edit};
 pub use fault::{Fault, FaultKind};
 pub use health::{
     HealthChange, HealthCheck, HttpProbe, HttpsProbe, MonitorTarget, Probe, StatusCodes, TlsProbe, UdpProbe,

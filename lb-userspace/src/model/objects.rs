@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::address::{BackendAddr, Vip};
 use super::allow::AllowList;
-use super::choices::{Algorithm, AttachMode, Protocol};
+use super::choices::{Algorithm, AttachMode, Protocol, VipOwner};
 use super::health::{HealthCheck, MonitorTarget};
 use super::name::Name;
 use super::tracking::{Drain, Persistence, Timeouts};
@@ -38,6 +38,9 @@ pub struct Listener {
     /// The sources that it takes packets from.
     #[serde(default, skip_serializing_if = "AllowList::is_empty")]
     pub allowed: AllowList,
+    /// Who answers for the VIP: the same for all listeners of a VIP.
+    #[serde(default)]
+    pub vip_owner: VipOwner,
 }
 
 impl Listener {

@@ -10,7 +10,7 @@ use super::change::Change;
 use super::held::Held;
 use super::pool::PoolPlanner;
 use super::segments::plan_segments;
-use crate::model::{self, Desired, Fault, Name, Pool};
+use crate::model::{self, Desired, Fault, Name, Pool, VipOwner};
 use crate::neighbour::NetworkView;
 
 /// What to compare.
@@ -185,8 +185,13 @@ fn vips(desired: &Desired, held: &Held, scope: &Scope) -> Vec<Change> {
     for listener in desired.listeners.values() {
         let key = listener.key();
         let vip = wanted.entry(key.vip).or_default();
+        vip.flags |= match listener.vip_owner {
+            VipOwner::Xdp => 0,
+            VipOwner::Host => Vip::OWNER_HOST,
+            VipOwner::None => Vip::OWNER_NONE,
+        };
         if key.port == Port::ANY {
-            vip.wildcards |= Vip::wildcard_of(key.protocol);
+            vip.flags |= Vip::wildcard_of(key.protocol);
         }
     }
     let looked_at: BTreeSet<Address> = match scope {

@@ -15,7 +15,7 @@ use super::*;
 use crate::maglev;
 use crate::model::{
     self, Algorithm, AllowList, AttachMode, BackendAddr, BackendChange, Command, Desired, Drain, Edit, Fault,
-    ListenerChange, Name, NewListener, Persistence, Prefix, Protocol, Timeouts, TimeoutsChange, Vip,
+    ListenerChange, Name, NewListener, Persistence, Prefix, Protocol, Timeouts, TimeoutsChange, Vip, VipOwner,
 };
 use crate::neighbour::{Link, NetworkView, Reach, Unresolved, Vlan};
 use crate::tracking::Tracker;
@@ -82,8 +82,15 @@ impl World {
             }
             Step::Share { pool, vip, port } => {
                 let name: Name = format!("share-{port}").parse().expect("a name");
-                let listener =
-                    model::Listener { name, vip, protocol: Protocol::Sctp, port, pool, allowed: AllowList::default() };
+                let listener = model::Listener {
+                    name,
+                    vip,
+                    protocol: Protocol::Sctp,
+                    port,
+                    pool,
+                    allowed: AllowList::default(),
+                    vip_owner: VipOwner::Xdp,
+                };
                 let taken = |other: &model::Listener| other.name == listener.name || other.key() == listener.key();
                 let family = |pool: &model::Pool| pool.backends.keys().all(|backend| backend.family() == vip.family());
                 let fits = self.desired.pools.get(&listener.pool).is_some_and(family);
@@ -214,7 +221,7 @@ impl World {
                 Edit::PutBackend(pool, _) | Edit::RemoveBackend(pool, _) => {
                     pools.insert(pool.clone());
                 }
-                Edit::RemovePool(_) | Edit::PutInterface(_) | Edit::RemoveInterface(_) | Edit::PutFromFile(_) => {}
+                Edit::RemovePool(_) | Edit::PutInterface(_) | Edit::RemoveInterface(_) => {}
             }
         }
         let undo = self.desired.edit_all(edits);
@@ -369,6 +376,7 @@ fn new_listener() -> impl Strategy<Value = NewListener> {
             persistence: None,
             timeouts: TIMEOUTS,
             allowed: AllowList::default(),
+            vip_owner: None,
             slots: Some(slots),
         },
     )
@@ -391,7 +399,7 @@ fn command() -> impl Strategy<Value = Command> {
         1 => interface().prop_map(|interface| Command::Attach { interface, mode: AttachMode::Native }),
         1 => interface().prop_map(|interface| Command::Detach { interface }),
         3 => new_listener().prop_map(Command::AddListener),
-        3 => (name(), algorithm, persistence).prop_map(|(name, algorithm, persistence)| Command::SetListener { name, change: ListenerChange { algorithm, persistence, timeouts: TimeoutsChange::default(), allowed: None } }),
+        3 => (name(), algorithm, persistence).prop_map(|(name, algorithm, persistence)| Command::SetListener { name, change: ListenerChange { algorithm, persistence, timeouts: TimeoutsChange::default(), allowed: None, vip_owner: None } }),
         3 => (name(), allowed()).prop_map(|(name, allowed)| Command::SetListener { name, change: ListenerChange { allowed: Some(allowed), ..ListenerChange::default() } }),
         3 => (name(), address()).prop_map(|(listener, address)| Command::DrainBackend { listener, address, deadline: None }),
         1 => name().prop_map(|name| Command::RemoveListener { name }),
@@ -457,6 +465,7 @@ fn a_pool_at_work() -> World {
         persistence: None,
         timeouts: TIMEOUTS,
         allowed: AllowList::default(),
+        vip_owner: None,
         slots: Some(13),
     })));
     for last in 0..4 {
@@ -484,7 +493,13 @@ fn step_at_work() -> impl Strategy<Value = Step> {
     let persistence = prop::option::weighted(0.3, prop::option::of(Just(session)));
     let algorithm = prop::option::of(prop::sample::select(Algorithm::ALL));
     let switch = move |(algorithm, persistence)| {
-        let change = ListenerChange { algorithm, persistence, timeouts: TimeoutsChange::default(), allowed: None };
+        let change = ListenerChange {
+            algorithm,
+            persistence,
+            timeouts: TimeoutsChange::default(),
+            allowed: None,
+            vip_owner: None,
+        };
         Step::Command(Command::SetListener { name: listener(), change })
     };
     let add = move |address| Step::Command(Command::AddBackend { listener: listener(), address, weight: 1 });

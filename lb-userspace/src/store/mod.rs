@@ -21,16 +21,11 @@ pub enum Kind {
     Backend,
     /// A listener; the key is its name.
     Listener,
-    /// What came from a file; the key is [`FILE`].
-    File,
 }
-
-/// The key of the one entry of [`Kind::File`].
-pub const FILE: &str = "last";
 
 impl Kind {
     /// All of them.
-    pub const ALL: &[Self] = &[Self::Interface, Self::Pool, Self::Backend, Self::Listener, Self::File];
+    pub const ALL: &[Self] = &[Self::Interface, Self::Pool, Self::Backend, Self::Listener];
 
     /// The name that the store uses.
     #[must_use]
@@ -40,7 +35,6 @@ impl Kind {
             Self::Pool => "pool",
             Self::Backend => "backend",
             Self::Listener => "listener",
-            Self::File => "file",
         }
     }
 }

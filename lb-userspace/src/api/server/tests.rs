@@ -14,11 +14,11 @@ use crate::api::client::{Client, ClientError};
 use crate::api::socket;
 use crate::engine::status::{
     BackendState, Counters, DrainStatus, FlowState, FlowStatus, InterfaceState, OutcomeStatus, RefusedStatus,
-    SlotStates, TrackingStatus,
+    RivalStatus, SlotStates, TrackingStatus, VipStatus,
 };
 use crate::model::{
     Algorithm, AllowList, AttachMode, ListenerChange, NewListener, Persistence, Protocol, Timeouts, TimeoutsChange,
-    XdpMode,
+    VipOwner, XdpMode,
 };
 
 /// Takes every command and remembers it; knows one listener with one backend, and one interface.
@@ -37,14 +37,6 @@ impl Balancer for StandIn {
 
     async fn status(&self) -> Result<Status, Fault> {
         Ok(status_of_one())
-    }
-
-    async fn apply(&self, text: String, dry_run: bool) -> Result<Vec<String>, Fault> {
-        Ok(vec![format!("~ {text} {dry_run}")])
-    }
-
-    async fn export(&self) -> Result<String, Fault> {
-        Ok("# a file\n".to_owned())
     }
 
     async fn flows(&self, listener: Option<Name>, limit: usize) -> Result<Flows, Fault> {
@@ -91,6 +83,7 @@ fn status_of_one() -> Status {
         algorithm: Algorithm::SourceIpPort,
         persistence: None,
         timeouts: Timeouts::default(),
+        vip_owner: VipOwner::Host,
         allowed: 1,
         allowed_cidrs: Some(vec!["2001:db8::/32".parse().expect("a prefix")].into()),
         slots: 65_537,
@@ -110,7 +103,22 @@ fn status_of_one() -> Status {
     };
     let outcome =
         OutcomeStatus { name: "forwarded".into(), meaning: "Sent to a backend.".into(), packets: 3, bytes: 200 };
+    let vip = VipStatus {
+        address: "2001:db8::10".parse().expect("an address"),
+        owner: VipOwner::Host,
+        announced_on: vec!["eth1".into()],
+        reason: None,
+        rivals: vec![RivalStatus {
+            mac: "02:00:00:00:00:99".into(),
+            interface: "eth1".into(),
+            claims: true,
+            seen: 1_000,
+            frames: 3,
+            reason: "it has the VIP, too".into(),
+        }],
+    };
     Status {
+        vips: vec![vip],
         version: "0.1.0".into(),
         layout: "v1".into(),
         interfaces: vec![interface],
@@ -197,6 +205,7 @@ async fn each_request_becomes_its_command() {
         persistence: None,
         timeouts: Timeouts::default(),
         allowed: AllowList::default(),
+        vip_owner: None,
         slots: None,
     };
     assert_eq!(served.last_command(), Command::AddListener(listener.clone()));
@@ -276,26 +285,6 @@ async fn flows_are_those_that_the_parameters_choose() {
         let asked = served.balancer.asked_for_flows.lock().expect("no panic").pop();
         let listener = listener.map(|name| name.parse().expect("a name"));
         assert_eq!(asked, Some(FlowsQuery { listener, limit: Some(limit) }));
-    }
-}
-
-#[tokio::test]
-async fn a_file_is_applied_tried_and_exported_as_text() {
-    let served = Served::start(None);
-    let client = served.client();
-    for (parameters, dry_run) in [(&[][..], false), (&[("dry-run", "true")], true)] {
-        let answer = client.put_text(&["config"], parameters, "a = 1".to_owned()).await.expect("done");
-        let changes = vec![format!("~ a = 1 {dry_run}")];
-        assert_eq!(answer.parse::<Applied>().expect("JSON"), Applied { changes, dry_run });
-    }
-    let (status, headers, body) = served.raw("GET", "/v1/config", "").await;
-    assert_eq!((status, headers["content-type"].as_bytes()), (200, b"application/toml".as_slice()));
-    assert_eq!(body, "# a file\n");
-    for (method, path) in
-        [("PUT", "/v1/config?dry_run=true"), ("PUT", "/v1/config?dry-run=yes"), ("GET", "/v1/config?a")]
-    {
-        let (status, kind, _) = served.refusal(method, path, "").await;
-        assert_eq!((status, kind.as_str()), (400, "invalid"), "{path}");
     }
 }
 

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Subcommand};
 
-use super::values::{IdleArg, PersistenceArg, algorithm, idle, persistence, protocol};
-use crate::model::{Algorithm, Name, Prefix, Protocol, Vip};
+use super::values::{IdleArg, PersistenceArg, algorithm, idle, persistence, protocol, vip_owner};
+use crate::model::{Algorithm, Name, Prefix, Protocol, Vip, VipOwner};
 
 /// `drlb listener`
 #[derive(Debug, Subcommand)]
@@ -69,6 +69,10 @@ pub struct ListenerAdd {
     /// Take packets only from the prefixes in this file, one a line; `-` reads the standard input.
     #[arg(long, value_name = "FILE")]
     pub allow_file: Option<PathBuf>,
+    /// Who answers ARP, neighbour discovery and ping for the VIP: xdp, the program; host, this host's kernel, which has the
+    /// address; none, nobody: it is routed to this host. Unless set, as for the VIP's other listeners, or the agent's default.
+    #[arg(long, value_parser = vip_owner())]
+    pub vip_owner: Option<VipOwner>,
     /// Slots of the lookup table, a prime; 65537 unless set. More slots follow the weights more closely.
     #[arg(long, value_name = "N")]
     pub slots: Option<u32>,
@@ -102,4 +106,7 @@ pub struct ListenerSet {
     /// Take packets from everywhere.
     #[arg(long, group = "change", conflicts_with_all = ["allow", "allow_file"])]
     pub allow_any: bool,
+    /// Who answers ARP, neighbour discovery and ping for the VIP. All listeners of the VIP change.
+    #[arg(long, group = "change", value_parser = vip_owner())]
+    pub vip_owner: Option<VipOwner>,
 }

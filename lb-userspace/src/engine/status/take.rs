@@ -11,12 +11,21 @@ use lb_common::slot::NO_BACKEND;
 
 use super::{
     BackendState, BackendStatus, Counters, DrainStatus, InterfaceState, InterfaceStatus, ListenerStatus, OutcomeStatus,
-    SlotStates, Status, TrackingStatus,
+    SlotStates, Status, TrackingStatus, VipStatus,
 };
 use crate::model::{self, Desired, Fault, Interface};
 use crate::neighbour::{NetworkView, Reach};
 use crate::reconcile::{DataPlane, Held, Obstacle, SegmentsByInterface, held_segments, reach};
 use crate::tracking::Tracker;
+
+/// Parts of the snapshot that were taken before.
+#[derive(Debug)]
+pub(in crate::engine) struct Others {
+    /// What is remembered of flows.
+    pub(in crate::engine) tracking: TrackingStatus,
+    /// The VIPs.
+    pub(in crate::engine) vips: Vec<VipStatus>,
+}
 
 /// Takes a snapshot of what is wanted, what is so, and the counters.
 ///
@@ -28,7 +37,7 @@ pub(in crate::engine) fn take(
     held: &Held,
     link_faults: &BTreeMap<String, Fault>,
     tracker: &Tracker,
-    tracking: TrackingStatus,
+    Others { tracking, vips }: Others,
     plane: &dyn DataPlane,
 ) -> Result<Status, Fault> {
     let segments = held_segments(held, view);
@@ -48,6 +57,7 @@ pub(in crate::engine) fn take(
         layout: LAYOUT.to_owned(),
         interfaces: desired.interfaces.values().map(interface).collect(),
         listeners: desired.listeners.values().map(listener).collect::<Result<_, Fault>>()?,
+        vips,
         tracking,
         outcomes: Outcome::ALL.iter().map(outcome).collect::<Result<_, Fault>>()?,
     })
@@ -116,6 +126,7 @@ impl Snapshot<'_> {
             algorithm: pool.algorithm,
             persistence: pool.persistence,
             timeouts: pool.timeouts,
+            vip_owner: listener.vip_owner,
             allowed: listener.allowed.len(),
             allowed_cidrs: Some(listener.allowed.clone()),
             slots: pool.slots,

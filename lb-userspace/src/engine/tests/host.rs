@@ -8,7 +8,7 @@ use lb_common::listener::Listener;
 
 use super::address;
 use crate::engine::core::Core;
-use crate::model::Fault;
+use crate::model::{Fault, VipOwner};
 use crate::neighbour::{Link, NetworkView, Reach};
 use crate::reconcile::memory::Memory;
 use crate::reconcile::{DataPlane as _, Sizes};
@@ -77,7 +77,7 @@ impl Host {
 
     pub(super) fn boot(&self) -> Core {
         let (store, plane) = (Box::new(Arc::clone(&self.store)), Box::new(Arc::clone(&self.plane)));
-        Core::new(store, plane).expect("a core")
+        Core::new(store, plane, VipOwner::Xdp).expect("a core")
     }
 
     /// A core that has seen the network.

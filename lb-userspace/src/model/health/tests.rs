@@ -1,12 +1,20 @@
 use super::*;
 use crate::model::{
     Algorithm, AllowList, Backend, Command, Desired, FaultKind, Listener, ListenerChange, Name, NewListener, Protocol,
-    Timeouts,
+    Timeouts, VipOwner,
 };
 
 fn listener(protocol: Protocol, port: u16) -> Listener {
     let (name, pool) = ("web".parse().expect("a name"), "web".parse().expect("a name"));
-    Listener { name, vip: "192.0.2.10".parse().expect("a VIP"), protocol, port, pool, allowed: AllowList::default() }
+    Listener {
+        name,
+        vip: "192.0.2.10".parse().expect("a VIP"),
+        protocol,
+        port,
+        pool,
+        allowed: AllowList::default(),
+        vip_owner: VipOwner::Xdp,
+    }
 }
 
 fn web() -> Listener {
@@ -154,6 +162,7 @@ fn the_pool_has_its_check_until_it_is_unset() {
         persistence: None,
         timeouts: Timeouts::default(),
         allowed: AllowList::default(),
+        vip_owner: None,
         slots: None,
     };
     run(&Command::AddListener(new)).expect("added");

@@ -26,7 +26,9 @@ const PURE: &[&str] = &[
     "lb-common/src",
     "lb-ebpf/src",
     "lb-userspace/src/allow.rs",
-    "lb-userspace/src/config",
+    "lb-userspace/src/announce/keeper.rs",
+    "lb-userspace/src/announce/mod.rs",
+    "lb-userspace/src/ethernet/frames.rs",
     "lb-userspace/src/maglev.rs",
     "lb-userspace/src/model",
     "lb-userspace/src/neighbour/mod.rs",
@@ -71,8 +73,6 @@ impl Rule {
 /// All rules on imports.
 pub(super) const RULES: &[Rule] = &[
     rule("the model imports no sibling", &["lb-userspace/src/model"], &["crate"]).allowing(&["crate::model"]),
-    rule("the configuration's file knows the model alone", &["lb-userspace/src/config"], &["crate"])
-        .allowing(&["crate::model", "crate::config"]),
     rule("only dataplane/ imports aya", &[AGENT], &["aya", "aya_log", "aya_obj"])
         .except(&["lb-userspace/src/dataplane"]),
     rule(
@@ -83,6 +83,8 @@ pub(super) const RULES: &[Rule] = &[
     .except(&["lb-userspace/src/neighbour/netlink.rs", "lb-userspace/src/neighbour/netlink"]),
     rule("only api/ speaks HTTP", &[AGENT], &["axum", "hyper", "hyper_util", "http_body_util"])
         .except(&["lb-userspace/src/api"]),
+    rule("only the announcements send raw frames", &[AGENT], &["crate::ethernet::socket"])
+        .except(&["lb-userspace/src/announce/task.rs"]),
     rule("only store/sqlite.rs knows SQLite", &[AGENT], &["rusqlite"]).except(&["lb-userspace/src/store/sqlite.rs"]),
     rule("only the engine owns the store and the data plane", &[AGENT], &["crate::store", "crate::dataplane"])
         .except(&["lb-userspace/src/engine", "lb-userspace/src/store", "lb-userspace/src/dataplane"]),
@@ -167,6 +169,7 @@ pub(super) const UNSAFE: &[&str] = &[
     "lb-userspace/src/dataplane/batch.rs",
     "lb-userspace/src/dataplane/detach.rs",
     "lb-userspace/src/dataplane/mmap.rs",
+    "lb-userspace/src/ethernet/socket.rs",
     "tests/src/sys.rs",
 ];
 
