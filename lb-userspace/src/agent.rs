@@ -24,15 +24,18 @@ use std::sync::Arc;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
 use crate::announce;
+use crate::api::openstack::{self, Access, tcp};
 use crate::api::{server, socket};
 use crate::engine::{Engine, EngineConfig, Feeds};
 use crate::model::{Fault, VipOwner};
-use crate::neighbour::netlink;
+use crate::neighbour::{NetworkView, Targets, netlink};
+use crate::octavia;
+use crate::settings::Settings;
 
 /// Where the agent keeps its things.
 #[derive(Clone, Debug)]
@@ -45,6 +48,10 @@ pub struct Config {
     pub socket: PathBuf,
     /// Who answers for a VIP whose first listener does not say.
     pub vip_owner: VipOwner,
+    /// What the configuration file says.
+    pub settings: Settings,
+    /// False to run without a data plane.
+    pub data_plane: bool,
 }
 
 /// Runs the agent until SIGTERM or SIGINT.
@@ -74,32 +81,69 @@ async fn run_parts(config: Config) -> Result<(), Fault> {
     let mut signals = Signals::listen()?;
     let _lock = lock(&config.state_dir)?;
     let (listener, _socket) = socket::bind(&config.socket)?;
-    let Config { state_dir, pin_dir, socket, vip_owner } = config;
-    let (engine, feeds, events) = Engine::start(EngineConfig { state_dir, pin_dir, vip_owner })?;
+    let Config { state_dir, pin_dir, socket, settings, data_plane, vip_owner } = config;
+    let Settings { api, directory, networks } = settings;
+    let port = tcp::bind(&api)?;
+    let openstack = octavia::Settings { project: directory.home.id.clone(), data_plane, networks };
+    let (engine, feeds, events) = Engine::start(EngineConfig { state_dir, pin_dir, openstack, vip_owner })?;
     let Feeds { targets, owned, watched } = feeds;
-    let mut announcer = tokio::spawn(announce::task::run(owned, events, watched));
+    let mut announcer = tokio::spawn(async move {
+        match events {
+            Some(events) => announce::task::run(owned, events, watched).await,
+            // Without a data plane, there is nothing to announce.
+            None => std::future::pending().await,
+        }
+    });
 
     let (views_out, mut views) = watch::channel(Arc::default());
-    let mut neighbours = pin!(netlink::follow(targets, views_out));
+    let mut neighbours = pin!(follow_neighbours(data_plane, targets, views_out));
     // The API opens when the network is known, so that the first command does not meet an engine that knows no links.
-    tokio::select! {
-        result = &mut neighbours => return Err(ended("following the neighbours", result)),
-        _ = views.changed() => engine.network_changed(views.borrow_and_update().clone()),
+    if data_plane {
+        tokio::select! {
+            result = &mut neighbours => return Err(ended("following the neighbours", result)),
+            _ = views.changed() => engine.network_changed(views.borrow_and_update().clone()),
+        }
     }
 
-    let (stop_api, api_stopped) = oneshot::channel::<()>();
-    let mut api = tokio::spawn(server::serve(listener, engine.clone(), async {
-        let _ = api_stopped.await;
-    }));
+    let (stop_api, api_stopped) = watch::channel(());
+    let stopped = || {
+        let mut stopped = api_stopped.clone();
+        async move {
+            let _ = stopped.changed().await;
+        }
+    };
+    let owner = Arc::new(Access::of_the_owner(directory.clone()));
+    let local = server::router(engine.clone()).merge(openstack::router(engine.clone(), owner));
+    let mut local = tokio::spawn(server::serve(listener, local, stopped()));
+    let mut remote = tokio::spawn({
+        let (engine, access, stopped) = (engine.clone(), Arc::new(Access::new(directory, api)), stopped());
+        async move {
+            match port {
+                Some(port) => {
+                    info!("the OpenStack API is on {}", port.address());
+                    tcp::serve(port, openstack::whole(engine, access), stopped).await
+                }
+                None => {
+                    stopped.await;
+                    Ok(())
+                }
+            }
+        }
+    });
     tell_service_manager("READY=1");
-    info!("drlb {} is ready on {}", env!("CARGO_PKG_VERSION"), socket.display());
+    let plane = if data_plane { "" } else { ", without a data plane" };
+    info!("drlb {} is ready on {}{plane}", env!("CARGO_PKG_VERSION"), socket.display());
 
+    let joined = |result: Result<io::Result<()>, tokio::task::JoinError>| {
+        ended("serving the API", result.unwrap_or_else(|error| Err(io::Error::other(error))))
+    };
     let end = loop {
         tokio::select! {
             Ok(()) = views.changed() => engine.network_changed(views.borrow_and_update().clone()),
             result = &mut neighbours => break Err(ended("following the neighbours", result)),
             result = &mut announcer => break Err(ended("announcing the VIPs", result.unwrap_or_else(|e| Err(io::Error::other(e))))),
-            result = &mut api => break Err(ended("serving the API", result.unwrap_or_else(|e| Err(io::Error::other(e))))),
+            result = &mut local => break Err(joined(result)),
+            result = &mut remote => break Err(joined(result)),
             signal = signals.next() => {
                 info!("{signal}: the agent stops, and forwarding goes on where drlb is attached");
                 break Ok(());
@@ -110,16 +154,32 @@ async fn run_parts(config: Config) -> Result<(), Fault> {
     announcer.abort();
     tell_service_manager("STOPPING=1");
     let _ = stop_api.send(());
-    if !api.is_finished() {
-        let _ = api.await;
+    for server in [local, remote] {
+        if !server.is_finished() {
+            let _ = server.await;
+        }
     }
-    if engine.status().await.is_ok_and(|status| status.interfaces.is_empty())
+    if data_plane
+        && engine.status().await.is_ok_and(|status| status.interfaces.is_empty())
         && let Err(error) = netlink::release_all().await
     {
         warn!("the kernel goes on asking for the backends' MACs: {error}");
     }
     engine.stop().await;
     end
+}
+
+/// Follows the neighbours; where there is no data plane, there is nobody to follow.
+async fn follow_neighbours(
+    data_plane: bool,
+    targets: watch::Receiver<Arc<Targets>>,
+    views: watch::Sender<Arc<NetworkView>>,
+) -> io::Result<()> {
+    if data_plane {
+        return netlink::follow(targets, views).await;
+    }
+    let _open = (targets, views);
+    std::future::pending().await
 }
 
 /// A part that should have gone on for ever.

@@ -56,7 +56,7 @@ impl Balancer for Engine {
 /// When the socket fails.
 pub async fn serve(
     listener: UnixListener,
-    balancer: impl Balancer,
+    router: Router,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     let (stopping, stopped) = tokio::sync::oneshot::channel();
@@ -64,7 +64,7 @@ pub async fn serve(
         stop.await;
         let _ = stopping.send(());
     };
-    let server = axum::serve(listener, router(balancer)).with_graceful_shutdown(stop);
+    let server = axum::serve(listener, router).with_graceful_shutdown(stop);
     tokio::select! {
         result = server.into_future() => result,
         // A client that keeps its connection open and says nothing must not keep the agent alive.

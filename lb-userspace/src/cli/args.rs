@@ -4,14 +4,15 @@ mod backend;
 mod listener;
 pub(super) mod values;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgAction, Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 pub use self::backend::BackendCommand;
 pub use self::listener::{ListenerAdd, ListenerCommand, ListenerSet};
-use self::values::{limit, mode, output, vip_owner};
+use self::values::{limit, mode, on_or_off, output, vip_owner};
 use crate::api::socket::DEFAULT_SOCKET;
 use crate::api::types::FLOWS;
 use crate::model::{AttachMode, Name, VipOwner};
@@ -89,6 +90,8 @@ pub enum Command {
     ///
     /// While nothing changes, source-ip-port and source-ip remember no flow: then there is nothing to show.
     Flows(FlowsArgs),
+    /// Print the hash of a password that is read from standard input, for the agent's configuration.
+    HashPassword,
     /// Print a shell's completions of these commands.
     ///
     /// For bash: drlb completions bash >/etc/bash_completion.d/drlb
@@ -117,6 +120,15 @@ pub struct AgentArgs {
     /// kernel, which has the address; none, nobody: they are routed to this host.
     #[arg(long, default_value = "xdp", value_parser = vip_owner())]
     pub vip_owner: VipOwner,
+    /// Configuration in TOML: the OpenStack API, its users, and the networks that VIPs come from.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Serve the OpenStack API on this address and port, too.
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub api_listen: Option<SocketAddr>,
+    /// off: no packets are forwarded, and neither root nor BPF is needed. To try the API and automation.
+    #[arg(long, default_value = "on", action = ArgAction::Set, value_parser = on_or_off(), value_name = "on|off")]
+    pub data_plane: bool,
 }
 
 /// `drlb attach`

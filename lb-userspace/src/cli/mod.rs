@@ -12,6 +12,7 @@ use self::args::{Cli, Command, Output};
 use crate::agent;
 use crate::api::client::{Answer, Client, ClientError};
 use crate::model::Fault;
+use crate::settings;
 
 mod allow;
 pub mod args;
@@ -78,6 +79,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
     let session = Session { client: Client::new(&cli.socket), output: cli.output };
     match cli.command {
         Command::Agent(args) => run_agent(args, &cli.socket),
+        Command::HashPassword => texts::hash_password(),
         Command::Completions { shell } => texts::completions(shell),
         Command::Man { dir } => texts::man(dir.as_deref()),
         Command::Attach(args) => wait_for(interface::attach(&session, args)),
@@ -92,8 +94,14 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
 }
 
 fn run_agent(args: args::AgentArgs, socket: &Path) -> Result<(), Failure> {
-    let args::AgentArgs { state_dir, pin_dir, vip_owner } = args;
-    Ok(agent::run(agent::Config { state_dir, pin_dir, socket: socket.to_owned(), vip_owner })?)
+    let args::AgentArgs { state_dir, pin_dir, config, api_listen, data_plane, vip_owner } = args;
+    let mut settings = match config {
+        Some(path) => settings::read(&path)?,
+        None => settings::resolve(settings::File::default())?,
+    };
+    settings.api.listen = api_listen.or(settings.api.listen);
+    settings.check_access()?;
+    Ok(agent::run(agent::Config { state_dir, pin_dir, socket: socket.to_owned(), settings, data_plane, vip_owner })?)
 }
 
 /// One request at a time needs no more than this thread.

@@ -6,12 +6,29 @@ use std::path::Path;
 
 use clap::CommandFactory;
 use clap_complete::Shell;
+use uuid::Uuid;
 
 use super::args::Cli;
 use super::args::values::each_once;
 use super::{Failure, print_text};
 use crate::backend_setup::{self, Format};
+use crate::keystone::Secret;
 use crate::model::Vip;
+
+/// Reads a password, up to the end of its line, and prints its hash.
+pub(super) fn hash_password() -> Result<(), Failure> {
+    let mut line = String::new();
+    io::stdin()
+        .read_line(&mut line)
+        .map_err(|source| Failure::Io { what: "the password could not be read".into(), source })?;
+    let password = line.trim_end_matches(['\r', '\n']);
+    if password.is_empty() {
+        return Err(Failure::Usage("give the password on standard input; it must not be empty".to_owned()));
+    }
+    let hash = Secret::hash(password, *Uuid::new_v4().as_bytes());
+    let hash = hash.ok_or_else(|| Failure::Other("the password could not be hashed".to_owned()))?;
+    print_text(&format!("{hash}\n"))
+}
 
 pub(super) fn completions(shell: Shell) -> Result<(), Failure> {
     let mut script = Vec::new();

@@ -9,23 +9,28 @@ use lb_common::track::pin::Table;
 use tokio::sync::watch;
 
 use super::Feeds;
+use super::openstack::{OpenStack, doubled};
 use super::status::{self, Flows, Status};
 use crate::announce::{Owned, Port, Watched};
 use crate::model::{BackendAddr, Command, Desired, Drain, Edit, Fault, Name, VipOwner};
 use crate::neighbour::{NetworkView, Targets};
+use crate::octavia;
 use crate::reconcile::{Attached, Change, DataPlane, Held, LinkChange, Scope, apply, plan, plan_links};
-use crate::store::{Store, changes_of, desired_of};
+use crate::store::{Store, catalogue_of, changes_of, desired_of};
 use crate::tracking::Tracker;
 
 /// The desired state, what the maps hold, and what leads from the one to the other.
 pub(super) struct Core {
-    store: Box<dyn Store>,
-    plane: Box<dyn DataPlane>,
-    desired: Desired,
-    held: Held,
-    tracker: Tracker,
+    pub(super) store: Box<dyn Store>,
+    pub(super) plane: Box<dyn DataPlane>,
+    /// False without a data plane: then what is asked for is written down, and that is all.
+    pub(super) on: bool,
+    pub(super) desired: Desired,
+    pub(super) held: Held,
+    pub(super) tracker: Tracker,
+    pub(super) openstack: OpenStack,
     /// `None` until the first picture of the network: nothing is changed before.
-    view: Option<Arc<NetworkView>>,
+    pub(super) view: Option<Arc<NetworkView>>,
     /// Why interfaces could not be attached, by name.
     link_faults: BTreeMap<String, Fault>,
     targets: watch::Sender<Arc<Targets>>,
@@ -40,12 +45,27 @@ impl Core {
     /// # Errors
     /// One of them cannot be read.
     pub(super) fn new(
-        store: Box<dyn Store>,
+        mut store: Box<dyn Store>,
         mut plane: Box<dyn DataPlane>,
+        settings: octavia::Settings,
         default_owner: VipOwner,
     ) -> Result<Self, Fault> {
-        let mut desired = desired_of(&store.load()?)?;
+        let entries = store.load()?;
+        let mut desired = desired_of(&entries)?;
         desired.default_owner = default_owner;
+        let on = settings.data_plane;
+        if let Some((one, other)) = doubled(&desired).filter(|_| on) {
+            return Err(Fault::conflict(format!(
+                "listeners `{one}` and `{other}` take the same, which can be without a data plane only; remove one of them \
+                 with `--data-plane off`, or give another folder with --state-dir"
+            )));
+        }
+        let mut openstack = OpenStack::new(catalogue_of(&entries)?, settings);
+        let adopted = openstack.adopt(&desired)?;
+        if !adopted.is_empty() {
+            store.commit(&adopted)?;
+        }
+        openstack.catalogue.commit();
         let mut held = plane.read()?;
         // A pool that is gone may have left pins and sessions: its number is not given again either.
         for number in numbers_of(plane.as_mut())? {
@@ -57,9 +77,11 @@ impl Core {
         Ok(Self {
             store,
             plane,
+            on,
             desired,
             held,
             tracker,
+            openstack,
             view: None,
             link_faults: BTreeMap::new(),
             targets,
@@ -78,6 +100,9 @@ impl Core {
     /// True if the picture of the network is enough for a command. It may lag behind the kernel: an interface that was
     /// made a moment ago is waited for.
     pub(super) fn can_execute(&self, command: &Command) -> bool {
+        if !self.on {
+            return true;
+        }
         let Some(view) = &self.view else { return false };
         match command {
             Command::Attach { interface, .. } => {
@@ -92,7 +117,12 @@ impl Core {
     /// # Errors
     /// Why it was refused or failed.
     pub(super) fn execute(&mut self, command: &Command) -> Result<(), Fault> {
+        // What the API began comes first; if it fails, that is no fault of this command.
+        let _ = self.settle();
         let edits = self.desired.check(command, unix_now())?;
+        if !self.on {
+            return self.write_only(command, edits);
+        }
         let view = self.view.clone().ok_or_else(|| {
             Fault::unavailable("the state of this host's network is not known yet; try again in a moment")
         })?;
@@ -104,16 +134,20 @@ impl Core {
             _ => None,
         };
         let scope = self.scope_of(&edits);
-        let changes = changes_of(&edits)?;
+        let mut changes = changes_of(&edits)?;
         let undo = self.desired.edit_all(edits);
         self.held.tell_time(self.plane.now());
         // A plan that does not fit is found before anything is written down.
         let planned = plan(&self.desired, &view, &self.held, &scope);
-        let written = planned.and_then(|plan| self.store.commit(&changes).map(|()| plan));
+        let written = planned.and_then(|plan| {
+            changes.extend(self.adopt()?);
+            self.store.commit(&changes).map(|()| plan)
+        });
         let planned = match written {
             Ok(plan) => plan,
             Err(fault) => {
                 self.desired.edit_all(undo);
+                self.openstack.catalogue.roll_back();
                 return Err(fault);
             }
         };
@@ -125,9 +159,34 @@ impl Core {
         if let Err(fault) = done {
             return Err(self.roll_back(&view, undo, fault));
         }
+        self.openstack.catalogue.commit();
         self.tell_targets();
         tracing::info!(?command, "done");
         Ok(())
+    }
+
+    /// Does a command where there is no data plane.
+    fn write_only(&mut self, command: &Command, edits: Vec<Edit>) -> Result<(), Fault> {
+        if let Command::Attach { interface, .. } = command {
+            return Err(Fault::unavailable(format!(
+                "this agent runs without a data plane and cannot attach to {interface}; start it without \
+                 `--data-plane off`"
+            )));
+        }
+        let mut changes = changes_of(&edits)?;
+        let undo = self.desired.edit_all(edits);
+        let written = self.adopt().and_then(|objects| {
+            changes.extend(objects);
+            self.store.commit(&changes)
+        });
+        match written {
+            Ok(()) => self.openstack.catalogue.commit(),
+            Err(_) => {
+                self.desired.edit_all(undo);
+                self.openstack.catalogue.roll_back();
+            }
+        }
+        written
     }
 
     /// Takes a new picture of the network.
@@ -164,7 +223,9 @@ impl Core {
             if !found.is_empty() {
                 tracing::warn!("the maps were not as they should be; {} changes repair them", found.len());
             }
-            core.reconcile(&view, &Scope::All, None)
+            let done = core.reconcile(&view, &Scope::All, None);
+            core.settled(&done);
+            done
         })
     }
 
@@ -291,7 +352,7 @@ impl Core {
     }
 
     /// What a plan must look at for these edits. To be asked before they are made.
-    fn scope_of(&self, edits: &[Edit]) -> Scope {
+    pub(super) fn scope_of(&self, edits: &[Edit]) -> Scope {
         let (mut pools, mut keys) = (BTreeSet::new(), BTreeSet::new());
         for edit in edits {
             match edit {
@@ -327,7 +388,7 @@ impl Core {
 
     /// Makes the links and maps as they should be. The fault of an interface counts only if it is `must`: the others
     /// keep theirs, for `status` to show.
-    fn reconcile(&mut self, view: &NetworkView, scope: &Scope, must: Option<&str>) -> Result<(), Fault> {
+    pub(super) fn reconcile(&mut self, view: &NetworkView, scope: &Scope, must: Option<&str>) -> Result<(), Fault> {
         let links = plan_links(&self.desired, view, &self.held);
         for change in &links.first {
             // What failed is tried again with everything, not with every small change.
@@ -384,7 +445,11 @@ impl Core {
 
     /// Makes all as it was before a command that failed, and returns the fault to answer with.
     fn roll_back(&mut self, view: &NetworkView, undo: Vec<Edit>, fault: Fault) -> Fault {
-        let written = changes_of(&undo).and_then(|changes| self.store.commit(&changes));
+        let objects = self.openstack.roll_back();
+        let written = changes_of(&undo).and_then(|mut changes| {
+            changes.extend(objects?);
+            self.store.commit(&changes)
+        });
         self.desired.edit_all(undo);
         let applied = self.reconcile(view, &Scope::All, None);
         match written.and(applied) {
@@ -396,7 +461,7 @@ impl Core {
         }
     }
 
-    fn tell_targets(&self) {
+    pub(super) fn tell_targets(&self) {
         let targets = targets_of(&self.desired);
         self.targets.send_if_modified(|known| {
             let changed = **known != targets;
@@ -423,7 +488,7 @@ impl Core {
         });
     }
 
-    fn logged(&mut self, work: impl FnOnce(&mut Self) -> Result<(), Fault>) -> Result<(), Fault> {
+    pub(super) fn logged(&mut self, work: impl FnOnce(&mut Self) -> Result<(), Fault>) -> Result<(), Fault> {
         let result = work(self);
         if let Err(fault) = &result {
             tracing::error!("{fault}");
@@ -437,7 +502,7 @@ fn targets_of(desired: &Desired) -> Targets {
 }
 
 /// The time in seconds since 1970.
-fn unix_now() -> u64 {
+pub(super) fn unix_now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 

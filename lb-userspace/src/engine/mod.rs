@@ -6,6 +6,8 @@
 
 mod core;
 mod events;
+mod idle;
+mod openstack;
 pub mod status;
 mod thread;
 
@@ -18,11 +20,13 @@ pub use events::Events;
 pub use status::{Flows, Status};
 
 use self::core::Core;
+use self::idle::Idle;
 use self::thread::Request;
 use crate::announce::{Owned, Watched};
 use crate::dataplane::Dataplane;
 use crate::model::{Command, Fault, Name, VipOwner};
 use crate::neighbour::{NetworkView, Targets};
+use crate::octavia::{self, Refusal, Reply};
 use crate::store::sqlite::SqliteStore;
 
 /// How many requests wait for the engine. Requests come from people and scripts, each of which waits for its answer, so
@@ -38,6 +42,8 @@ pub struct EngineConfig {
     pub pin_dir: PathBuf,
     /// Who answers for a VIP whose first listener does not say.
     pub vip_owner: VipOwner,
+    /// What the OpenStack API is told, and whether there is a data plane.
+    pub openstack: octavia::Settings,
 }
 
 /// What the engine asks of others and what they tell it.
@@ -69,14 +75,20 @@ impl Engine {
     ///
     /// # Errors
     /// The store cannot be opened, or the kernel cannot run the data plane.
-    pub fn start(config: EngineConfig) -> Result<(Self, Feeds, Events), Fault> {
+    pub fn start(config: EngineConfig) -> Result<(Self, Feeds, Option<Events>), Fault> {
         let store = SqliteStore::open(&config.state_dir)?;
+        if !config.openstack.data_plane {
+            let (engine, feeds) =
+                Self::with(Core::new(Box::new(store), Box::new(Idle), config.openstack, config.vip_owner)?)?;
+            return Ok((engine, feeds, None));
+        }
         let mut plane = Dataplane::open(&config.pin_dir)?;
         let ring = plane.take_events().ok_or_else(|| Fault::internal("somebody else reads the program's events"))?;
         let events = Events::new(ring)
             .map_err(|error| Fault::unavailable(format!("the program's events cannot be waited for: {error}")))?;
-        let (engine, feeds) = Self::with(Core::new(Box::new(store), Box::new(plane), config.vip_owner)?)?;
-        Ok((engine, feeds, events))
+        let (engine, feeds) =
+            Self::with(Core::new(Box::new(store), Box::new(plane), config.openstack, config.vip_owner)?)?;
+        Ok((engine, feeds, Some(events)))
     }
 
     fn with(mut core: Core) -> Result<(Self, Feeds), Fault> {
@@ -110,6 +122,15 @@ impl Engine {
     /// There is no such listener, the maps could not be read, or the engine has stopped.
     pub async fn flows(&self, listener: Option<Name>, limit: usize) -> Result<Flows, Fault> {
         self.ask(|reply| Request::Flows(listener, limit, reply)).await?
+    }
+
+    /// Answers a request of the OpenStack API: returns when what it changes is persisted. The maps follow.
+    ///
+    /// # Errors
+    /// Why it is refused; nothing is changed then.
+    pub async fn octavia(&self, request: octavia::Request) -> Result<Reply, Refusal> {
+        let answered = self.ask(|reply| Request::Octavia(Box::new(request), reply)).await;
+        answered.unwrap_or_else(|fault| Err(Refusal::new(503, fault.message)))
     }
 
     /// Tells the engine what the network looks like now. Only the newest picture counts; this never waits.

@@ -213,6 +213,9 @@ pub struct ListenerStatus {
     pub protocol: Protocol,
     /// The port; 0 for every port.
     pub port: u16,
+    /// False when an operator took it out of service.
+    #[serde(default = "in_service")]
+    pub admin_up: bool,
     /// How a new flow gets its backend.
     pub algorithm: Algorithm,
     /// Whether a client's new flows go to the backend that it had before; `null` for no.
@@ -239,6 +242,10 @@ pub struct ListenerStatus {
     pub refused: RefusedStatus,
     /// The backends, by address.
     pub backends: Vec<BackendStatus>,
+}
+
+const fn in_service() -> bool {
+    true
 }
 
 /// A backend of a listener.

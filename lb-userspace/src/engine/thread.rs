@@ -10,7 +10,10 @@ use tokio::time::{Instant, sleep_until};
 use super::core::Core;
 use super::{Flows, NewestView, Status};
 use crate::model::{Command, Fault, Name};
+use crate::octavia::{self, Refusal, Reply};
 
+/// How long what the API's requests ask for may wait to be carried out together.
+const SETTLE: Duration = Duration::from_millis(50);
 /// How often everything is compared, against what others may have done to the maps and links.
 const FULL_COMPARISON: Duration = Duration::from_secs(60);
 /// How soon what failed is tried again.
@@ -27,6 +30,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(super) enum Request {
     /// Do a command.
     Execute(Command, oneshot::Sender<Result<(), Fault>>),
+    /// Answer a request of the OpenStack API.
+    Octavia(Box<octavia::Request>, oneshot::Sender<Result<Reply, Refusal>>),
     /// Give a snapshot.
     Status(oneshot::Sender<Result<Status, Fault>>),
     /// Tell what is remembered of flows, of a listener or of all, so many at most.
@@ -66,7 +71,17 @@ pub(super) fn start(core: Core, requests: mpsc::Receiver<Request>, view: NewestV
         };
         let now = Instant::now();
         runtime.block_on(
-            Loop { core, requests, view, waiting: Vec::new(), compare_at: now, sweep_at: now, swept_at: now }.run(),
+            Loop {
+                core,
+                requests,
+                view,
+                waiting: Vec::new(),
+                compare_at: now,
+                sweep_at: now,
+                swept_at: now,
+                unsettled_since: None,
+            }
+            .run(),
         );
     };
     thread::Builder::new().name("engine".to_owned()).spawn(run).map_err(no_thread)?;
@@ -83,6 +98,8 @@ struct Loop {
     sweep_at: Instant,
     /// When the last one began.
     swept_at: Instant,
+    /// Since when something waits to be carried out.
+    unsettled_since: Option<Instant>,
 }
 
 impl Loop {
@@ -106,6 +123,9 @@ impl Loop {
                     let until = Instant::now() + PATIENCE;
                     self.waiting.push(Waiting { command, reply, until });
                 }
+                Request::Octavia(request, reply) => {
+                    let _ = reply.send(self.core.octavia(&request));
+                }
                 Request::Status(reply) => {
                     let _ = reply.send(self.core.status());
                 }
@@ -115,6 +135,7 @@ impl Loop {
                 Request::LookAtNetwork => {}
                 Request::Stop(reply) => break Some(reply),
             }
+            self.settle_if_due();
             self.execute_what_can_be();
             self.compare_if_due();
             self.sweep_if_due();
@@ -156,6 +177,21 @@ impl Loop {
             && self.core.network_changed(view).is_err()
         {
             self.compare_at = Instant::now() + RETRY;
+        }
+    }
+
+    /// Carries out what the API's requests ask for: all that waits at once, but none waits for long.
+    fn settle_if_due(&mut self) {
+        if !self.core.is_unsettled() {
+            self.unsettled_since = None;
+            return;
+        }
+        let since = *self.unsettled_since.get_or_insert_with(Instant::now);
+        if self.requests.is_empty() || since.elapsed() >= SETTLE {
+            self.unsettled_since = None;
+            if self.core.settle().is_err() {
+                self.compare_at = Instant::now() + RETRY;
+            }
         }
     }
 

@@ -100,6 +100,7 @@ impl Desired {
             pool: name.clone(),
             allowed,
             vip_owner: self.owner_of(vip, vip_owner)?,
+            admin_up: true,
         };
         if let Some(other) = self.listeners.values().find(|other| other.key() == listener.key()) {
             return Err(Fault::conflict(format!(

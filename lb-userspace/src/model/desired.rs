@@ -102,6 +102,11 @@ impl Desired {
         undo
     }
 
+    /// The listeners that are in service.
+    pub fn listeners_in_service(&self) -> impl Iterator<Item = &Listener> {
+        self.listeners.values().filter(|listener| listener.admin_up)
+    }
+
     /// The listeners that a pool serves, in the order of their names.
     pub fn listeners_of<'a>(&'a self, pool: &'a Name) -> impl Iterator<Item = &'a Listener> {
         self.listeners.values().filter(move |listener| listener.pool == *pool)

@@ -41,6 +41,13 @@ pub struct Listener {
     /// Who answers for the VIP: the same for all listeners of a VIP.
     #[serde(default)]
     pub vip_owner: VipOwner,
+    /// False when an operator took it out of service: its packets are treated as if it were not there.
+    #[serde(default = "in_service", skip_serializing_if = "Clone::clone")]
+    pub admin_up: bool,
+}
+
+const fn in_service() -> bool {
+    true
 }
 
 impl Listener {

@@ -92,7 +92,7 @@ pub fn plan(desired: &Desired, view: &NetworkView, held: &Held, scope: &Scope) -
 /// The pools to look at, each with all its listeners, in the order of their names.
 fn pools_in<'a>(desired: &'a Desired, scope: &Scope) -> Vec<(&'a Pool, Vec<&'a model::Listener>)> {
     let mut listeners: BTreeMap<&Name, Vec<&model::Listener>> = BTreeMap::new();
-    for listener in desired.listeners.values() {
+    for listener in desired.listeners_in_service() {
         listeners.entry(&listener.pool).or_default().push(listener);
     }
     if let Scope::Some { pools, keys } = scope {
@@ -110,7 +110,7 @@ fn keys_to_remove(desired: &Desired, held: &Held, scope: &Scope) -> Vec<Listener
         Scope::Some { keys, .. } => keys.iter().copied().filter(|key| held.listeners.contains_key(key)).collect(),
     };
     if !gone.is_empty() {
-        for listener in desired.listeners.values() {
+        for listener in desired.listeners_in_service() {
             gone.remove(&listener.key());
         }
     }
@@ -182,7 +182,7 @@ fn unused_places(held: &Held, after: &BTreeMap<ListenerKey, Listener>, scope: &S
 /// The changes of the VIPs: each says which wildcard listeners it has.
 fn vips(desired: &Desired, held: &Held, scope: &Scope) -> Vec<Change> {
     let mut wanted: BTreeMap<Address, Vip> = BTreeMap::new();
-    for listener in desired.listeners.values() {
+    for listener in desired.listeners_in_service() {
         let key = listener.key();
         let vip = wanted.entry(key.vip).or_default();
         vip.flags |= match listener.vip_owner {

@@ -90,6 +90,7 @@ impl World {
                     pool,
                     allowed: AllowList::default(),
                     vip_owner: VipOwner::Xdp,
+                    admin_up: true,
                 };
                 let taken = |other: &model::Listener| other.name == listener.name || other.key() == listener.key();
                 let family = |pool: &model::Pool| pool.backends.keys().all(|backend| backend.family() == vip.family());

@@ -6,7 +6,7 @@
 mod records;
 pub mod sqlite;
 
-pub use records::{changes_of, desired_of};
+pub use records::{catalogue_of, changes_of, desired_of, object_changes, object_changes_of};
 
 use crate::model::Fault;
 
@@ -21,11 +21,13 @@ pub enum Kind {
     Backend,
     /// A listener; the key is its name.
     Listener,
+    /// An object of the OpenStack API; the key is its kind, a slash and its id.
+    Object,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: &[Self] = &[Self::Interface, Self::Pool, Self::Backend, Self::Listener];
+    pub const ALL: &[Self] = &[Self::Interface, Self::Pool, Self::Backend, Self::Listener, Self::Object];
 
     /// The name that the store uses.
     #[must_use]
@@ -35,6 +37,7 @@ impl Kind {
             Self::Pool => "pool",
             Self::Backend => "backend",
             Self::Listener => "listener",
+            Self::Object => "object",
         }
     }
 }

@@ -5,6 +5,8 @@ use serde::de::DeserializeOwned;
 
 use super::{Change, Entry, Kind};
 use crate::model::{Backend, BackendAddr, Desired, Edit, Fault, Interface, Listener, Name, PoolSettings};
+use crate::octavia::catalogue::{Catalogue, Key, Object};
+use crate::octavia::schema;
 
 /// The changes of the store that write down edits of the desired state.
 ///
@@ -39,6 +41,47 @@ pub fn desired_of(entries: &[Entry]) -> Result<Desired, Fault> {
     Ok(desired)
 }
 
+/// The objects of the OpenStack API that entries describe.
+///
+/// # Errors
+/// An entry is not what this version of drlb writes.
+pub fn catalogue_of(entries: &[Entry]) -> Result<Catalogue, Fault> {
+    let mut catalogue = Catalogue::default();
+    for entry in entries.iter().filter(|entry| entry.kind == Kind::Object) {
+        let key = entry.key.split_once('/').and_then(|(kind, id)| {
+            let kind = schema::Kind::ALL.iter().copied().find(|known| known.singular() == kind)?;
+            Some(Key::new(kind, id))
+        });
+        let key = key.ok_or_else(|| damaged(entry, "its key names no kind of object"))?;
+        catalogue.load(&key, object::<Object>(entry)?);
+    }
+    Ok(catalogue)
+}
+
+/// The changes of the store that write down what is not committed of a catalogue.
+///
+/// # Errors
+/// An object has no JSON form, which would be a bug.
+pub fn object_changes(catalogue: &Catalogue) -> Result<Vec<Change>, Fault> {
+    catalogue.changes().map(|(key, object)| object_change(key, object)).collect()
+}
+
+/// The changes of the store that write down some objects of a catalogue as they are.
+///
+/// # Errors
+/// An object has no JSON form, which would be a bug.
+pub fn object_changes_of(catalogue: &Catalogue, keys: &[Key]) -> Result<Vec<Change>, Fault> {
+    keys.iter().map(|key| object_change(key, catalogue.get(key.kind, &key.id))).collect()
+}
+
+fn object_change(key: &Key, object: Option<&Object>) -> Result<Change, Fault> {
+    let name = format!("{}/{}", key.kind.singular(), key.id);
+    match object {
+        Some(object) => put(Kind::Object, name, object),
+        None => Ok(Change::Delete { kind: Kind::Object, key: name }),
+    }
+}
+
 fn change_of(edit: &Edit) -> Result<Change, Fault> {
     let delete = |kind, key| Ok(Change::Delete { kind, key });
     match edit {
@@ -70,6 +113,7 @@ fn edit_of(entry: &Entry) -> Result<Edit, Fault> {
             let pool: Name = pool.ok_or_else(|| damaged(entry, "its key names no pool"))?;
             Edit::PutBackend(pool, object::<Backend>(entry)?)
         }
+        Kind::Object => return Err(damaged(entry, "it is no part of the desired state")),
     })
 }
 

@@ -76,6 +76,7 @@ fn status_of_one() -> Status {
         counters,
     };
     let listener = ListenerStatus {
+        admin_up: true,
         name: "web".parse().expect("a name"),
         vip: "2001:db8::10".parse().expect("an address"),
         protocol: Protocol::Tcp,
@@ -142,7 +143,7 @@ impl Served {
         let served = balancer.clone();
         tokio::spawn(async move {
             let _bound = bound;
-            serve(listener, served, std::future::pending()).await
+            serve(listener, router(served), std::future::pending()).await
         });
         Self { folder, balancer }
     }
@@ -349,7 +350,7 @@ async fn a_silent_client_does_not_keep_the_server_alive() {
     let path = folder.path().join("s");
     let (listener, _bound) = socket::bind(&path).expect("a socket");
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let server = tokio::spawn(serve(listener, StandIn::default(), async move {
+    let server = tokio::spawn(serve(listener, router(StandIn::default()), async move {
         let _ = stopped.await;
     }));
     let _silent = UnixStream::connect(&path).await.expect("the server listens");

@@ -90,6 +90,10 @@ pub(super) fn vip_owner() -> impl TypedValueParser<Value = VipOwner> {
     choice(VipOwner::ALL, VipOwner::name)
 }
 
+pub(super) fn on_or_off() -> impl TypedValueParser<Value = bool> {
+    PossibleValuesParser::new(["on", "off"]).map(|word| word == "on")
+}
+
 pub(super) fn protocol() -> impl TypedValueParser<Value = Protocol> {
     choice(Protocol::ALL, Protocol::name)
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use super::*;
-use crate::api::server::{Balancer, serve};
+use crate::api::server::{Balancer, router, serve};
 use crate::api::socket;
 use crate::engine::status::{Flows, Status};
 use crate::model::{Command, Fault};
@@ -61,7 +61,7 @@ fn listen(path: &Path, script: &Script) -> tokio::task::JoinHandle<()> {
     let script = script.clone();
     tokio::spawn(async move {
         let _bound = bound;
-        let _ = serve(listener, script, std::future::pending()).await;
+        let _ = serve(listener, router(script), std::future::pending()).await;
     })
 }
 

@@ -123,6 +123,7 @@ impl Snapshot<'_> {
             vip: listener.vip,
             protocol: listener.protocol,
             port: listener.port,
+            admin_up: listener.admin_up,
             algorithm: pool.algorithm,
             persistence: pool.persistence,
             timeouts: pool.timeouts,

@@ -14,6 +14,14 @@ use crate::reconcile::memory::Memory;
 use crate::reconcile::{DataPlane as _, Sizes};
 use crate::store::{Change, Entry, Kind, Store};
 
+pub(super) fn settings() -> crate::octavia::Settings {
+    crate::octavia::Settings {
+        project: "home".to_owned(),
+        data_plane: true,
+        networks: crate::octavia::networks::Networks::default(),
+    }
+}
+
 const SIZES: Sizes = Sizes { slots: 512, places: 256, listeners: 8, segments: 4, allowed: 64 };
 
 #[derive(Default)]
@@ -77,7 +85,7 @@ impl Host {
 
     pub(super) fn boot(&self) -> Core {
         let (store, plane) = (Box::new(Arc::clone(&self.store)), Box::new(Arc::clone(&self.plane)));
-        Core::new(store, plane, VipOwner::Xdp).expect("a core")
+        Core::new(store, plane, settings(), VipOwner::Xdp).expect("a core")
     }
 
     /// A core that has seen the network.

@@ -14,6 +14,7 @@ fn listener(protocol: Protocol, port: u16) -> Listener {
         pool,
         allowed: AllowList::default(),
         vip_owner: VipOwner::Xdp,
+        admin_up: true,
     }
 }
 

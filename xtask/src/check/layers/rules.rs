@@ -31,8 +31,10 @@ const PURE: &[&str] = &[
     "lb-userspace/src/ethernet/frames.rs",
     "lb-userspace/src/maglev.rs",
     "lb-userspace/src/model",
+    "lb-userspace/src/keystone",
     "lb-userspace/src/neighbour/mod.rs",
     "lb-userspace/src/neighbour/picture.rs",
+    "lb-userspace/src/octavia",
     "lb-userspace/src/reconcile",
     "lb-userspace/src/tracking",
 ];
@@ -85,6 +87,12 @@ pub(super) const RULES: &[Rule] = &[
         .except(&["lb-userspace/src/api"]),
     rule("only the announcements send raw frames", &[AGENT], &["crate::ethernet::socket"])
         .except(&["lb-userspace/src/announce/task.rs"]),
+    rule(
+        "the OpenStack API's objects and users know the model alone",
+        &["lb-userspace/src/octavia", "lb-userspace/src/keystone"],
+        &["crate"],
+    )
+    .allowing(&["crate::keystone", "crate::model", "crate::octavia"]),
     rule("only store/sqlite.rs knows SQLite", &[AGENT], &["rusqlite"]).except(&["lb-userspace/src/store/sqlite.rs"]),
     rule("only the engine owns the store and the data plane", &[AGENT], &["crate::store", "crate::dataplane"])
         .except(&["lb-userspace/src/engine", "lb-userspace/src/store", "lb-userspace/src/dataplane"]),
