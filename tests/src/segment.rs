@@ -323,6 +323,22 @@ impl Segment {
             .try_for_each(|(host, interface, ..)| host.ip(&format!("link set {interface} mtu {bytes}\n")).map(drop))
     }
 
+    /// Plugs another host into the front, as `eth0` with that number.
+    ///
+    /// # Errors
+    /// `ip` fails.
+    pub fn plug_in(&self, host: &Host, number: u8) -> Result<()> {
+        host.sysctl(COMMON_PARAMETERS)?;
+        let (name, mac, pid, net) = (port(host, Net::Front), Net::Front.mac(number), host.pid(), Net::Front);
+        let (v4, v6) = (net.address(Family::V4, number), net.address(Family::V6, number));
+        self.switch.ip(&format!(
+            "link add {name} type veth peer name eth0 address {mac} netns {pid}\nlink set {name} master {} up\n",
+            net.name()
+        ))?;
+        host.ip(&format!("address add {v4}/24 dev eth0\naddress add {v6}/64 dev eth0 nodad\nlink set eth0 up\n"))
+            .map(drop)
+    }
+
     /// Plugs a node's cable into the switch, or pulls it out.
     ///
     /// # Errors

@@ -26,6 +26,9 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// How often a client asks. Nothing is lost on these wires, but a request can come while the VIP's MAC is being learned.
 const TRIES: u32 = 10;
 
+/// Longest datagram or packet that is sent or answered.
+const LONGEST: usize = 65_535;
+
 /// A server on a thread of a host: answers each datagram or packet with its host's name, a space, and what was sent. It
 /// ends when it is dropped.
 #[derive(Debug)]
@@ -48,7 +51,7 @@ impl Echo {
             Ok(socket)
         })?;
         Self::start(host, move |name| {
-            let mut bytes = [0; 2048];
+            let mut bytes = [0; LONGEST];
             let (length, from) = socket.recv_from(&mut bytes)?;
             socket.send_to(&answer(name, &bytes[..length]), from)?;
             Ok(())
@@ -111,7 +114,7 @@ fn raw_socket(address: IpAddr, protocol: u8, patience: Duration) -> Result<Socke
 
 /// The payload of the next packet, and its source.
 fn receive(socket: &Socket) -> std::io::Result<(Vec<u8>, IpAddr)> {
-    let mut bytes = vec![0; 2048];
+    let mut bytes = vec![0; LONGEST];
     let (length, from) = recvfrom::<SockaddrStorage>(socket.as_raw_fd(), &mut bytes)?;
     bytes.truncate(length);
     let from = from.ok_or(ErrorKind::InvalidData)?;
@@ -140,7 +143,7 @@ pub fn ask_udp(from: &Host, to: SocketAddr, message: &str) -> Result<String> {
             message,
             || socket.send(message.as_bytes()).map(drop),
             || {
-                let mut bytes = vec![0; 2048];
+                let mut bytes = vec![0; LONGEST];
                 let length = socket.recv(&mut bytes)?;
                 bytes.truncate(length);
                 Ok(bytes)
@@ -199,12 +202,44 @@ pub fn ping(from: &Host, to: IpAddr, payload: &[u8]) -> Result<Duration> {
         .with_context(|| format!("{to} did not answer {TRIES} echo requests from host `{}`", from.name()))
 }
 
-/// True if nobody answers three echo requests from a host, half a second each.
+/// True if nobody answers three echo requests with `payload` from a host, half a second each.
 ///
 /// # Errors
 /// They cannot be sent.
-pub fn is_silent(from: &Host, to: IpAddr) -> Result<bool> {
-    Ok(echo(from, to, b"is anybody there?", 3)?.is_none())
+pub fn is_silent(from: &Host, to: IpAddr, payload: &[u8]) -> Result<bool> {
+    Ok(echo(from, to, payload, 3)?.is_none())
+}
+
+/// Who answers an echo request that may pass so many routers less one: as `traceroute -I` asks.
+///
+/// # Errors
+/// Nobody answered.
+pub fn hop(from: &Host, to: IpAddr, hops: u32) -> Result<IpAddr> {
+    let (protocol, request, answers) = if to.is_ipv4() { (1, 8, [0, 11]) } else { (58, 128, [129, 3]) };
+    from.enter(|| {
+        let socket = raw_socket(unspecified_like(to), protocol, PATIENCE)?;
+        if to.is_ipv4() {
+            socket.set_ttl_v4(hops)?
+        } else {
+            socket.set_unicast_hops_v6(hops)?
+        };
+        let mut message = vec![request, 0, 0, 0, 0x1d, 0xea, 0, hops as u8];
+        if to.is_ipv4() {
+            let checksum = internet_checksum(&message);
+            message[2..4].copy_from_slice(&checksum.to_be_bytes());
+        }
+        for _ in 0..TRIES {
+            let begun = Instant::now();
+            socket.send_to(&message, &SocketAddr::new(to, 0).into())?;
+            while begun.elapsed() < PATIENCE {
+                let Ok((answer, source)) = receive(&socket) else { break };
+                if answer.first().is_some_and(|kind| answers.contains(kind)) {
+                    return Ok(source);
+                }
+            }
+        }
+        anyhow::bail!("nobody answered an echo request to {to} over {hops} hops")
+    })
 }
 
 fn echo(from: &Host, to: IpAddr, payload: &[u8], tries: u32) -> Result<Option<Duration>> {

@@ -93,7 +93,10 @@ fn detach_stops_forwarding_and_a_clean_end_leaves_nothing_pinned(world: &mut Wor
     let vip = to.ip().to_string();
     let client = world.client();
     client.run("ip", &["neighbour", "flush", "dev", "eth0"])?;
-    ensure!(drlb_tests::traffic::is_silent(client, to.ip())?, "something still answers for {vip}");
+    ensure!(
+        drlb_tests::traffic::is_silent(client, to.ip(), b"is anybody there?")?,
+        "something still answers for {vip}"
+    );
     ensure!(pinned(&world.segment.balancer)?.iter().any(|path| path.contains("LISTENERS")), "the maps are gone early");
     world.agent.stop()?;
     let left = pinned(&world.segment.balancer)?;

@@ -19,7 +19,7 @@ fn a_backend_serves_a_vip_that_it_does_not_claim_on_the_segment() -> Result<()> 
         servers.push(Server::start(&backend.host, 80)?);
     }
     for vip in vips {
-        ensure!(is_silent(client, vip)?, "a backend answers for {vip} by itself");
+        ensure!(is_silent(client, vip, b"is anybody there?")?, "a backend answers for {vip} by itself");
         for backend in &segment.backends {
             // As a balancer would send it: to the VIP, at the backend's MAC.
             client.ip(&format!("neighbour replace {vip} lladdr {} dev eth0 nud permanent\n", backend.mac()))?;
