@@ -201,3 +201,87 @@ pub(crate) fn attach_pass_program(ifindex: u32) -> io::Result<OwnedFd> {
         },
     )
 }
+
+/// What a packet socket received.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Received {
+    /// The frame as it was on the wire.
+    pub(crate) frame: Vec<u8>,
+    /// True for a frame that this host sent itself.
+    pub(crate) sent: bool,
+}
+
+/// Asks the kernel to tell a packet socket of the VLAN tags that it takes off (packet(7), `PACKET_AUXDATA`).
+///
+/// # Errors
+/// What the kernel says.
+pub(crate) fn want_tags(socket: RawFd) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    // SAFETY: the kernel reads an `int` at the address of one.
+    let done = unsafe {
+        libc::setsockopt(
+            socket,
+            libc::SOL_PACKET,
+            libc::PACKET_AUXDATA,
+            (&raw const on).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// The next frame of a packet socket that [`want_tags`], with the tag that the kernel took off put back.
+///
+/// # Errors
+/// What the kernel says; `WouldBlock` if no frame comes in the socket's time.
+pub(crate) fn receive_frame(socket: RawFd) -> io::Result<Received> {
+    let mut frame = vec![0; 65_536];
+    let mut control = [0_u64; 16];
+    let mut vector = libc::iovec { iov_base: frame.as_mut_ptr().cast(), iov_len: frame.len() };
+    // SAFETY: both are plain C structures for which all bits zero is a value.
+    let (mut from, mut message) = unsafe { (zeroed::<libc::sockaddr_ll>(), zeroed::<libc::msghdr>()) };
+    message.msg_name = (&raw mut from).cast();
+    message.msg_namelen = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+    message.msg_iov = &raw mut vector;
+    message.msg_iovlen = 1;
+    message.msg_control = control.as_mut_ptr().cast();
+    message.msg_controllen = size_of_val(&control);
+    // SAFETY: each pointer in `message` is to a buffer of the length beside it, and all live until the call returns.
+    let length = unsafe { libc::recvmsg(socket, &raw mut message, 0) };
+    let Ok(length) = usize::try_from(length) else {
+        return Err(io::Error::last_os_error());
+    };
+    frame.truncate(length);
+    // SAFETY: the kernel has filled `control` as far as `msg_controllen` says, with well-formed headers.
+    let mut header = unsafe { libc::CMSG_FIRSTHDR(&raw const message) };
+    while !header.is_null() {
+        // SAFETY: the header is within `control`; data of this level and type is a `tpacket_auxdata`, perhaps unaligned.
+        unsafe {
+            if (*header).cmsg_level == libc::SOL_PACKET && (*header).cmsg_type == libc::PACKET_AUXDATA {
+                let data = libc::CMSG_DATA(header).cast::<libc::tpacket_auxdata>().read_unaligned();
+                if data.tp_status & libc::TP_STATUS_VLAN_VALID != 0 {
+                    let tag = [data.tp_vlan_tpid.to_be_bytes(), data.tp_vlan_tci.to_be_bytes()].concat();
+                    frame.splice(12..12, tag);
+                }
+            }
+            header = libc::CMSG_NXTHDR(&raw const message, header);
+        }
+    }
+    Ok(Received { frame, sent: from.sll_pkttype == libc::PACKET_OUTGOING })
+}
+
+/// Binds a packet socket to an interface, for frames of every protocol.
+///
+/// # Errors
+/// What the kernel says.
+pub(crate) fn bind_to_interface(socket: RawFd, ifindex: u32) -> io::Result<()> {
+    // SAFETY: a plain C structure for which all bits zero is a value.
+    let mut address: libc::sockaddr_ll = unsafe { zeroed() };
+    address.sll_family = libc::AF_PACKET as u16;
+    address.sll_protocol = (libc::ETH_P_ALL as u16).to_be();
+    address.sll_ifindex = ifindex.cast_signed();
+    // SAFETY: the kernel reads a `sockaddr_ll` at the address of one.
+    let done =
+        unsafe { libc::bind(socket, (&raw const address).cast(), size_of::<libc::sockaddr_ll>() as libc::socklen_t) };
+    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}

@@ -193,7 +193,10 @@ fn a_vip_of_the_host_is_answered_by_its_kernel_and_one_of_nobody_not_at_all(
 
     world.agent.tell(&["listener", "set", WEB, "--vip-owner", "host"])?;
     forget()?;
-    ensure!(is_silent(world.client(), vip)?, "the kernel does not have {vip}, and somebody answered");
+    ensure!(
+        is_silent(world.client(), vip, b"is anybody there?")?,
+        "the kernel does not have {vip}, and somebody answered"
+    );
     world.segment.balancer.ip(&format!("address add {vip}{whole} dev eth0 {nodad}\n"))?;
     forget()?;
     ping(world.client(), vip, b"the kernel's")?;
@@ -201,7 +204,7 @@ fn a_vip_of_the_host_is_answered_by_its_kernel_and_one_of_nobody_not_at_all(
 
     world.agent.tell(&["listener", "set", WEB, "--vip-owner", "none"])?;
     forget()?;
-    ensure!(is_silent(world.client(), vip)?, "nobody owns {vip}, and somebody answered");
+    ensure!(is_silent(world.client(), vip, b"is anybody there?")?, "nobody owns {vip}, and somebody answered");
     let text = world.agent.tell(&["listener", "show", WEB])?;
     ensure!(text.contains(&format!("Nobody answers for {vip}")), "{text}");
     // It is routed to the balancer.
