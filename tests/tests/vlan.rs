@@ -1,8 +1,6 @@
 //! Frames with VLAN tags on real wires: in by one tag, out by another. The kernel that the tests run on need not have VLAN
 //! interfaces, so the segment's VLAN, which the agent would read off one, is written into the map by hand.
 
-use std::net::Ipv4Addr;
-
 use anyhow::{Context, Result, ensure};
 use aya::maps::{Array, Map, MapData};
 use drlb_tests::agent::Agent;
@@ -16,6 +14,8 @@ use lb_common::maps;
 
 const BALANCER: [[u8; 6]; 2] = [[2, 0, 0, 0, 0, 2], [2, 0, 0, 0, 1, 2]];
 const PEER: [[u8; 6]; 2] = [[2, 0, 0, 0, 0, 0x21], [2, 0, 0, 0, 1, 0x21]];
+/// What the packets carry, to tell them from what is said of VIPs meanwhile.
+const PAYLOAD: [u8; 100] = [0xd6; 100];
 /// The VIP whose backend is on the first wire, and the one whose backend is on the second. Packets come by the first.
 const VIPS: [&str; 2] = ["192.0.2.10", "192.0.2.11"];
 
@@ -77,13 +77,12 @@ impl World {
     /// Sends a packet for a VIP in by the first wire, and fails unless it comes out at the VIP's backend with these tags.
     fn check(&self, vip: usize, port: u16, says: &str, tags: [fn(Frame) -> Frame; 2]) -> Result<()> {
         let frame = |to, from, tag: fn(Frame) -> Frame| {
-            let packet = udp(port, 9).payload([0xd6; 100]);
+            let packet = udp(port, 9).payload(PAYLOAD);
             tag(Frame::to(to).from(from)).ipv4("10.0.0.21", VIPS[vip]).carry(packet).bytes()
         };
         self.wires[0].send(&frame(BALANCER[0], PEER[0], tags[0]))?;
         let expected = frame(PEER[vip], BALANCER[vip], tags[1]);
-        let address: Ipv4Addr = VIPS[vip].parse()?;
-        let is_ours = |frame: &Vec<u8>| frame.windows(4).any(|bytes| bytes == address.octets());
+        let is_ours = |frame: &Vec<u8>| frame.ends_with(&PAYLOAD);
         let came: Vec<_> = self.wires[vip].received()?.into_iter().filter(is_ours).collect();
         ensure!(came == [expected.clone()], "{says}: what came is\n{came:02x?}\nand not\n{expected:02x?}");
         Ok(())
