@@ -9,6 +9,7 @@ pub mod announce;
 pub mod api;
 pub mod backend_setup;
 pub mod cli;
+pub mod config;
 pub mod dataplane;
 pub mod engine;
 pub mod ethernet;

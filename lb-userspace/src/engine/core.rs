@@ -369,6 +369,7 @@ impl Core {
                     keys.extend(self.desired.listeners.get(&listener.name).map(|before| before.key()));
                 }
                 Edit::RemoveListener(name) => keys.extend(self.desired.listeners.get(name).map(|before| before.key())),
+                Edit::PutFromFile(_) => {}
             }
         }
         Scope::Some { pools, keys }

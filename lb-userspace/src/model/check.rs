@@ -44,7 +44,21 @@ impl Desired {
             Command::RemoveBackend { listener, address } => self.remove_backend(listener, *address),
             Command::SetHealth { listener, change } => self.set_health(listener, change),
             Command::UnsetHealth { listener } => self.unset_health(listener),
+            Command::OwnByFile(wanted) if *wanted == self.from_file => Ok(vec![]),
+            Command::OwnByFile(wanted) => Ok(vec![Edit::PutFromFile(wanted.clone())]),
+            Command::All(commands) => self.all(commands, now),
         }
+    }
+
+    fn all(&self, commands: &[Command], now: u64) -> Result<Vec<Edit>, Fault> {
+        let mut after = self.clone();
+        let mut all = Vec::new();
+        for command in commands {
+            let edits = after.check(command, now)?;
+            after.edit_all(edits.iter().cloned());
+            all.extend(edits);
+        }
+        Ok(all)
     }
 
     fn attach(&self, interface: Interface) -> Result<Vec<Edit>, Fault> {

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::address::{BackendAddr, Vip};
 use super::allow::AllowList;
 use super::choices::{Algorithm, AttachMode, Protocol, VipOwner};
+use super::desired::FromFile;
 use super::health::HealthChange;
 use super::name::Name;
 use super::tracking::{Persistence, Timeouts, TimeoutsChange};
@@ -87,6 +88,10 @@ pub enum Command {
         /// The backend's own address.
         address: BackendAddr,
     },
+    /// Remember what a file has: what the next one has no more is removed.
+    OwnByFile(FromFile),
+    /// All of these, one after the other.
+    All(Vec<Command>),
 }
 
 /// A listener to add.

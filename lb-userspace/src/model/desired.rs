@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+
 use super::address::BackendAddr;
 use super::choices::VipOwner;
 use super::name::Name;
@@ -20,6 +22,18 @@ pub struct Desired {
     pub pools: BTreeMap<Name, Pool>,
     /// Who answers for a VIP whose first listener does not say. A setting of the agent, which no edit changes.
     pub default_owner: VipOwner,
+    /// What of these came from a file.
+    pub from_file: FromFile,
+}
+
+/// The objects that the file last applied has. Those that the next one has no more are removed; what was made otherwise
+/// stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FromFile {
+    /// Names of interfaces.
+    pub interfaces: BTreeSet<String>,
+    /// Names of listeners.
+    pub listeners: BTreeSet<Name>,
 }
 
 /// One change of one object, as the store writes it down.
@@ -41,6 +55,8 @@ pub enum Edit {
     PutListener(Listener),
     /// Remove a listener.
     RemoveListener(Name),
+    /// What came from a file.
+    PutFromFile(FromFile),
 }
 
 impl Desired {
@@ -74,6 +90,7 @@ impl Desired {
                 Some(old.map_or(Edit::RemoveListener(name), Edit::PutListener))
             }
             Edit::RemoveListener(name) => self.listeners.remove(&name).map(Edit::PutListener),
+            Edit::PutFromFile(from_file) => Some(Edit::PutFromFile(std::mem::replace(&mut self.from_file, from_file))),
         }
     }
 

@@ -14,6 +14,7 @@ mod health;
 mod name;
 mod objects;
 mod primes;
+pub mod span;
 mod tracking;
 
 pub(crate) use check::{places_region, slots_region};
@@ -24,7 +25,7 @@ pub use choices::{
     Algorithm, AttachMode, HttpMethod, HttpVersion, ProbeType, Protocol, VipOwner, WhenAllDown, XdpMode,
 };
 pub use command::{BackendChange, Command, ListenerChange, NewListener};
-pub use desired::{Desired, Edit};
+pub use desired::{Desired, Edit, FromFile};
 pub use fault::{Fault, FaultKind};
 pub use health::{
     HealthChange, HealthCheck, HttpProbe, HttpsProbe, MonitorTarget, Probe, StatusCodes, TlsProbe, UdpProbe,

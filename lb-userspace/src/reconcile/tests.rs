@@ -222,7 +222,7 @@ impl World {
                 Edit::PutBackend(pool, _) | Edit::RemoveBackend(pool, _) => {
                     pools.insert(pool.clone());
                 }
-                Edit::RemovePool(_) | Edit::PutInterface(_) | Edit::RemoveInterface(_) => {}
+                Edit::RemovePool(_) | Edit::PutInterface(_) | Edit::RemoveInterface(_) | Edit::PutFromFile(_) => {}
             }
         }
         let undo = self.desired.edit_all(edits);

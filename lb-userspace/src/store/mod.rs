@@ -23,11 +23,16 @@ pub enum Kind {
     Listener,
     /// An object of the OpenStack API; the key is its kind, a slash and its id.
     Object,
+    /// What came from a file; the key is [`FILE`].
+    File,
 }
+
+/// The key of the one entry of [`Kind::File`].
+pub const FILE: &str = "last";
 
 impl Kind {
     /// All of them.
-    pub const ALL: &[Self] = &[Self::Interface, Self::Pool, Self::Backend, Self::Listener, Self::Object];
+    pub const ALL: &[Self] = &[Self::Interface, Self::Pool, Self::Backend, Self::Listener, Self::Object, Self::File];
 
     /// The name that the store uses.
     #[must_use]
@@ -38,6 +43,7 @@ impl Kind {
             Self::Backend => "backend",
             Self::Listener => "listener",
             Self::Object => "object",
+            Self::File => "file",
         }
     }
 }

@@ -3,8 +3,8 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Change, Entry, Kind};
-use crate::model::{Backend, BackendAddr, Desired, Edit, Fault, Interface, Listener, Name, PoolSettings};
+use super::{Change, Entry, FILE, Kind};
+use crate::model::{Backend, BackendAddr, Desired, Edit, Fault, FromFile, Interface, Listener, Name, PoolSettings};
 use crate::octavia::catalogue::{Catalogue, Key, Object};
 use crate::octavia::schema;
 
@@ -22,7 +22,7 @@ pub fn changes_of(edits: &[Edit]) -> Result<Vec<Change>, Fault> {
 /// An entry is not what this version of drlb writes.
 pub fn desired_of(entries: &[Entry]) -> Result<Desired, Fault> {
     // Pools before what stands in them or names them.
-    let order = [Kind::Interface, Kind::Pool, Kind::Backend, Kind::Listener];
+    let order = [Kind::Interface, Kind::Pool, Kind::Backend, Kind::Listener, Kind::File];
     let mut desired = Desired::default();
     for kind in order {
         for entry in entries.iter().filter(|entry| entry.kind == kind) {
@@ -93,6 +93,7 @@ fn change_of(edit: &Edit) -> Result<Change, Fault> {
         Edit::RemoveBackend(pool, address) => delete(Kind::Backend, backend_key(pool, *address)),
         Edit::PutListener(listener) => put(Kind::Listener, listener.name.to_string(), listener),
         Edit::RemoveListener(name) => delete(Kind::Listener, name.to_string()),
+        Edit::PutFromFile(from_file) => put(Kind::File, FILE.to_owned(), from_file),
     }
 }
 
@@ -107,6 +108,7 @@ fn edit_of(entry: &Entry) -> Result<Edit, Fault> {
         Kind::Interface => Edit::PutInterface(object::<Interface>(entry)?),
         Kind::Pool => Edit::PutPool(object::<PoolSettings>(entry)?),
         Kind::Listener => Edit::PutListener(object::<Listener>(entry)?),
+        Kind::File => Edit::PutFromFile(object::<FromFile>(entry)?),
         Kind::Backend => {
             // A name has no slash, so the first one ends it.
             let pool = entry.key.split_once('/').and_then(|(pool, _)| pool.parse().ok());

@@ -2,8 +2,9 @@
 
 use clap::{ArgGroup, Subcommand};
 
-use super::values::{format, span, weight};
+use super::values::{format, weight};
 use crate::backend_setup::Format;
+use crate::model::span::seconds as span;
 use crate::model::{BackendAddr, Name, Vip};
 
 /// `drlb backend`

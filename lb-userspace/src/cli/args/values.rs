@@ -8,6 +8,7 @@ use lb_common::limits::MAX_WEIGHT;
 use super::Output;
 use crate::api::types::MOST_FLOWS;
 use crate::backend_setup::Format;
+use crate::model::span::seconds as span;
 use crate::model::{Algorithm, AttachMode, Protocol, Vip, VipOwner};
 
 /// What `--persistence` says: what is left out is the agent's to choose.
@@ -120,27 +121,6 @@ pub(super) fn limit(text: &str) -> Result<usize, String> {
         .ok_or_else(|| format!("a limit is a whole number from 1 to {MOST_FLOWS}"))
 }
 
-/// A span of time in whole seconds, at least one: `90`, `90s`, `5m`, `2h`, `1d`.
-pub(super) fn span(text: &str) -> Result<u32, String> {
-    let (digits, unit) = match text.strip_suffix(['s', 'm', 'h', 'd']) {
-        Some(digits) => (digits, &text[digits.len()..]),
-        None => (text, "s"),
-    };
-    let seconds: u32 = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3_600,
-        _ => 86_400,
-    };
-    let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-    digits
-        .parse::<u32>()
-        .ok()
-        .filter(|&count| plain && count > 0)
-        .and_then(|count| count.checked_mul(seconds))
-        .ok_or_else(|| format!("`{text}` is not a span of time; write it as 90, 90s, 5m, 2h or 1d"))
-}
-
 /// `source-ip[:TIME][/PREFIX]`
 pub(super) fn persistence(text: &str) -> Result<PersistenceArg, String> {
     let (head, prefix) = match text.split_once('/') {
@@ -177,18 +157,6 @@ pub(super) fn idle(text: &str) -> Result<IdleArg, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn spans_have_a_unit_or_are_seconds() {
-        for (text, seconds) in [("90", 90), ("90s", 90), ("5m", 300), ("2h", 7_200), ("1d", 86_400)] {
-            assert_eq!(span(text), Ok(seconds), "{text}");
-        }
-        for text in ["", "s", "0", "0m", "-1", "+1", "1.5m", "5 m", "5min", "m5", "49711d", "4294967296", "٣s", "1é"]
-        {
-            let refusal = span(text).expect_err(text);
-            assert_eq!(refusal, format!("`{text}` is not a span of time; write it as 90, 90s, 5m, 2h or 1d"));
-        }
-    }
 
     #[test]
     fn persistence_is_by_source_ip_with_time_and_prefix_if_wanted() {

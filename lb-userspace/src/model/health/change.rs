@@ -66,6 +66,39 @@ pub struct HealthChange {
 }
 
 impl HealthChange {
+    /// The change that makes any check exactly this one.
+    #[must_use]
+    pub fn exactly(check: &HealthCheck) -> Self {
+        let HealthCheck { probe, port, delay_ms, timeout_ms, rise, fall, jitter, when_all_down } = check.clone();
+        let (http, tls, udp) = match &probe {
+            Probe::Http(http) => (Some(http), None, None),
+            Probe::Https(HttpsProbe { http, tls }) => (Some(http), Some(tls), None),
+            Probe::Tls(tls) => (None, Some(tls), None),
+            Probe::Udp(udp) => (None, None, Some(udp)),
+            Probe::Tcp | Probe::Icmp => (None, None, None),
+        };
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        Self {
+            kind: Some(probe.kind()),
+            port: Some(port.unwrap_or(0)),
+            delay_ms: Some(delay_ms),
+            timeout_ms: Some(timeout_ms),
+            rise: Some(rise),
+            fall: Some(fall),
+            jitter: Some(jitter),
+            when_all_down: Some(when_all_down),
+            method: http.map(|http| http.method),
+            path: http.map(|http| http.path.clone()),
+            host: http.map(|http| text(&http.host)),
+            version: http.map(|http| http.version),
+            expect: http.map(|http| http.expect.clone()),
+            verify: tls.map(|tls| tls.verify),
+            sni: tls.map(|tls| text(&tls.sni)),
+            send: udp.map(|udp| text(&udp.send)),
+            answer: udp.map(|udp| text(&udp.answer)),
+        }
+    }
+
     /// The check of a listener's pool with this set.
     ///
     /// # Errors

@@ -1,0 +1,135 @@
+//! What a file asks for, with where it says so.
+
+use std::fmt;
+
+use crate::model::{
+    AttachMode, BackendAddr, Desired, HealthCheck, Interface, Listener, MonitorTarget, NewListener, Pool,
+};
+
+/// All that a file asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// The interfaces, in the file's order.
+    pub interfaces: Vec<At<Interface>>,
+    /// The listeners, in the file's order.
+    pub listeners: Vec<At<WantedListener>>,
+}
+
+/// A listener with all that belongs to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WantedListener {
+    /// The listener and its pool.
+    pub new: NewListener,
+    /// How its backends are probed.
+    pub health: Option<At<HealthCheck>>,
+    /// Its backends, in the file's order.
+    pub backends: Vec<At<WantedBackend>>,
+}
+
+/// A backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WantedBackend {
+    /// Its own address.
+    pub address: BackendAddr,
+    /// Its weight.
+    pub weight: u16,
+    /// Whether it is in service.
+    pub up: bool,
+    /// Where it is probed.
+    pub monitor: MonitorTarget,
+}
+
+/// A part of a file, and where it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct At<T> {
+    /// The part.
+    pub value: T,
+    /// Where it begins.
+    pub place: Place,
+}
+
+/// A place in a text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// The line, from 1.
+    pub line: usize,
+    /// The column, from 1, in characters.
+    pub column: usize,
+}
+
+impl Place {
+    /// The place of a byte of a text.
+    #[must_use]
+    pub fn of(text: &str, byte: usize) -> Self {
+        let before = &text[..text.floor_char_boundary(byte)];
+        let line_begins = before.rfind('\n').map_or(0, |newline| newline + 1);
+        Self { line: before.matches('\n').count() + 1, column: before[line_begins..].chars().count() + 1 }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}, column {}", self.line, self.column)
+    }
+}
+
+/// What is wrong with a file. `Display` is the sentence for the user.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{place}: {message}")]
+pub struct Flaw {
+    /// Where.
+    pub place: Place,
+    /// What, and what to do.
+    pub message: String,
+}
+
+impl Wanted {
+    /// What a file that asks for just this state would say. Draining is no part of it: that is a thing of the moment.
+    #[must_use]
+    pub fn of(desired: &Desired) -> Self {
+        let listeners = desired.listeners.values();
+        Self {
+            interfaces: desired.interfaces.values().cloned().map(At::nowhere).collect(),
+            listeners: listeners
+                .filter_map(|listener| Some(At::nowhere(WantedListener::of(listener, desired.pool_of(listener)?))))
+                .collect(),
+        }
+    }
+}
+
+impl WantedListener {
+    fn of(listener: &Listener, pool: &Pool) -> Self {
+        // All fields by name: what is added to the model has to find its way into the file.
+        let Listener { name, vip, protocol, port, pool: _, allowed } = listener.clone();
+        let Pool { name: _, algorithm, persistence, timeouts, slots, health, backends } = pool.clone();
+        let backends = backends.into_values().map(|backend| {
+            let crate::model::Backend { address, weight, admin_up: up, drain: _, monitor } = backend;
+            At::nowhere(WantedBackend { address, weight, up, monitor })
+        });
+        Self {
+            new: NewListener {
+                name,
+                vip,
+                protocol,
+                port,
+                algorithm,
+                persistence,
+                timeouts,
+                allowed,
+                slots: Some(slots),
+            },
+            health: health.map(At::nowhere),
+            backends: backends.collect(),
+        }
+    }
+}
+
+impl<T> At<T> {
+    /// A part that stands in no file.
+    pub const fn nowhere(value: T) -> Self {
+        Self { value, place: Place { line: 0, column: 0 } }
+    }
+}
+
+/// The mode of an interface unless a file says it.
+pub(super) const DEFAULT_MODE: AttachMode = AttachMode::Native;
