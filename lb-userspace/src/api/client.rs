@@ -137,6 +137,19 @@ impl Client {
         self.request(Method::DELETE, path, &[], None::<&()>).await
     }
 
+    /// Replaces a resource by a text.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn put_text(
+        &self,
+        path: &[&str],
+        parameters: &[(&str, &str)],
+        text: String,
+    ) -> Result<Answer, ClientError> {
+        self.send(Method::PUT, path, parameters, "application/toml", text.into_bytes()).await
+    }
+
     async fn request(
         &self,
         method: Method,
@@ -148,11 +161,22 @@ impl Client {
             Some(body) => serde_json::to_vec(body).map_err(|error| self.not_understood(error))?,
             None => Vec::new(),
         };
+        self.send(method, path, parameters, "application/json", body).await
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &[&str],
+        parameters: &[(&str, &str)],
+        kind: &str,
+        body: Vec<u8>,
+    ) -> Result<Answer, ClientError> {
         let request = Request::builder()
             .method(method)
             .uri(uri(path, parameters))
             .header(header::HOST, "drlb")
-            .header(header::CONTENT_TYPE, "application/json")
+            .header(header::CONTENT_TYPE, kind)
             .body(Full::new(Bytes::from(body)))
             .map_err(|error| self.not_understood(error))?;
         let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.unreachable(error))?;

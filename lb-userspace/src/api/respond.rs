@@ -32,6 +32,16 @@ impl<T: Serialize> IntoResponse for Json<T> {
     }
 }
 
+/// A success whose body is a file in TOML.
+pub(super) struct Toml(pub(super) String);
+
+impl IntoResponse for Toml {
+    fn into_response(self) -> Response {
+        let toml = HeaderValue::from_static("application/toml");
+        ([(header::CONTENT_TYPE, toml)], self.0).into_response()
+    }
+}
+
 /// A refusal or a failure.
 #[derive(Debug)]
 pub(super) struct Failure {
@@ -84,6 +94,19 @@ impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalB
     async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
         let bytes = read_body(request, state).await?;
         if bytes.is_empty() { Ok(Self(T::default())) } else { read_json(&bytes).map(Self) }
+    }
+}
+
+/// A request's body as a text.
+pub(super) struct TextBody(pub(super) String);
+
+impl<S: Send + Sync> FromRequest<S> for TextBody {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
+        let bytes = read_body(request, state).await?;
+        let not_text = |_| Fault::invalid("the request's body is no text in UTF-8");
+        Ok(Self(String::from_utf8(bytes.into()).map_err(not_text)?))
     }
 }
 

@@ -11,10 +11,10 @@ use axum::middleware;
 use axum::routing::{get, post};
 use tokio::net::UnixListener;
 
-use super::respond::{Body, Failure, Json, OptionalBody, Parameters, Segments, without_parameters};
+use super::respond::{Body, Failure, Json, OptionalBody, Parameters, Segments, TextBody, Toml, without_parameters};
 use super::types::{
-    BackendBody, BackendPatch, Backends, DrainBody, FLOWS, FlowsQuery, InterfaceBody, Interfaces, ListenerBody,
-    ListenerPatch, Listeners, MOST_FLOWS, Stats,
+    Applied, BackendBody, BackendPatch, Backends, ConfigQuery, DrainBody, FLOWS, FlowsQuery, InterfaceBody, Interfaces,
+    ListenerBody, ListenerPatch, Listeners, MOST_FLOWS, NoParameters, Stats,
 };
 use crate::engine::status::{BackendStatus, InterfaceStatus, ListenerStatus};
 use crate::engine::{Engine, Flows, Status};
@@ -32,6 +32,10 @@ pub trait Balancer: Clone + Send + Sync + 'static {
     fn execute(&self, command: Command) -> impl Future<Output = Result<(), Fault>> + Send;
     /// A snapshot; see [`Engine::status`].
     fn status(&self) -> impl Future<Output = Result<Status, Fault>> + Send;
+    /// Makes all as a file says; see [`Engine::apply`].
+    fn apply(&self, text: String, dry_run: bool) -> impl Future<Output = Result<Vec<String>, Fault>> + Send;
+    /// The desired state as a file; see [`Engine::export`].
+    fn export(&self) -> impl Future<Output = Result<String, Fault>> + Send;
     /// What is remembered of flows; see [`Engine::flows`].
     fn flows(&self, listener: Option<Name>, limit: usize) -> impl Future<Output = Result<Flows, Fault>> + Send;
 }
@@ -43,6 +47,14 @@ impl Balancer for Engine {
 
     fn status(&self) -> impl Future<Output = Result<Status, Fault>> + Send {
         Engine::status(self)
+    }
+
+    fn apply(&self, text: String, dry_run: bool) -> impl Future<Output = Result<Vec<String>, Fault>> + Send {
+        Engine::apply(self, text, dry_run)
+    }
+
+    fn export(&self) -> impl Future<Output = Result<String, Fault>> + Send {
+        Engine::export(self)
     }
 
     fn flows(&self, listener: Option<Name>, limit: usize) -> impl Future<Output = Result<Flows, Fault>> + Send {
@@ -90,6 +102,7 @@ pub fn router<B: Balancer>(balancer: B) -> Router {
         .route_layer(middleware::from_fn(without_parameters))
         // Below that layer stands what takes parameters.
         .route("/v1/flows", get(flows::<B>))
+        .route("/v1/config", get(export::<B>).put(apply::<B>))
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
         .layer(DefaultBodyLimit::max(LONGEST_BODY))
@@ -235,6 +248,22 @@ async fn remove_backend<B: Balancer>(
 ) -> Result<StatusCode, Failure> {
     balancer.execute(Command::RemoveBackend { listener: listener.parse()?, address: address.parse()? }).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+async fn export<B: Balancer>(
+    State(balancer): State<B>,
+    Parameters(NoParameters {}): Parameters<NoParameters>,
+) -> Result<Toml, Failure> {
+    Ok(Toml(balancer.export().await?))
+}
+
+async fn apply<B: Balancer>(
+    State(balancer): State<B>,
+    Parameters(ConfigQuery { dry_run }): Parameters<ConfigQuery>,
+    TextBody(text): TextBody,
+) -> Answer<Applied> {
+    let changes = balancer.apply(text, dry_run).await?;
+    Ok(Json(StatusCode::OK, Applied { changes, dry_run }))
 }
 
 async fn flows<B: Balancer>(

@@ -20,6 +20,28 @@ pub struct ErrorBody {
     pub error: Fault,
 }
 
+/// The parameters of what takes none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NoParameters {}
+
+/// The parameters of `PUT /v1/config`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ConfigQuery {
+    /// Only tell what would change.
+    pub dry_run: bool,
+}
+
+/// The answer of `PUT /v1/config`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Applied {
+    /// What was changed, or would be, a line each: `+` added, `-` removed, `~` changed.
+    pub changes: Vec<String>,
+    /// True if nothing was done.
+    pub dry_run: bool,
+}
+
 /// `POST /v1/interfaces`: an interface to attach to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

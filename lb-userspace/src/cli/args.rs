@@ -1,6 +1,7 @@
 //! The commands, their options and their help: what `--help`, the completions and the man pages are made of.
 
 mod backend;
+mod config;
 mod listener;
 pub(super) mod values;
 
@@ -11,6 +12,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 pub use self::backend::BackendCommand;
+pub use self::config::{ApplyArgs, ImportArgs, ImportFormat};
 pub use self::listener::{ListenerAdd, ListenerCommand, ListenerSet};
 use self::values::{limit, mode, on_or_off, output, vip_owner};
 use crate::api::socket::DEFAULT_SOCKET;
@@ -92,6 +94,17 @@ pub enum Command {
     Flows(FlowsArgs),
     /// Print the hash of a password that is read from standard input, for the agent's configuration.
     HashPassword,
+    /// Make the balancer what a file says.
+    ///
+    /// The file says all of the interfaces and listeners that it names. What an earlier file had and this one has not is
+    /// removed; what was made by other commands stays. All of it is done, or nothing.
+    Apply(ApplyArgs),
+    /// Print what `drlb apply` makes the same of.
+    Export,
+    /// Turn another load balancer's file into one for `drlb apply`, on standard output.
+    ///
+    /// What can't be carried over is told on standard error, with its line.
+    Import(ImportArgs),
     /// Print a shell's completions of these commands.
     ///
     /// For bash: drlb completions bash >/etc/bash_completion.d/drlb

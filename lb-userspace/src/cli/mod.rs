@@ -17,6 +17,7 @@ use crate::settings;
 mod allow;
 pub mod args;
 mod backend;
+mod config;
 mod drain;
 mod flows;
 mod interface;
@@ -80,6 +81,9 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Agent(args) => run_agent(args, &cli.socket),
         Command::HashPassword => texts::hash_password(),
+        Command::Apply(args) => wait_for(config::apply(&session, args)),
+        Command::Export => wait_for(config::export(&session)),
+        Command::Import(args) => config::import(session.output, &args),
         Command::Completions { shell } => texts::completions(shell),
         Command::Man { dir } => texts::man(dir.as_deref()),
         Command::Attach(args) => wait_for(interface::attach(&session, args)),

@@ -171,6 +171,10 @@ impl Planner {
             what.push(changed("allowed prefixes", listener.allowed.len(), new.allowed.len()));
             change.allowed = Some(new.allowed.clone());
         }
+        if let Some(owner) = new.vip_owner.filter(|owner| *owner != listener.vip_owner) {
+            what.push(changed("owner of the VIP", listener.vip_owner, owner));
+            change.vip_owner = Some(owner);
+        }
         let line = format!("~ listener {}: {}", new.name, what.join(", "));
         self.add(place, Command::SetListener { name: new.name.clone(), change }, line)
     }
@@ -226,6 +230,8 @@ fn listener_of(new: &NewListener) -> Listener {
         port: new.port,
         pool: new.name.clone(),
         allowed: new.allowed.clone(),
+        vip_owner: new.vip_owner.unwrap_or_default(),
+        admin_up: true,
     }
 }
 

@@ -11,7 +11,7 @@ use super::wanted::{At, DEFAULT_MODE, Flaw, Place, Wanted, WantedBackend, Wanted
 use crate::model::{
     Algorithm, AllowList, AttachMode, BackendAddr, Fault, HealthChange, HttpMethod, HttpVersion, Interface, Listener,
     MonitorTarget, Name, NewListener, Persistence, Prefix, ProbeType, Protocol, StatusCodes, Timeouts, TimeoutsChange,
-    Vip, WhenAllDown, span,
+    Vip, VipOwner, WhenAllDown, span,
 };
 
 /// Reads a file (TOML 1.0).
@@ -65,6 +65,7 @@ struct ListenerTable {
     #[serde(default)]
     idle: IdleTable,
     slots: Option<u32>,
+    vip_owner: Option<VipOwner>,
     #[serde(default)]
     allow: Vec<Prefix>,
     health: Option<Spanned<HealthTable>>,
@@ -174,8 +175,20 @@ impl Reader<'_> {
     fn listener(&self, table: Spanned<ListenerTable>) -> Result<At<WantedListener>, Flaw> {
         let place = self.place(&table);
         let flaw = |fault: Fault| Flaw { place, message: fault.message };
-        let ListenerTable { name, vip, protocol, port, algorithm, persistence, idle, slots, allow, health, backend } =
-            table.into_inner();
+        let ListenerTable {
+            name,
+            vip,
+            protocol,
+            port,
+            algorithm,
+            persistence,
+            idle,
+            slots,
+            vip_owner,
+            allow,
+            health,
+            backend,
+        } = table.into_inner();
         let port = match (port, protocol) {
             (Some(port), _) => port,
             (None, Protocol::Ip) => 0,
@@ -206,9 +219,18 @@ impl Reader<'_> {
             timeouts: Timeouts::default().with(&idle),
             allowed: AllowList::from(allow),
             slots,
+            vip_owner,
         };
-        let probed =
-            Listener { name: name.clone(), vip, protocol, port, pool: name, allowed: AllowList::from(Vec::new()) };
+        let probed = Listener {
+            name: name.clone(),
+            vip,
+            protocol,
+            port,
+            pool: name,
+            allowed: AllowList::default(),
+            vip_owner: VipOwner::Xdp,
+            admin_up: true,
+        };
         let health = match health {
             None => None,
             Some(table) => {

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::model::{
-    AttachMode, BackendAddr, Desired, HealthCheck, Interface, Listener, MonitorTarget, NewListener, Pool,
+    AttachMode, BackendAddr, Desired, HealthCheck, Interface, Listener, MonitorTarget, NewListener, Pool, VipOwner,
 };
 
 /// All that a file asks for.
@@ -74,14 +74,24 @@ impl fmt::Display for Place {
 }
 
 /// What is wrong with a file. `Display` is the sentence for the user.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{place}: {message}")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Flaw {
-    /// Where.
+    /// Where; at line 0 if it stands nowhere in the file.
     pub place: Place,
     /// What, and what to do.
     pub message: String,
 }
+
+impl fmt::Display for Flaw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.place.line > 0 {
+            write!(f, "{}: ", self.place)?;
+        }
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Flaw {}
 
 impl Wanted {
     /// What a file that asks for just this state would say. Draining is no part of it: that is a thing of the moment.
@@ -99,8 +109,9 @@ impl Wanted {
 
 impl WantedListener {
     fn of(listener: &Listener, pool: &Pool) -> Self {
-        // All fields by name: what is added to the model has to find its way into the file.
-        let Listener { name, vip, protocol, port, pool: _, allowed } = listener.clone();
+        // All fields by name: what is added to the model has to find its way into the file. Whether a listener is in
+        // service is the OpenStack API's to say.
+        let Listener { name, vip, protocol, port, pool: _, allowed, vip_owner, admin_up: _ } = listener.clone();
         let Pool { name: _, algorithm, persistence, timeouts, slots, health, backends } = pool.clone();
         let backends = backends.into_values().map(|backend| {
             let crate::model::Backend { address, weight, admin_up: up, drain: _, monitor } = backend;
@@ -117,6 +128,7 @@ impl WantedListener {
                 timeouts,
                 allowed,
                 slots: Some(slots),
+                vip_owner: (vip_owner != VipOwner::default()).then_some(vip_owner),
             },
             health: health.map(At::nowhere),
             backends: backends.collect(),

@@ -44,6 +44,9 @@ fn listener(text: &mut String, wanted: &WantedListener) {
     if let Some(slots) = new.slots.filter(|slots| *slots != lb_common::limits::DEFAULT_SLOTS) {
         table.value("slots", slots);
     }
+    if let Some(owner) = new.vip_owner {
+        table.text("vip-owner", owner.name());
+    }
     table.allow(&new.allowed);
     if let Some(check) = &wanted.health {
         table.value("health", health(&check.value));

@@ -12,6 +12,7 @@ use super::Feeds;
 use super::openstack::{OpenStack, doubled};
 use super::status::{self, Flows, Status};
 use crate::announce::{Owned, Port, Watched};
+use crate::config::{self, Plan, Wanted};
 use crate::model::{BackendAddr, Command, Desired, Drain, Edit, Fault, Name, VipOwner};
 use crate::neighbour::{NetworkView, Targets};
 use crate::octavia;
@@ -187,6 +188,21 @@ impl Core {
             }
         }
         written
+    }
+
+    /// What a file changes.
+    ///
+    /// # Errors
+    /// What is wrong with it, and where.
+    pub(super) fn plan_file(&self, text: &str) -> Result<Plan, Fault> {
+        let flaw = |flaw: config::Flaw| Fault::invalid(flaw.to_string());
+        let wanted = config::read(text).map_err(flaw)?;
+        config::plan(&wanted, &self.desired, unix_now()).map_err(flaw)
+    }
+
+    /// The desired state as a file.
+    pub(super) fn export(&self) -> String {
+        config::write(&Wanted::of(&self.desired))
     }
 
     /// Takes a new picture of the network.

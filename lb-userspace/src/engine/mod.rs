@@ -23,6 +23,7 @@ use self::core::Core;
 use self::idle::Idle;
 use self::thread::Request;
 use crate::announce::{Owned, Watched};
+use crate::config::Plan;
 use crate::dataplane::Dataplane;
 use crate::model::{Command, Fault, Name, VipOwner};
 use crate::neighbour::{NetworkView, Targets};
@@ -106,6 +107,28 @@ impl Engine {
     /// Why it was refused or failed.
     pub async fn execute(&self, command: Command) -> Result<(), Fault> {
         self.ask(|reply| Request::Execute(command, reply)).await?
+    }
+
+    /// Makes all as a file says, whole or not at all, and tells what changed; with `dry_run`, only tells it. Interfaces
+    /// that are not there, or that refuse the program, are no fault: `status` names them, and they are attached when they
+    /// can be.
+    ///
+    /// # Errors
+    /// What is wrong with the file, and where; or why it could not be done.
+    pub async fn apply(&self, text: String, dry_run: bool) -> Result<Vec<String>, Fault> {
+        let Plan { commands, lines } = self.ask(|reply| Request::PlanFile(text, reply)).await??;
+        if !dry_run && !commands.is_empty() {
+            self.execute(Command::All(commands)).await?;
+        }
+        Ok(lines)
+    }
+
+    /// The desired state as the text of a file.
+    ///
+    /// # Errors
+    /// The engine has stopped.
+    pub async fn export(&self) -> Result<String, Fault> {
+        self.ask(Request::Export).await
     }
 
     /// A snapshot of all that there is, with the counters as they are now.

@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::core::Core;
 use super::{Flows, NewestView, Status};
+use crate::config::Plan;
 use crate::model::{Command, Fault, Name};
 use crate::octavia::{self, Refusal, Reply};
 
@@ -36,6 +37,10 @@ pub(super) enum Request {
     Status(oneshot::Sender<Result<Status, Fault>>),
     /// Tell what is remembered of flows, of a listener or of all, so many at most.
     Flows(Option<Name>, usize, oneshot::Sender<Result<Flows, Fault>>),
+    /// Compare a file with what is.
+    PlanFile(String, oneshot::Sender<Result<Plan, Fault>>),
+    /// Write what is as a file.
+    Export(oneshot::Sender<String>),
     /// There is a new picture of the network.
     LookAtNetwork,
     /// Stop, and answer when all is closed.
@@ -131,6 +136,12 @@ impl Loop {
                 }
                 Request::Flows(listener, limit, reply) => {
                     let _ = reply.send(self.core.flows(listener.as_ref(), limit));
+                }
+                Request::PlanFile(text, reply) => {
+                    let _ = reply.send(self.core.plan_file(&text));
+                }
+                Request::Export(reply) => {
+                    let _ = reply.send(self.core.export());
                 }
                 Request::LookAtNetwork => {}
                 Request::Stop(reply) => break Some(reply),

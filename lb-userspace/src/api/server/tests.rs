@@ -39,6 +39,14 @@ impl Balancer for StandIn {
         Ok(status_of_one())
     }
 
+    async fn apply(&self, text: String, dry_run: bool) -> Result<Vec<String>, Fault> {
+        Ok(vec![format!("~ {text} {dry_run}")])
+    }
+
+    async fn export(&self) -> Result<String, Fault> {
+        Ok("# a file\n".to_owned())
+    }
+
     async fn flows(&self, listener: Option<Name>, limit: usize) -> Result<Flows, Fault> {
         self.asked_for_flows.lock().expect("no panic").push(FlowsQuery { listener, limit: Some(limit) });
         Ok(flows_of_one())
@@ -286,6 +294,26 @@ async fn flows_are_those_that_the_parameters_choose() {
         let asked = served.balancer.asked_for_flows.lock().expect("no panic").pop();
         let listener = listener.map(|name| name.parse().expect("a name"));
         assert_eq!(asked, Some(FlowsQuery { listener, limit: Some(limit) }));
+    }
+}
+
+#[tokio::test]
+async fn a_file_is_applied_tried_and_exported_as_text() {
+    let served = Served::start(None);
+    let client = served.client();
+    for (parameters, dry_run) in [(&[][..], false), (&[("dry-run", "true")], true)] {
+        let answer = client.put_text(&["config"], parameters, "a = 1".to_owned()).await.expect("done");
+        let changes = vec![format!("~ a = 1 {dry_run}")];
+        assert_eq!(answer.parse::<Applied>().expect("JSON"), Applied { changes, dry_run });
+    }
+    let (status, headers, body) = served.raw("GET", "/v1/config", "").await;
+    assert_eq!((status, headers["content-type"].as_bytes()), (200, b"application/toml".as_slice()));
+    assert_eq!(body, "# a file\n");
+    for (method, path) in
+        [("PUT", "/v1/config?dry_run=true"), ("PUT", "/v1/config?dry-run=yes"), ("GET", "/v1/config?a")]
+    {
+        let (status, kind, _) = served.refusal(method, path, "").await;
+        assert_eq!((status, kind.as_str()), (400, "invalid"), "{path}");
     }
 }
 

@@ -42,6 +42,14 @@ impl Balancer for Script {
         Ok(serde_json::from_value(status).expect("a status"))
     }
 
+    async fn apply(&self, _: String, _: bool) -> Result<Vec<String>, Fault> {
+        panic!("a drain applies no file")
+    }
+
+    async fn export(&self) -> Result<String, Fault> {
+        panic!("a drain exports nothing")
+    }
+
     async fn flows(&self, _: Option<Name>, _: usize) -> Result<Flows, Fault> {
         panic!("a drain asks for no flows")
     }

@@ -67,6 +67,7 @@ impl Imported {
             timeouts: Timeouts::default(),
             allowed: AllowList::from(Vec::new()),
             slots: None,
+            vip_owner: None,
         };
         let backends = self.backends(vip, port, servers);
         let health = health.map(At::nowhere);

@@ -29,6 +29,7 @@ const PURE: &[&str] = &[
     "lb-userspace/src/announce/keeper.rs",
     "lb-userspace/src/announce/mod.rs",
     "lb-userspace/src/ethernet/frames.rs",
+    "lb-userspace/src/config",
     "lb-userspace/src/maglev.rs",
     "lb-userspace/src/model",
     "lb-userspace/src/keystone",
@@ -75,6 +76,8 @@ impl Rule {
 /// All rules on imports.
 pub(super) const RULES: &[Rule] = &[
     rule("the model imports no sibling", &["lb-userspace/src/model"], &["crate"]).allowing(&["crate::model"]),
+    rule("the configuration's file knows the model alone", &["lb-userspace/src/config"], &["crate"])
+        .allowing(&["crate::model", "crate::config"]),
     rule("only dataplane/ imports aya", &[AGENT], &["aya", "aya_log", "aya_obj"])
         .except(&["lb-userspace/src/dataplane"]),
     rule(

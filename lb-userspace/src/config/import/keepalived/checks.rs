@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::super::Imported;
 use super::syntax::Statement;
-use crate::model::{AllowList, HealthChange, HealthCheck, Listener, Name, ProbeType, Protocol, Vip};
+use crate::model::{AllowList, HealthChange, HealthCheck, Listener, Name, ProbeType, Protocol, Vip, VipOwner};
 
 /// The checks of a virtual server's real servers, and what is set for all of them.
 #[derive(Clone, Debug, Default)]
@@ -73,7 +73,16 @@ impl<'a> Checks<'a> {
         let name: Name = "imported".parse().ok()?;
         let vip = Vip::try_from(vip).ok()?;
         let allowed = AllowList::from(Vec::new());
-        let listener = Listener { name: name.clone(), vip, protocol, port, pool: name, allowed };
+        let listener = Listener {
+            name: name.clone(),
+            vip,
+            protocol,
+            port,
+            pool: name,
+            allowed,
+            vip_owner: VipOwner::Xdp,
+            admin_up: true,
+        };
         match change.applied_to(None, &listener) {
             Ok(check) => Some(check),
             Err(fault) => {
