@@ -15,6 +15,7 @@ pub mod limits;
 pub mod listener;
 pub mod maps;
 pub mod outcome;
+pub mod probe;
 pub mod protocol;
 pub mod session;
 pub mod slot;

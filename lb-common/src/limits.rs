@@ -33,6 +33,9 @@ pub const MAX_ALLOW_WORDS: u32 = 1 << 21;
 pub const MAX_FRAGMENTED: u32 = 65_536;
 /// Bytes of the ring of events: some two thousand of them. When it is full, the next ones are lost.
 pub const EVENTS_BYTES: u32 = 1 << 16;
+/// Probes of health checks that are under way, or were a moment ago: one for each port of an address, and more of them
+/// than can be at once. Their memory is taken only while they are.
+pub const MAX_PROBES: u32 = 65_536;
 /// The highest weight of a backend (Octavia's range is 0–256).
 pub const MAX_WEIGHT: u16 = 256;
 

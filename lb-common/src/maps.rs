@@ -6,6 +6,8 @@ pub const LAYOUT: &str = "v1";
 
 /// The XDP program.
 pub const PROGRAM: &str = "drlb";
+/// The XDP program that sends probes of health checks to their backends.
+pub const PROBE_PROGRAM: &str = "drlb_probe";
 
 /// `ListenerKey` → `Listener`.
 pub const LISTENERS: &str = "LISTENERS";
@@ -50,6 +52,12 @@ pub const ALLOWED: &str = "ALLOWED";
 pub const LISTENER_REFUSALS: &str = "LISTENER_REFUSALS";
 /// Ring of `Event`s, from the program to the agent.
 pub const EVENTS: &str = "EVENTS";
+/// `ProbeKey` → `ProbeTarget`: probes of health checks that are, or were a moment ago, under way.
+pub const PROBES: &str = "PROBES";
+/// The interface that probes are sent from (a devmap of one element). The kernel empties it when the agent's namespace ends.
+pub const PROBE_LINK: &str = "PROBE_LINK";
+/// One element (`u32`): 1 while there are health checks.
+pub const PROBING: &str = "PROBING";
 
 /// All maps that outlive the agent: what is pinned.
 pub const PINNED: &[&str] = &[
@@ -74,6 +82,9 @@ pub const PINNED: &[&str] = &[
     ALLOWED,
     LISTENER_REFUSALS,
     EVENTS,
+    PROBES,
+    PROBE_LINK,
+    PROBING,
 ];
 
 /// Global of the program: our MAC on the interface that it is attached to (`[u8; 6]`). Not pinned: each interface runs

@@ -98,6 +98,8 @@ outcomes! {
     HostOwnsVip = "host-owns-vip",
     /// Dropped: ARP, neighbour discovery or echo for a VIP that nobody here is to answer for.
     NobodyOwnsVip = "nobody-owns-vip",
+    /// The answer to a probe of a health check, sent to the agent.
+    ProbeAnswer = "probe-answer",
     /// Passed to the kernel: neither IP nor an ARP request for a VIP.
     NotIp = "not-ip",
     /// Passed to the kernel: the frame is addressed to another host's MAC.

@@ -13,6 +13,8 @@ pub enum Verdict {
     Transmit,
     /// Send it out of the interface of the segment with that index.
     Redirect(u16),
+    /// Send it to where probes are sent from.
+    Probe,
 }
 
 /// The end of a packet's way: a verdict and the counter for it.
@@ -45,7 +47,7 @@ impl Finish {
     #[must_use]
     pub const fn to_bits(self) -> u32 {
         let verdict = match self.verdict {
-            Verdict::Pass | Verdict::Redirect(_) => 0,
+            Verdict::Pass | Verdict::Redirect(_) | Verdict::Probe => 0,
             Verdict::Drop => 1,
             Verdict::Transmit => 2,
         };

@@ -14,6 +14,7 @@ use lb_common::hash::DEFAULT_KEY;
 use lb_common::limits::MAX_ESTABLISHED_PINS;
 use lb_common::listener::{Listener, ListenerKey, Vip};
 use lb_common::outcome::{Counter, Outcome, Refused};
+use lb_common::probe::{ProbeKey, ProbeTarget};
 use lb_common::session::{Session, SessionKey};
 use lb_common::slot::Slot;
 use lb_common::track::pin::{Moment, Pin, PinKey, Table};
@@ -23,6 +24,7 @@ use crate::finish::Finish;
 use crate::fragments;
 use crate::packet::Packet;
 use crate::parse::{self, Headers};
+use crate::probe;
 use crate::rewrite;
 use crate::select::{Chosen, Place};
 use crate::tables::Tables;
@@ -50,6 +52,8 @@ pub struct HostTables {
     pub allowed: Vec<u64>,
     /// Segments by index.
     pub segments: Vec<Segment>,
+    /// Targets of probes, by who sent them.
+    pub probes: HashMap<ProbeKey, ProbeTarget>,
     /// Counters.
     pub counters: RefCell<Counters>,
     /// What is remembered of flows.
@@ -118,6 +122,7 @@ impl HostTables {
             backends: Vec::new(),
             allowed: Vec::new(),
             segments: Vec::new(),
+            probes: HashMap::new(),
             counters: RefCell::default(),
             memory: RefCell::default(),
             events: RefCell::default(),
@@ -193,6 +198,18 @@ impl Tables for HostTables {
 
     fn leave_trail(&self, key: &DatagramKey, trail: &Trail) {
         self.memory.borrow_mut().trails.insert(*key, *trail);
+    }
+
+    fn is_probing(&self) -> bool {
+        !self.probes.is_empty()
+    }
+
+    fn probe(&self, key: &ProbeKey) -> Option<ProbeTarget> {
+        self.probes.get(key).copied()
+    }
+
+    fn answers_probe(&self, packet: &Packet<'_>, headers: &mut Headers, chosen: &mut Chosen) -> bool {
+        probe::is_answer(packet, headers, chosen, self)
     }
 
     fn now(&self) -> Moment {

@@ -19,6 +19,7 @@ pub mod match_listener;
 pub mod packet;
 pub mod parse;
 pub mod pipeline;
+pub mod probe;
 pub mod rewrite;
 pub mod select;
 pub mod tables;

@@ -29,6 +29,23 @@ mod program {
             Verdict::Drop => xdp_action::XDP_DROP,
             Verdict::Transmit => xdp_action::XDP_TX,
             Verdict::Redirect(segment) => maps::redirect(segment),
+            Verdict::Probe => maps::redirect_to_probes(),
+        }
+    }
+
+    /// Sends a probe of a health check to its backend. Runs on the agent's own interface, not on the balancer's.
+    /// `frags`: the kernel wants all programs to be alike in that which redirect by the same map.
+    #[xdp(frags)]
+    pub(crate) fn drlb_probe(ctx: XdpContext) -> u32 {
+        // SAFETY: the context is the one that the kernel handed to this program.
+        let mut packet = unsafe { Packet::from_context(ctx.ctx) };
+        // SAFETY: nobody else asks for it.
+        let Some(known) = (unsafe { maps::known() }) else {
+            return xdp_action::XDP_DROP;
+        };
+        match pipeline::send_probe(&mut packet, known, &BpfTables::from_nowhere()) {
+            Verdict::Redirect(segment) => maps::redirect(segment),
+            _ => xdp_action::XDP_DROP,
         }
     }
 

@@ -16,6 +16,7 @@ use lb_common::fragment::{DatagramKey, Trail};
 use lb_common::limits;
 use lb_common::listener::{Listener, ListenerKey, Vip};
 use lb_common::outcome::{Counter, Outcome, Refused};
+use lb_common::probe::{ProbeKey, ProbeTarget};
 use lb_common::session::{Session, SessionKey};
 use lb_common::slot::{NO_BACKEND, Slot, SlotLine};
 use lb_common::track::pin::{Moment, Pin, PinKey, Table};
@@ -25,6 +26,7 @@ use lb_ebpf::fragments;
 use lb_ebpf::packet::{Packet, offset};
 use lb_ebpf::parse::{self, Headers, Kind};
 use lb_ebpf::pipeline::Known;
+use lb_ebpf::probe;
 use lb_ebpf::rewrite;
 use lb_ebpf::select::{Chosen, Place};
 use lb_ebpf::tables::Tables;
@@ -75,6 +77,14 @@ static LISTENER_REFUSALS: PerCpuArray<Refused> = PerCpuArray::pinned(limits::MAX
 #[map]
 static EVENTS: RingBuf = RingBuf::pinned(limits::EVENTS_BYTES, 0);
 /// What is known of a packet on its way. Not pinned: it means nothing from one packet to the next.
+// Not allocated beforehand: without health checks there are no probes, and they take no memory.
+#[map]
+static PROBES: HashMap<ProbeKey, ProbeTarget> = HashMap::pinned(limits::MAX_PROBES, BPF_F_NO_PREALLOC);
+#[map]
+static PROBE_LINK: DevMap = DevMap::pinned(1, 0);
+#[map]
+static PROBING: Array<u32> = Array::pinned(1, 0);
+/// What a packet's headers say. Not pinned: it means nothing from one packet to the next.
 #[map]
 static KNOWN: PerCpuArray<Known> = PerCpuArray::with_max_entries(1, 0);
 /// What a packet hands to [`track_flow`]. Not pinned: it means nothing from one packet to the next.
@@ -95,6 +105,28 @@ pub(crate) fn redirect(segment: u16) -> u32 {
 }
 
 /// Room for what is known of one packet, this CPU's own.
+/// Sends the packet to where probes are sent from; passes it if that is gone, as when the agent was killed.
+#[inline(always)]
+pub(crate) fn redirect_to_probes() -> u32 {
+    PROBE_LINK.redirect(0, u64::from(xdp_action::XDP_PASS)).unwrap_or_else(|action| action)
+}
+
+/// Whether a packet answers a probe, as a subprogram: few packets are looked at so, and the way of most need not carry it.
+///
+/// # Safety
+/// `context` must be what the kernel handed to the program that runs, and the others valid.
+#[unsafe(no_mangle)]
+#[inline(never)]
+unsafe extern "C" fn answers_probe(context: *mut xdp_md, headers: *const Headers, chosen: *mut Chosen) -> u32 {
+    // SAFETY: the caller's promise.
+    let (packet, headers, chosen) = unsafe { (Packet::from_context(context), headers.as_ref(), chosen.as_mut()) };
+    let (Some(headers), Some(chosen)) = (headers, chosen) else {
+        return 0;
+    };
+    probe::is_answer(&packet, headers, chosen, &BpfTables::from_nowhere()).into()
+}
+
+/// Room for what the headers of one packet say, this CPU's own.
 ///
 /// # Safety
 /// A program may ask for it once, and its subprograms not at all.
@@ -232,6 +264,12 @@ impl BpfTables {
         // SAFETY: the kernel hands a valid `xdp_md` to the program.
         Self { ingress_ifindex: unsafe { (*ctx.ctx).ingress_ifindex } }
     }
+
+    /// The maps, seen from no interface of the balancer's: frames go out by a redirect in any case.
+    #[inline(always)]
+    pub(crate) const fn from_nowhere() -> Self {
+        Self { ingress_ifindex: 0 }
+    }
 }
 
 #[inline(always)]
@@ -351,6 +389,24 @@ impl Tables for BpfTables {
     fn leave_trail(&self, key: &DatagramKey, trail: &Trail) {
         // An LRU map makes room by itself.
         let _ = FRAGMENTS.insert(key, trail, 0);
+    }
+
+    #[inline(always)]
+    fn is_probing(&self) -> bool {
+        PROBING.get(0).is_some_and(|probing| *probing != 0)
+    }
+
+    #[inline(always)]
+    fn probe(&self, key: &ProbeKey) -> Option<ProbeTarget> {
+        // SAFETY: the kernel replaces an element as a whole. It may give the old one to another probe while it is read
+        // here: then one packet of a probe goes astray, and the probe has to be sent again.
+        unsafe { PROBES.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn answers_probe(&self, packet: &Packet<'_>, headers: &mut Headers, chosen: &mut Chosen) -> bool {
+        // SAFETY: the packet was made of the context of the program that runs.
+        unsafe { answers_probe(packet.context(), headers, chosen) != 0 }
     }
 
     #[inline(always)]

@@ -10,7 +10,7 @@ use crate::packet::Packet;
 use crate::parse::{Headers, Kind, Part};
 use crate::select::Chosen;
 use crate::tables::Tables;
-use crate::{access, account, match_listener, parse, rewrite, select, vip_traffic};
+use crate::{access, account, match_listener, parse, probe, rewrite, select, vip_traffic};
 
 /// What is known of a packet on its way. Whoever calls gives the room for it: where the program runs there is little on the
 /// stack.
@@ -37,7 +37,7 @@ pub fn run<T: Tables>(packet: &mut Packet<'_>, known: &mut Known, tables: &T) ->
             account::chosen(&known.chosen, known.headers.length, tables);
             finish
         }
-        Err(finish) => finish,
+        Err(finish) => answer_to_probe(finish, packet, known, tables),
     };
     account::finish(finish, known.headers.length, tables)
 }
@@ -94,4 +94,29 @@ fn choose<T: Tables>(
         tables.leave_first(headers, chosen);
     }
     Ok(())
+}
+
+/// The answer to a probe of a health check is for no VIP, and goes to who sent that. Everything else ends as it would.
+#[inline(always)]
+fn answer_to_probe<T: Tables>(finish: Finish, packet: &mut Packet<'_>, known: &mut Known, tables: &T) -> Finish {
+    let Known { headers, chosen } = known;
+    if finish.outcome as u32 != Outcome::NotVip as u32
+        || !tables.is_probing()
+        || !tables.answers_probe(packet, headers, chosen)
+    {
+        return finish;
+    }
+    rewrite::run(packet, headers, chosen, tables);
+    Finish { verdict: Verdict::Probe, outcome: Outcome::ProbeAnswer }
+}
+
+/// The way of a packet from where probes are sent from: to the probe's backend. Nothing else leaves that place.
+#[inline(always)]
+pub fn send_probe<T: Tables>(packet: &mut Packet<'_>, known: &mut Known, tables: &T) -> Verdict {
+    tables.parse(packet, &mut known.headers);
+    let Known { headers, chosen } = known;
+    match probe::target(packet, headers, chosen, tables) {
+        true => rewrite::run(packet, headers, chosen, tables).verdict,
+        false => Verdict::Drop,
+    }
 }

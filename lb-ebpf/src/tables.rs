@@ -8,6 +8,7 @@ use lb_common::flow::Flow;
 use lb_common::fragment::{DatagramKey, Trail};
 use lb_common::listener::{Listener, ListenerKey, Vip};
 use lb_common::outcome::Outcome;
+use lb_common::probe::{ProbeKey, ProbeTarget};
 use lb_common::session::{Session, SessionKey};
 use lb_common::slot::Slot;
 use lb_common::track::pin::{Moment, Pin, PinKey, Table};
@@ -60,6 +61,13 @@ pub trait Tables {
     fn trail(&self, key: &DatagramKey) -> Option<Trail>;
     /// Remembers where the first fragment of a datagram went. Where there is no room, the oldest makes way.
     fn leave_trail(&self, key: &DatagramKey, trail: &Trail);
+    /// True while there are health checks.
+    fn is_probing(&self) -> bool;
+    /// The target of a probe.
+    fn probe(&self, key: &ProbeKey) -> Option<ProbeTarget>;
+    /// Runs [`probe::is_answer`](crate::probe::is_answer) with these maps. How it is called is for the side that has them: on
+    /// BPF it is a subprogram.
+    fn answers_probe(&self, packet: &Packet<'_>, headers: &mut Headers, chosen: &mut Chosen) -> bool;
     /// The time, to some milliseconds.
     fn now(&self) -> Moment;
     /// A flow's pin in a table; [`Pin::NONE`] if it has none there. With `touch`, one that was not seen at `now` yet is

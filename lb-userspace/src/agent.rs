@@ -5,6 +5,7 @@
 //! | engine | a thread of its own, behind [`Engine`] | it is stopped |
 //! | neighbours | [`netlink::follow`]; its views go to the engine | the engine ends, or netlink fails |
 //! | announcements | [`announce::task::run`]: VIPs on their segments, and who else has them | the engine ends, or events fail |
+//! | health | threads of their own, [`health::task`]; its views go to the engine | the engine ends |
 //! | API | [`server::serve`] | it is told to stop |
 //!
 //! The first of them to end, or a signal, ends the agent. Forwarding goes on in any case: the links and maps are
@@ -31,7 +32,8 @@ use tracing_subscriber::EnvFilter;
 use crate::announce;
 use crate::api::openstack::{self, Access, tcp};
 use crate::api::{server, socket};
-use crate::engine::{Engine, EngineConfig, Feeds};
+use crate::engine::{Engine, EngineConfig, Feeds, Program};
+use crate::health;
 use crate::model::{Fault, VipOwner};
 use crate::neighbour::{NetworkView, Targets, netlink};
 use crate::octavia;
@@ -85,8 +87,15 @@ async fn run_parts(config: Config) -> Result<(), Fault> {
     let Settings { api, directory, networks } = settings;
     let port = tcp::bind(&api)?;
     let openstack = octavia::Settings { project: directory.home.id.clone(), data_plane, networks };
-    let (engine, feeds, events) = Engine::start(EngineConfig { state_dir, pin_dir, openstack, vip_owner })?;
-    let Feeds { targets, owned, watched } = feeds;
+    let (engine, feeds, program) = Engine::start(EngineConfig { state_dir, pin_dir, openstack, vip_owner })?;
+    let Feeds { targets, owned, watched, checks } = feeds;
+    let (health_out, mut health) = watch::channel(Arc::default());
+    let (events, checking) = match program {
+        Some(Program { events, probes }) => {
+            (Some(events), Some(health::task::start(probes, checks, health_out, Arc::default())?))
+        }
+        None => (None, None),
+    };
     let mut announcer = tokio::spawn(async move {
         match events {
             Some(events) => announce::task::run(owned, events, watched).await,
@@ -140,6 +149,7 @@ async fn run_parts(config: Config) -> Result<(), Fault> {
     let end = loop {
         tokio::select! {
             Ok(()) = views.changed() => engine.network_changed(views.borrow_and_update().clone()),
+            Ok(()) = health.changed() => engine.health_changed(health.borrow_and_update().clone()),
             result = &mut neighbours => break Err(ended("following the neighbours", result)),
             result = &mut announcer => break Err(ended("announcing the VIPs", result.unwrap_or_else(|e| Err(io::Error::other(e))))),
             result = &mut local => break Err(joined(result)),
@@ -166,6 +176,10 @@ async fn run_parts(config: Config) -> Result<(), Fault> {
         warn!("the kernel goes on asking for the backends' MACs: {error}");
     }
     engine.stop().await;
+    // Nobody asks for checks any more, so that the thread ends.
+    if let Some(checking) = checking {
+        let _ = tokio::task::spawn_blocking(move || checking.join()).await;
+    }
     end
 }
 

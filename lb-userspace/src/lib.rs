@@ -13,6 +13,7 @@ pub mod config;
 pub mod dataplane;
 pub mod engine;
 pub mod ethernet;
+pub mod health;
 pub mod keystone;
 pub mod maglev;
 pub mod model;

@@ -62,7 +62,7 @@ impl From<Verdict> for Action {
             Verdict::Pass => Self::Pass,
             Verdict::Drop => Self::Drop,
             Verdict::Transmit => Self::Transmit,
-            Verdict::Redirect(_) => Self::Redirect,
+            Verdict::Redirect(_) | Verdict::Probe => Self::Redirect,
         }
     }
 }
@@ -116,6 +116,12 @@ impl Program {
         for (index, word) in tables.allowed.iter().enumerate() {
             allowed.set(u32::try_from(index)?, word, 0)?;
         }
+        let mut probes = HashMap::<&mut MapData, [u32; 5], [u64; 4]>::try_from(self.map(maps::PROBES)?)?;
+        for (key, target) in &tables.probes {
+            probes.insert(bytemuck::cast::<_, [u32; 5]>(*key), bytemuck::cast::<_, [u64; 4]>(*target), 0)?;
+        }
+        let mut probing = Array::<&mut MapData, u32>::try_from(self.map(maps::PROBING)?)?;
+        probing.set(0, u32::from(!tables.probes.is_empty()), 0)?;
         let mut loads = Array::<&mut MapData, [u32; 2]>::try_from(self.map(maps::LOADS)?)?;
         for (place, load) in &tables.memory.borrow().loads {
             loads.set(*place, [load.flows, load.weight], 0)?;
@@ -139,6 +145,8 @@ impl Program {
         for index in 0..u32::try_from(tables.segments.len())? {
             egress.set(index, INGRESS, None, 0)?;
         }
+        let mut link = aya::maps::DevMap::try_from(self.map(maps::PROBE_LINK)?)?;
+        link.set(0, INGRESS, None, 0)?;
         Ok(())
     }
 

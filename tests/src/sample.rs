@@ -9,7 +9,8 @@ use lb_common::address::{Address, MacAddr, Port};
 use lb_common::allow::Bits;
 use lb_common::backend::{Backend, Load, Segment};
 use lb_common::listener::{Listener, ListenerKey, Vip};
-use lb_common::protocol::{ANY, SCTP, TCP, UDP};
+use lb_common::probe::{ProbeKey, ProbeTarget};
+use lb_common::protocol::{ANY, ICMP, ICMPV6, SCTP, TCP, UDP};
 use lb_common::slot::Slot;
 use lb_ebpf::host::HostTables;
 use lb_userspace::allow::PrefixBits;
@@ -79,6 +80,20 @@ pub const VIP6_SILENT: &str = "2001:db8::27";
 pub const ALLOWED: &[&str] = &["198.51.100.0/25", "203.0.113.7/32", "10.0.0.0/8"];
 /// The allow-list of [`VIP6_GUARDED`].
 pub const ALLOWED6: &[&str] = &["2001:db8:c::/48", "2001:db8:d:1::/64", "2001:db8:e::7/128"];
+
+/// The address that probes of health checks are sent from.
+pub const PROBER: &str = "192.0.2.200";
+/// The same for IPv6.
+pub const PROBER6: &str = "2001:db8::200";
+/// Probes that are under way: from which address, by which protocol, from which port (of a ping its identifier), to which VIP
+/// and port.
+pub const PROBES: &[(&str, u8, u16, &str, u16)] = &[
+    (PROBER, TCP, 40_000, VIP, 80),
+    (PROBER, UDP, 40_000, VIP, 53),
+    (PROBER, ICMP, 0, VIP_IP, 0),
+    (PROBER6, TCP, 40_000, VIP6, 443),
+    (PROBER6, ICMPV6, 0, VIP6_IP, 0),
+];
 
 /// Places of the backends.
 pub const WEB: u32 = 0;
@@ -307,6 +322,12 @@ pub fn tables() -> HostTables {
     ] {
         builder.one(vip, TCP, 80, place);
         builder.tables.vips.entry(address(vip)).or_default().flags |= owner;
+    }
+    for (prober, protocol, port, vip, vip_port) in PROBES {
+        let key = ProbeKey::new(address(prober), Port::from_host(*port), *protocol);
+        let backend = Backend::new(MacAddr(backend_mac(WEB)), 0);
+        let target = ProbeTarget::new(backend, address(vip), Port::from_host(*vip_port));
+        builder.tables.probes.insert(key, target);
     }
     builder.tables
 }

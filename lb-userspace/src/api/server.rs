@@ -18,7 +18,7 @@ use super::types::{
 };
 use crate::engine::status::{BackendStatus, InterfaceStatus, ListenerStatus};
 use crate::engine::{Engine, Flows, Status};
-use crate::model::{BackendAddr, Command, Fault, Name};
+use crate::model::{BackendAddr, Command, Fault, HealthChange, HealthCheck, Name};
 
 /// The longest body that is read, in bytes: an allow-list of the most prefixes, each of the longest text.
 pub(super) const LONGEST_BODY: usize = 4 << 20;
@@ -93,6 +93,7 @@ pub fn router<B: Balancer>(balancer: B) -> Router {
         .route("/v1/interfaces/{name}", get(interface::<B>).delete(detach::<B>))
         .route("/v1/listeners", get(listeners::<B>).post(add_listener::<B>))
         .route("/v1/listeners/{name}", get(listener::<B>).patch(set_listener::<B>).delete(remove_listener::<B>))
+        .route("/v1/listeners/{name}/health", get(health::<B>).patch(set_health::<B>).delete(unset_health::<B>))
         .route("/v1/listeners/{name}/backends", get(backends::<B>).post(add_backend::<B>))
         .route(
             "/v1/listeners/{name}/backends/{address}",
@@ -197,6 +198,29 @@ async fn remove_listener<B: Balancer>(
     Ok(StatusCode::NO_CONTENT)
 }
 
+async fn health<B: Balancer>(State(balancer): State<B>, Segments(name): Segments<String>) -> Answer<HealthCheck> {
+    let name = name.parse()?;
+    Ok(Json(StatusCode::OK, find_health(balancer.status().await?, &name)?))
+}
+
+async fn set_health<B: Balancer>(
+    State(balancer): State<B>,
+    Segments(name): Segments<String>,
+    OptionalBody(change): OptionalBody<HealthChange>,
+) -> Answer<HealthCheck> {
+    let listener: Name = name.parse()?;
+    balancer.execute(Command::SetHealth { listener: listener.clone(), change }).await?;
+    Ok(Json(StatusCode::OK, find_health(balancer.status().await?, &listener)?))
+}
+
+async fn unset_health<B: Balancer>(
+    State(balancer): State<B>,
+    Segments(name): Segments<String>,
+) -> Result<StatusCode, Failure> {
+    balancer.execute(Command::UnsetHealth { listener: name.parse()? }).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 async fn backends<B: Balancer>(State(balancer): State<B>, Segments(listener): Segments<String>) -> Answer<Backends> {
     let listener = listener.parse()?;
     Ok(Json(StatusCode::OK, Backends { backends: find_listener(balancer.status().await?, &listener)?.backends }))
@@ -286,6 +310,14 @@ fn find_listener(status: Status, name: &Name) -> Result<ListenerStatus, Fault> {
     let found = status.listeners.into_iter().find(|listener| listener.name == *name);
     found.ok_or_else(|| {
         Fault::not_found(format!("there is no listener `{name}`; `drlb listener list` shows those that exist"))
+    })
+}
+
+fn find_health(status: Status, listener: &Name) -> Result<HealthCheck, Fault> {
+    find_listener(status, listener)?.health.ok_or_else(|| {
+        Fault::not_found(format!(
+            "the listener `{listener}` has no health check; set one with `drlb health set {listener}`"
+        ))
     })
 }
 

@@ -200,18 +200,25 @@ pub struct BackendPatch {
     /// Whether it is in service; `true` also ends a drain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub admin_up: Option<bool>,
+    /// The address to probe instead of the VIP; `null` for the VIP.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub monitor_address: Option<Option<BackendAddr>>,
+    /// The port to probe; `null` for the health check's.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub monitor_port: Option<Option<u16>>,
 }
 
 impl TryFrom<BackendPatch> for BackendChange {
     type Error = Fault;
 
     fn try_from(patch: BackendPatch) -> Result<Self, Fault> {
-        match patch {
-            BackendPatch { weight: None, admin_up: None } => {
-                Err(Fault::invalid("the body changes nothing; give `weight` or `admin_up`"))
-            }
-            BackendPatch { weight, admin_up } => Ok(Self { weight, admin_up, ..Self::default() }),
+        if patch == BackendPatch::default() {
+            return Err(Fault::invalid(
+                "the body changes nothing; give `weight`, `admin_up`, `monitor_address` or `monitor_port`",
+            ));
         }
+        let BackendPatch { weight, admin_up, monitor_address, monitor_port } = patch;
+        Ok(Self { weight, admin_up, monitor_address, monitor_port })
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod backend;
 mod config;
+mod health;
 mod listener;
 pub(super) mod values;
 
@@ -13,6 +14,7 @@ use clap_complete::Shell;
 
 pub use self::backend::BackendCommand;
 pub use self::config::{ApplyArgs, ImportArgs, ImportFormat};
+pub use self::health::{HealthCommand, HealthSet};
 pub use self::listener::{ListenerAdd, ListenerCommand, ListenerSet};
 use self::values::{limit, mode, on_or_off, output, vip_owner};
 use crate::api::socket::DEFAULT_SOCKET;
@@ -86,6 +88,9 @@ pub enum Command {
     /// Add, list, change and remove backends, and prepare servers to be backends.
     #[command(subcommand)]
     Backend(BackendCommand),
+    /// Check whether backends really serve, so that only those that do take traffic.
+    #[command(subcommand)]
+    Health(HealthCommand),
     /// Show the packets and bytes by outcome, listener and backend, and what is remembered of flows.
     Stats,
     /// Show the flows that are remembered, and where they go.

@@ -4,7 +4,7 @@ use super::args::BackendCommand;
 use super::table::{NOTHING, optional, share, table};
 use super::{Failure, Session, drain, unix_now};
 use crate::api::types::{BackendBody, BackendPatch};
-use crate::engine::status::{BackendState, BackendStatus, ListenerStatus};
+use crate::engine::status::{BackendState, BackendStatus, HealthStatus, ListenerStatus};
 
 pub(super) async fn run(session: &Session, command: BackendCommand) -> Result<(), Failure> {
     let client = &session.client;
@@ -27,10 +27,15 @@ pub(super) async fn run(session: &Session, command: BackendCommand) -> Result<()
                 session.print(&answer, |listener: ListenerStatus| list(listener.slots, &listener.backends, unix_now()))
             }
         },
-        BackendCommand::Set { listener, address, weight, up, down } => {
-            let admin_up = (up || down).then_some(up);
+        BackendCommand::Set { listener, address, weight, up, down, monitor_address, monitor_port, no_monitor } => {
+            let patch = BackendPatch {
+                weight,
+                admin_up: (up || down).then_some(up),
+                monitor_address: if no_monitor { Some(None) } else { monitor_address.map(Some) },
+                monitor_port: if no_monitor { Some(None) } else { monitor_port.map(Some) },
+            };
             let path = ["listeners", listener.as_str(), "backends", &address.to_string()];
-            let answer = client.patch(&path, &BackendPatch { weight, admin_up }).await?;
+            let answer = client.patch(&path, &patch).await?;
             session.print(&answer, |backend: BackendStatus| {
                 let service = if backend.admin_up { "in service" } else { "out of service" };
                 format!("changed backend {} of {listener}: weight {}, {service}\n", backend.address, backend.weight)
@@ -74,9 +79,25 @@ pub(super) fn list(slots: u32, backends: &[BackendStatus], now: u64) -> String {
             (BackendState::NoWeight, _, Some(reason)) => {
                 text.push_str(&format!("{address} takes no new flows: {reason}.\n"));
             }
+            (_, _, Some(reason)) if backend.slots > 0 => {
+                text.push_str(&format!("{address} is used as long as all are down: {reason}.\n"));
+            }
             (_, _, Some(reason)) => text.push_str(&format!("{address} takes no traffic: {reason}.\n")),
+            (BackendState::Serving, ..) if let Some(health) = &backend.health => {
+                text.push_str(&trouble(address, health))
+            }
             _ => {}
         }
     }
     text
+}
+
+/// What is wrong with a backend that serves. Nothing if nothing is.
+fn trouble(address: crate::model::BackendAddr, health: &HealthStatus) -> String {
+    let flapping = if health.flapping { " and keeps going down" } else { "" };
+    match &health.reason {
+        Some(reason) => format!("{address} serves{flapping}, but its last health check did not succeed: {reason}.\n"),
+        None if health.flapping => format!("{address} serves and keeps going down.\n"),
+        None => String::new(),
+    }
 }

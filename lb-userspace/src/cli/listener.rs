@@ -3,7 +3,7 @@
 use super::args::values::{IdleArg, IdleKind, PersistenceArg};
 use super::args::{ListenerAdd, ListenerCommand, ListenerSet};
 use super::table::{port as port_text, span, table};
-use super::{Failure, Session, allow, backend, unix_now};
+use super::{Failure, Session, allow, backend, health, unix_now};
 use crate::api::types::{ListenerBody, ListenerPatch, Listeners};
 use crate::engine::status::{BackendState, ListenerStatus, SlotStates};
 use crate::model::{AllowList, Persistence, Protocol, Timeouts, TimeoutsChange, Vip, VipOwner};
@@ -122,7 +122,8 @@ fn timeouts(idle: &[IdleArg]) -> Result<TimeoutsChange, Failure> {
 /// A listener with all that can be set of it.
 fn describe_settings(listener: &ListenerStatus) -> String {
     let guards = describe_guards(listener);
-    format!("{}: {}\n{guards}{}", listener.name, describe(listener), describe_timeouts(&listener.timeouts))
+    let health = describe_health(listener);
+    format!("{}: {}\n{guards}{health}{}", listener.name, describe(listener), describe_timeouts(&listener.timeouts))
 }
 
 /// Who answers for the VIP if the program does not, from where packets are taken, and what was refused. Nothing if there is
@@ -140,6 +141,11 @@ fn describe_guards(listener: &ListenerStatus) -> String {
     };
     text.push_str(&format!("Takes packets from {prefixes} only; {} others were denied.\n", listener.refused.denied));
     text
+}
+
+/// How its backends are checked. Nothing if they are not.
+pub(super) fn describe_health(listener: &ListenerStatus) -> String {
+    listener.health.as_ref().map_or_else(String::new, |check| format!("Checked by {}.\n", health::describe(check)))
 }
 
 /// What it listens on and how it chooses, in a line.
@@ -201,6 +207,7 @@ fn describe_change(states: SlotStates) -> String {
 pub(super) fn show(listener: &ListenerStatus, now: u64) -> String {
     let mut text = format!("{}: {}, {} slots\n", listener.name, describe(listener), listener.slots);
     text.push_str(&describe_guards(listener));
+    text.push_str(&describe_health(listener));
     text.push_str(&describe_timeouts(&listener.timeouts));
     text.push_str(&describe_change(listener.slot_states));
     if listener.backends.is_empty() {

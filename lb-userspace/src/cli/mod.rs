@@ -20,6 +20,7 @@ mod backend;
 mod config;
 mod drain;
 mod flows;
+mod health;
 mod interface;
 mod listener;
 mod stats;
@@ -92,6 +93,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Listener(command) => wait_for(listener::run(&session, command)),
         Command::Backend(args::BackendCommand::Setup { vips, format }) => texts::backend_setup(format, vips),
         Command::Backend(command) => wait_for(backend::run(&session, command)),
+        Command::Health(command) => wait_for(health::run(&session, command)),
         Command::Stats => wait_for(stats::show(&session)),
         Command::Flows(args) => wait_for(flows::show(&session, args)),
     }

@@ -18,6 +18,7 @@ mod maps;
 mod mmap;
 mod object;
 mod preflight;
+mod probes;
 mod specs;
 
 use std::collections::BTreeMap;
@@ -35,6 +36,7 @@ use nix::time::{ClockId, clock_gettime};
 pub use events::EventRing;
 pub use maps::Maps;
 pub use object::{Instance, OBJECT, Run};
+pub use probes::Probes;
 
 use crate::model::Fault;
 use crate::reconcile::{Attached, Batch, Change, DataPlane, Held, LinkChange};
@@ -94,6 +96,14 @@ impl Dataplane {
     /// What the program tells of, to be read by one reader. `None` after the first time.
     pub const fn take_events(&mut self) -> Option<EventRing> {
         self.events.take()
+    }
+
+    /// What the program knows of probes of health checks.
+    ///
+    /// # Errors
+    /// The kernel refused it.
+    pub fn probes(&self) -> Result<Probes, Fault> {
+        Probes::open(&self.folder)
     }
 
     /// The maps.

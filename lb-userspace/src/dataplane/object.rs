@@ -36,12 +36,7 @@ impl Instance {
     /// # Errors
     /// The kernel refused the maps or the program.
     pub(super) fn load(pins: &Path, mac: MacAddr) -> Result<Self, Fault> {
-        let mut ebpf = EbpfLoader::new()
-            .default_map_pin_directory(pins)
-            .override_global(OWN_MAC, &mac.0, true)
-            .override_global(HASH_KEY, &hash::DEFAULT_KEY, true)
-            .load(OBJECT)
-            .map_err(object_fault)?;
+        let mut ebpf = load_object(pins, mac)?;
         xdp(&mut ebpf)?.load().map_err(program_fault)?;
         Ok(Self { ebpf })
     }
@@ -72,6 +67,16 @@ impl Instance {
     pub(super) fn into_maps(self) -> Ebpf {
         self.ebpf
     }
+}
+
+/// Makes the maps of the object, on those that are pinned in a folder. No program is loaded yet.
+pub(super) fn load_object(pins: &Path, mac: MacAddr) -> Result<Ebpf, Fault> {
+    EbpfLoader::new()
+        .default_map_pin_directory(pins)
+        .override_global(OWN_MAC, &mac.0, true)
+        .override_global(HASH_KEY, &hash::DEFAULT_KEY, true)
+        .load(OBJECT)
+        .map_err(object_fault)
 }
 
 fn xdp(ebpf: &mut Ebpf) -> Result<&mut Xdp, Fault> {

@@ -10,6 +10,7 @@ use lb_common::limits;
 use lb_common::listener::{Listener, ListenerKey, Vip};
 use lb_common::maps;
 use lb_common::outcome::{Counter, Outcome, Refused};
+use lb_common::probe::{ProbeKey, ProbeTarget};
 use lb_common::session::{Session, SessionKey};
 use lb_common::slot::SlotLine;
 use lb_common::track::pin::{Pin, PinKey};
@@ -45,27 +46,31 @@ const fn hash(name: &'static str, key_size: usize, value_size: usize, max_entrie
     Spec { name, map_type: MapType::Hash as u32, key_size, value_size, max_entries, flags: 0 }
 }
 
+const fn devmap(name: &'static str, max_entries: u32) -> Spec {
+    Spec {
+        name,
+        map_type: MapType::DevMap as u32,
+        key_size: 4,
+        // struct bpf_devmap_val of linux/bpf.h: an interface and a program.
+        value_size: 8,
+        max_entries,
+        // The kernel adds this flag by itself (kernel/bpf/devmap.c).
+        flags: BPF_F_RDONLY_PROG,
+    }
+}
+
 const fn per_cpu(name: &'static str, value_size: usize, max_entries: u32) -> Spec {
     Spec { name, map_type: MapType::PerCpuArray as u32, key_size: 4, value_size, max_entries, flags: 0 }
 }
 
-const SPECS: [Spec; 21] = [
+const SPECS: [Spec; 24] = [
     hash(maps::LISTENERS, size_of::<ListenerKey>(), size_of::<Listener>(), limits::MAX_LISTENERS),
     hash(maps::VIPS, size_of::<Address>(), size_of::<Vip>(), limits::MAX_VIPS),
     array(maps::SLOTS, size_of::<SlotLine>(), limits::MAX_SLOTS / limits::SLOTS_PER_LINE as u32, BPF_F_MMAPABLE),
     array(maps::BACKENDS, size_of::<Backend>(), limits::MAX_BACKENDS, BPF_F_MMAPABLE),
     array(maps::BACKEND_OWNERS, size_of::<BackendOwner>(), limits::MAX_BACKENDS, BPF_F_MMAPABLE),
     array(maps::SEGMENTS, size_of::<Segment>(), limits::MAX_SEGMENTS, 0),
-    Spec {
-        name: maps::EGRESS,
-        map_type: MapType::DevMap as u32,
-        key_size: 4,
-        // struct bpf_devmap_val of linux/bpf.h: an interface and a program.
-        value_size: 8,
-        max_entries: limits::MAX_SEGMENTS,
-        // The kernel adds this flag by itself (kernel/bpf/devmap.c).
-        flags: BPF_F_RDONLY_PROG,
-    },
+    devmap(maps::EGRESS, limits::MAX_SEGMENTS),
     counters(maps::OUTCOME_COUNTERS, Outcome::COUNT),
     counters(maps::LISTENER_COUNTERS, limits::MAX_LISTENERS),
     counters(maps::BACKEND_COUNTERS, limits::MAX_BACKENDS),
@@ -99,6 +104,12 @@ const SPECS: [Spec; 21] = [
         max_entries: limits::EVENTS_BYTES,
         flags: 0,
     },
+    Spec {
+        flags: BPF_F_NO_PREALLOC,
+        ..hash(maps::PROBES, size_of::<ProbeKey>(), size_of::<ProbeTarget>(), limits::MAX_PROBES)
+    },
+    devmap(maps::PROBE_LINK, 1),
+    array(maps::PROBING, size_of::<u32>(), 1, 0),
 ];
 
 const _: () = assert!(SPECS.len() == maps::PINNED.len());

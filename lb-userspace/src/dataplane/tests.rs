@@ -12,6 +12,7 @@ use lb_common::backend::{Backend, BackendOwner, Segment};
 use lb_common::flow::Flow;
 use lb_common::listener::{Listener, ListenerKey, Vip};
 use lb_common::maps::{PINS_ESTABLISHED, PINS_YOUNG, SESSIONS};
+use lb_common::probe::ProbeTarget;
 use lb_common::slot::Slot;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -339,5 +340,24 @@ fn the_bpf_file_system_is_mounted_where_it_is_missing() {
         mount(Some("sysfs"), "/sys", Some("sysfs"), MsFlags::empty(), none).expect("another /sys");
         Dataplane::open(Path::new("/sys/fs/bpf/drlb")).expect("a data plane");
         assert!(Path::new("/sys/fs/bpf/drlb/v1/LISTENERS").exists());
+    });
+}
+
+#[test]
+fn the_program_of_probes_is_attached_and_what_an_agent_that_was_killed_left_is_forgotten() {
+    use crate::health::{ProbePlane as _, ports};
+    isolated(|pins| {
+        let plane = Dataplane::open(pins).expect("a data plane");
+        ip("link add out type veth peer name probe");
+        let source: std::net::IpAddr = Ipv4Addr::new(192, 0, 2, 2).into();
+        let target = ProbeTarget::new(Backend::UNREACHABLE, source.into(), lb_common::address::Port::ANY);
+        let mut probes = plane.probes().expect("the maps of probes");
+        probes.join(ifindex("out")).expect("the program is attached");
+        probes.put(ports::key(6, source, 1_024), target).expect("room for a probe");
+        probes.switch(true).expect("switched on");
+        assert_eq!(probes.count().expect("the probes"), 1);
+        drop(probes);
+        let probes = plane.probes().expect("the maps of probes");
+        assert_eq!(probes.count().expect("the probes"), 0);
     });
 }

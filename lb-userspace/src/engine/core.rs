@@ -9,15 +9,17 @@ use lb_common::track::pin::Table;
 use tokio::sync::watch;
 
 use super::Feeds;
+use super::health::Health;
 use super::openstack::{OpenStack, doubled};
 use super::status::{self, Flows, Status};
 use crate::announce::{Owned, Port, Watched};
 use crate::config::{self, Plan, Wanted};
+use crate::health::HealthView;
 use crate::model::{BackendAddr, Command, Desired, Drain, Edit, Fault, Name, VipOwner};
 use crate::neighbour::{NetworkView, Targets};
 use crate::octavia;
 use crate::reconcile::{Attached, Change, DataPlane, Held, LinkChange, Scope, apply, plan, plan_links};
-use crate::store::{Store, catalogue_of, changes_of, desired_of};
+use crate::store::{Store, catalogue_of, changes_of, desired_of, standings_of};
 use crate::tracking::Tracker;
 
 /// The desired state, what the maps hold, and what leads from the one to the other.
@@ -34,6 +36,7 @@ pub(super) struct Core {
     pub(super) view: Option<Arc<NetworkView>>,
     /// Why interfaces could not be attached, by name.
     link_faults: BTreeMap<String, Fault>,
+    pub(super) health: Health,
     targets: watch::Sender<Arc<Targets>>,
     owned: watch::Sender<Arc<Owned>>,
     /// Others that have or want our VIPs; `None` where nobody watches.
@@ -67,6 +70,7 @@ impl Core {
             store.commit(&adopted)?;
         }
         openstack.catalogue.commit();
+        let health = Health::new(&desired, standings_of(&entries));
         let mut held = plane.read()?;
         // A pool that is gone may have left pins and sessions: its number is not given again either.
         for number in numbers_of(plane.as_mut())? {
@@ -85,6 +89,7 @@ impl Core {
             openstack,
             view: None,
             link_faults: BTreeMap::new(),
+            health,
             targets,
             owned: watch::Sender::default(),
             watched: None,
@@ -95,7 +100,8 @@ impl Core {
     pub(super) fn feeds(&mut self) -> Feeds {
         let (watched, receiver) = watch::channel(Arc::default());
         self.watched = Some(receiver);
-        Feeds { targets: self.targets.subscribe(), owned: self.owned.subscribe(), watched }
+        let (targets, owned, checks) = (self.targets.subscribe(), self.owned.subscribe(), self.health.checks());
+        Feeds { targets, owned, watched, checks }
     }
 
     /// True if the picture of the network is enough for a command. It may lag behind the kernel: an interface that was
@@ -137,9 +143,11 @@ impl Core {
         let scope = self.scope_of(&edits);
         let mut changes = changes_of(&edits)?;
         let undo = self.desired.edit_all(edits);
+        let known = self.health.known();
+        self.health.follow(&self.desired);
         self.held.tell_time(self.plane.now());
         // A plan that does not fit is found before anything is written down.
-        let planned = plan(&self.desired, &view, &self.held, &scope);
+        let planned = plan(&self.desired, &view, self.health.unhealthy(), &self.held, &scope);
         let written = planned.and_then(|plan| {
             changes.extend(self.adopt()?);
             self.store.commit(&changes).map(|()| plan)
@@ -149,6 +157,7 @@ impl Core {
             Err(fault) => {
                 self.desired.edit_all(undo);
                 self.openstack.catalogue.roll_back();
+                self.health.put_back(known);
                 return Err(fault);
             }
         };
@@ -158,10 +167,12 @@ impl Core {
             Scope::Some { .. } => self.follow(&planned, &scope),
         };
         if let Err(fault) = done {
+            self.health.put_back(known);
             return Err(self.roll_back(&view, undo, fault));
         }
         self.openstack.catalogue.commit();
         self.tell_targets();
+        self.tell_health(&view);
         tracing::info!(?command, "done");
         Ok(())
     }
@@ -181,7 +192,10 @@ impl Core {
             self.store.commit(&changes)
         });
         match written {
-            Ok(()) => self.openstack.catalogue.commit(),
+            Ok(()) => {
+                self.openstack.catalogue.commit();
+                self.health.follow(&self.desired);
+            }
             Err(_) => {
                 self.desired.edit_all(undo);
                 self.openstack.catalogue.roll_back();
@@ -211,18 +225,21 @@ impl Core {
     /// What it asks for could not be done; it is tried again by the next comparison.
     pub(super) fn network_changed(&mut self, view: Arc<NetworkView>) -> Result<(), Fault> {
         let scope = match self.view.replace(Arc::clone(&view)) {
-            None => Scope::All,
-            Some(before) => match self.what_moved(&before, &view) {
-                Some(scope) => scope,
-                None => return Ok(()),
-            },
+            None => Some(Scope::All),
+            Some(before) => self.what_moved(&before, &view),
+        };
+        let Some(scope) = scope else {
+            self.health.ask(&self.desired, &view, &self.held);
+            return Ok(());
         };
         self.logged(|core| {
             if scope == Scope::All {
                 // An interface that went took its link with it.
                 core.held.attached = core.plane.attached()?;
             }
-            core.reconcile(&view, &scope, None)
+            let done = core.reconcile(&view, &scope, None);
+            core.health.ask(&core.desired, &view, &core.held);
+            done
         })
     }
 
@@ -235,13 +252,30 @@ impl Core {
         self.logged(|core| {
             core.held = core.plane.read()?.remembering(&core.held);
             core.tracker.sync(&core.desired, &core.held, None, true, core.plane.now());
-            let found = plan(&core.desired, &view, &core.held, &Scope::All)?;
+            let found = plan(&core.desired, &view, core.health.unhealthy(), &core.held, &Scope::All)?;
             if !found.is_empty() {
                 tracing::warn!("the maps were not as they should be; {} changes repair them", found.len());
             }
             let done = core.reconcile(&view, &Scope::All, None);
             core.settled(&done);
+            core.health.ask(&core.desired, &view, &core.held);
             done
+        })
+    }
+
+    /// Takes what the health checks found.
+    ///
+    /// # Errors
+    /// What follows from it could not be done; it is tried again by the next comparison.
+    pub(super) fn health_changed(&mut self, found: Arc<HealthView>) -> Result<(), Fault> {
+        let changed = self.health.take(&self.desired, found);
+        let Some(view) = self.view.clone().filter(|_| !changed.is_empty()) else { return Ok(()) };
+        let pools = changed.into_iter().map(|(pool, _)| pool).collect();
+        let scope = Scope::Some { pools, keys: BTreeSet::new() };
+        self.logged(|core| {
+            // Packets first, the disk after.
+            core.reconcile(&view, &scope, None)?;
+            core.health.keep(core.store.as_mut())
         })
     }
 
@@ -253,10 +287,11 @@ impl Core {
         let none = NetworkView::default();
         let view = self.view.as_deref().unwrap_or(&none);
         let tracking = status::tracking(&self.tracker, self.plane.as_mut())?;
-        let (desired, held) = (&self.desired, &self.held);
+        let (desired, held, health) = (&self.desired, &self.held, &self.health);
         let watched = self.watched.as_ref().map(|watched| Arc::clone(&watched.borrow())).unwrap_or_default();
         let others = status::Others { tracking, vips: status::vips(desired, held, &watched) };
-        status::take(desired, view, held, &self.link_faults, &self.tracker, others, self.plane.as_ref())
+        let (link_faults, tracker, plane) = (&self.link_faults, &self.tracker, self.plane.as_ref());
+        status::take(&status::Sources { desired, view, held, health, link_faults, tracker, plane }, others)
     }
 
     /// What is remembered of flows.
@@ -333,7 +368,10 @@ impl Core {
         let _ = self.logged(|core| {
             core.store.commit(&changes_of(&edits)?)?;
             core.desired.edit_all(edits);
-            core.reconcile(view, &scope, None)
+            core.health.follow(&core.desired);
+            core.reconcile(view, &scope, None)?;
+            core.health.ask(&core.desired, view, &core.held);
+            Ok(())
         });
     }
 
@@ -419,7 +457,7 @@ impl Core {
             }
         }
         self.held.tell_time(self.plane.now());
-        let changes = plan(&self.desired, view, &self.held, scope)?;
+        let changes = plan(&self.desired, view, self.health.unhealthy(), &self.held, scope)?;
         self.follow(&changes, scope)?;
         let done = links.last.iter().try_for_each(|change| self.link(change));
         self.tell_owned();
@@ -475,6 +513,14 @@ impl Core {
                 tracing::error!("a command failed ({fault}), and so did taking it back ({second})");
                 Fault::internal(format!("{fault}; it could not be taken back either: {second}; restart the agent"))
             }
+        }
+    }
+
+    /// Asks for what is to be checked after a change of what is wanted, and writes down what that made known.
+    pub(super) fn tell_health(&mut self, view: &NetworkView) {
+        self.health.ask(&self.desired, view, &self.held);
+        if let Err(fault) = self.health.keep(self.store.as_mut()) {
+            tracing::warn!("{fault}; after a restart, backends may have to prove themselves");
         }
     }
 

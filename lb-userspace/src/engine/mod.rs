@@ -6,6 +6,7 @@
 
 mod core;
 mod events;
+mod health;
 mod idle;
 mod openstack;
 pub mod status;
@@ -25,6 +26,7 @@ use self::thread::Request;
 use crate::announce::{Owned, Watched};
 use crate::config::Plan;
 use crate::dataplane::Dataplane;
+use crate::health::{Checks, HealthView, ProbePlane};
 use crate::model::{Command, Fault, Name, VipOwner};
 use crate::neighbour::{NetworkView, Targets};
 use crate::octavia::{self, Refusal, Reply};
@@ -47,6 +49,14 @@ pub struct EngineConfig {
     pub openstack: octavia::Settings,
 }
 
+/// What only a program in the kernel has.
+pub struct Program {
+    /// What it tells of.
+    pub events: Events,
+    /// Its part in probing.
+    pub probes: Box<dyn ProbePlane>,
+}
+
 /// What the engine asks of others and what they tell it.
 #[derive(Debug)]
 pub struct Feeds {
@@ -56,16 +66,24 @@ pub struct Feeds {
     pub owned: watch::Receiver<Arc<Owned>>,
     /// Where the engine hears of others that have or want these VIPs.
     pub watched: watch::Sender<Arc<Watched>>,
+    /// What is to be checked.
+    pub checks: watch::Receiver<Arc<Checks>>,
 }
 
-/// The newest picture of the network that the engine has not taken yet.
-type NewestView = Arc<Mutex<Option<Arc<NetworkView>>>>;
+/// The newest picture of the network, and of the backends' health, that the engine has not taken yet.
+#[derive(Default)]
+struct Newest {
+    network: Option<Arc<NetworkView>>,
+    health: Option<Arc<HealthView>>,
+}
+
+type Mailbox = Arc<Mutex<Newest>>;
 
 /// A handle to the engine. Clones speak to the same engine.
 #[derive(Clone)]
 pub struct Engine {
     requests: mpsc::Sender<Request>,
-    view: NewestView,
+    newest: Mailbox,
 }
 
 impl Engine {
@@ -76,7 +94,7 @@ impl Engine {
     ///
     /// # Errors
     /// The store cannot be opened, or the kernel cannot run the data plane.
-    pub fn start(config: EngineConfig) -> Result<(Self, Feeds, Option<Events>), Fault> {
+    pub fn start(config: EngineConfig) -> Result<(Self, Feeds, Option<Program>), Fault> {
         let store = SqliteStore::open(&config.state_dir)?;
         if !config.openstack.data_plane {
             let (engine, feeds) =
@@ -87,17 +105,18 @@ impl Engine {
         let ring = plane.take_events().ok_or_else(|| Fault::internal("somebody else reads the program's events"))?;
         let events = Events::new(ring)
             .map_err(|error| Fault::unavailable(format!("the program's events cannot be waited for: {error}")))?;
+        let probes = Box::new(plane.probes()?);
         let (engine, feeds) =
             Self::with(Core::new(Box::new(store), Box::new(plane), config.openstack, config.vip_owner)?)?;
-        Ok((engine, feeds, Some(events)))
+        Ok((engine, feeds, Some(Program { events, probes })))
     }
 
     fn with(mut core: Core) -> Result<(Self, Feeds), Fault> {
         let (requests, receiver) = mpsc::channel(DEPTH);
-        let view = NewestView::default();
+        let newest = Mailbox::default();
         let feeds = core.feeds();
-        thread::start(core, receiver, Arc::clone(&view))?;
-        Ok((Self { requests, view }, feeds))
+        thread::start(core, receiver, Arc::clone(&newest))?;
+        Ok((Self { requests, newest }, feeds))
     }
 
     /// Does a command: returns when it is persisted and the maps are so. A command that is refused or fails leaves all
@@ -158,9 +177,15 @@ impl Engine {
 
     /// Tells the engine what the network looks like now. Only the newest picture counts; this never waits.
     pub fn network_changed(&self, view: Arc<NetworkView>) {
-        *self.view.lock().unwrap_or_else(PoisonError::into_inner) = Some(view);
+        self.newest.lock().unwrap_or_else(PoisonError::into_inner).network = Some(view);
         // A full queue is no loss: the engine looks for a new picture before each request that it takes.
-        let _ = self.requests.try_send(Request::LookAtNetwork);
+        let _ = self.requests.try_send(Request::Look);
+    }
+
+    /// Tells the engine what the health checks found. Only the newest picture counts; this never waits.
+    pub fn health_changed(&self, view: Arc<HealthView>) {
+        self.newest.lock().unwrap_or_else(PoisonError::into_inner).health = Some(view);
+        let _ = self.requests.try_send(Request::Look);
     }
 
     /// Stops the engine, and returns when the store is closed. Forwarding goes on; if nothing is attached, the pinned

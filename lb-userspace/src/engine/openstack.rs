@@ -126,6 +126,7 @@ impl Core {
             return Err(fault);
         }
         self.openstack.scope = Some(both(self.openstack.scope.take(), scope));
+        self.health.follow(&self.desired);
         self.tell_targets();
         Ok(())
     }
@@ -147,6 +148,7 @@ impl Core {
         let done = match (scope, self.view.clone()) {
             (Some(scope), Some(view)) if self.on => {
                 let done = self.reconcile(&view, &scope, None);
+                self.tell_health(&view);
                 // What was done is known, so the rest can be looked for.
                 self.logged(|_| done)
             }

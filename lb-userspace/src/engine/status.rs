@@ -10,11 +10,12 @@ use lb_common::outcome::{Counter, Refused};
 use serde::{Deserialize, Serialize};
 
 pub(super) use flows::{flows, tracking};
-pub(super) use take::{Others, take};
+pub(super) use take::{Others, Sources, take};
 pub(super) use vips::vips;
 
 use crate::model::{
-    Algorithm, AllowList, AttachMode, BackendAddr, Name, Persistence, Protocol, Timeouts, Vip, VipOwner, XdpMode,
+    Algorithm, AllowList, AttachMode, BackendAddr, HealthCheck, MonitorTarget, Name, Persistence, Protocol, Timeouts,
+    Vip, VipOwner, XdpMode,
 };
 
 /// All that there is to know of a running balancer.
@@ -231,6 +232,9 @@ pub struct ListenerStatus {
     /// The prefixes, where one listener is asked for; not in lists of listeners.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allowed_cidrs: Option<AllowList>,
+    /// How its backends are probed; `null` if they are not.
+    #[serde(default)]
+    pub health: Option<HealthCheck>,
     /// Slots of the lookup table.
     pub slots: u32,
     /// How many of them are in which state.
@@ -272,8 +276,43 @@ pub struct BackendStatus {
     pub flows: Option<u64>,
     /// How far it is, if it is draining or drained.
     pub drain: Option<DrainStatus>,
+    /// What its health checks found; `null` if it is not checked.
+    #[serde(default)]
+    pub health: Option<HealthStatus>,
+    /// Where it is probed, where that differs from the others of its listener.
+    #[serde(default)]
+    pub monitor: MonitorTarget,
     /// What was sent to it.
     pub counters: Counters,
+}
+
+/// What the health checks found of a backend.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthStatus {
+    /// How it stands.
+    pub state: HealthState,
+    /// What the last probe said, if it failed, or why none can be sent.
+    pub reason: Option<String>,
+    /// When it came to that, in seconds since 1970; `null` if this agent found it so.
+    pub since: Option<u64>,
+    /// True if it keeps going down and coming up, so that more right answers than `rise` are needed.
+    pub flapping: bool,
+    /// How many right answers in a row bring it up when it is down.
+    pub needed: u32,
+}
+
+/// How a backend stands by its health checks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HealthState {
+    /// It answers.
+    Up,
+    /// No probe has come to an end yet.
+    Unproven,
+    /// It answers neither by the VIP nor by its own address.
+    ServiceDown,
+    /// It answers by its own address, and not by the VIP.
+    VipPathBroken,
 }
 
 /// Whether a backend takes traffic.
@@ -290,6 +329,12 @@ pub enum BackendState {
     Drained,
     /// Its weight is 0: it takes no new flows, and keeps those that it has.
     NoWeight,
+    /// No health check has come to an end yet.
+    Unproven,
+    /// Its service does not answer.
+    ServiceDown,
+    /// Its service answers by its own address, and not by the VIP.
+    VipPathBroken,
     /// Its MAC is not known.
     Unresolved,
     /// It is behind an interface that drlb is not attached to.
@@ -306,6 +351,9 @@ impl BackendState {
             Self::Draining => "draining",
             Self::Drained => "drained",
             Self::NoWeight => "no-weight",
+            Self::Unproven => "unproven",
+            Self::ServiceDown => "service-down",
+            Self::VipPathBroken => "vip-path-broken",
             Self::Unresolved => "unresolved",
             Self::NoInterface => "no-interface",
         }

@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
 use super::core::Core;
-use super::{Flows, NewestView, Status};
+use super::{Flows, Mailbox, Newest, Status};
 use crate::config::Plan;
 use crate::model::{Command, Fault, Name};
 use crate::octavia::{self, Refusal, Reply};
@@ -41,8 +41,8 @@ pub(super) enum Request {
     PlanFile(String, oneshot::Sender<Result<Plan, Fault>>),
     /// Write what is as a file.
     Export(oneshot::Sender<String>),
-    /// There is a new picture of the network.
-    LookAtNetwork,
+    /// There is a new picture of the network, or of the backends' health.
+    Look,
     /// Stop, and answer when all is closed.
     Stop(oneshot::Sender<()>),
 }
@@ -58,7 +58,7 @@ struct Waiting {
 ///
 /// # Errors
 /// The host has no thread left.
-pub(super) fn start(core: Core, requests: mpsc::Receiver<Request>, view: NewestView) -> Result<(), Fault> {
+pub(super) fn start(core: Core, requests: mpsc::Receiver<Request>, newest: Mailbox) -> Result<(), Fault> {
     let no_thread = |error| Fault::unavailable(format!("the engine's thread cannot be started: {error}"));
     let (started, has_started) = std_mpsc::sync_channel(1);
     let run = move || {
@@ -79,7 +79,7 @@ pub(super) fn start(core: Core, requests: mpsc::Receiver<Request>, view: NewestV
             Loop {
                 core,
                 requests,
-                view,
+                newest,
                 waiting: Vec::new(),
                 compare_at: now,
                 sweep_at: now,
@@ -96,7 +96,7 @@ pub(super) fn start(core: Core, requests: mpsc::Receiver<Request>, view: NewestV
 struct Loop {
     core: Core,
     requests: mpsc::Receiver<Request>,
-    view: NewestView,
+    newest: Mailbox,
     waiting: Vec<Waiting>,
     compare_at: Instant,
     /// When the next sweep may begin.
@@ -120,9 +120,9 @@ impl Loop {
                     // Nobody is left who could ask anything.
                     None => break None,
                 },
-                () = sleep_until(wake) => Request::LookAtNetwork,
+                () = sleep_until(wake) => Request::Look,
             };
-            self.look_at_network();
+            self.look();
             match request {
                 Request::Execute(command, reply) => {
                     let until = Instant::now() + PATIENCE;
@@ -143,7 +143,7 @@ impl Loop {
                 Request::Export(reply) => {
                     let _ = reply.send(self.core.export());
                 }
-                Request::LookAtNetwork => {}
+                Request::Look => {}
                 Request::Stop(reply) => break Some(reply),
             }
             self.settle_if_due();
@@ -182,11 +182,12 @@ impl Loop {
         self.sweep_at = (self.swept_at + SWEEP).max(end + (end - self.swept_at) * PAUSE);
     }
 
-    fn look_at_network(&mut self) {
-        let newest = self.view.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(view) = newest
-            && self.core.network_changed(view).is_err()
-        {
+    fn look(&mut self) {
+        let Newest { network, health } =
+            std::mem::take(&mut *self.newest.lock().unwrap_or_else(PoisonError::into_inner));
+        let network = network.map_or(Ok(()), |view| self.core.network_changed(view));
+        let health = health.map_or(Ok(()), |view| self.core.health_changed(view));
+        if network.and(health).is_err() {
             self.compare_at = Instant::now() + RETRY;
         }
     }

@@ -28,6 +28,8 @@ pub struct NetworkView {
     pub backends: BTreeMap<BackendAddr, Reach>,
     /// This host's links by name. A link that has no Ethernet address is not listed.
     pub links: BTreeMap<String, Link>,
+    /// This host's own addresses by the index of their link, each with the length of its network's prefix, in their order.
+    pub addresses: BTreeMap<u32, Vec<(IpAddr, u8)>>,
 }
 
 /// A network interface of this host.

@@ -36,6 +36,7 @@ use super::{NetworkView, Targets};
 
 mod decode;
 mod events;
+pub mod probe_link;
 mod requests;
 
 /// Route lookups for all targets are at least this far apart, so that a host whose routing table churns has time left.
@@ -232,6 +233,7 @@ impl Follower {
             }
         }
         if all {
+            self.picture.addresses = self.kernel.addresses().await?;
             self.must_look_up = false;
             self.next_look_up = Instant::now() + BETWEEN_LOOKUPS;
         }

@@ -97,6 +97,8 @@ pub struct Picture {
     pub links: BTreeMap<u32, LinkFacts>,
     /// The kernel's route for each target.
     pub routes: BTreeMap<BackendAddr, Route>,
+    /// This host's own addresses by the index of their link, with the length of their network's prefix.
+    pub addresses: BTreeMap<u32, Vec<(IpAddr, u8)>>,
     /// IPv4 and IPv6 neighbours of all links.
     neighbours: BTreeMap<NeighbourKey, Neighbour>,
     /// The MAC that each target's neighbour entry had last, as long as the kernel has not found it to be silent.
@@ -168,7 +170,7 @@ impl Picture {
                 Some((link.name.clone(), view))
             })
             .collect();
-        NetworkView { backends, links }
+        NetworkView { backends, links, addresses: self.addresses.clone() }
     }
 
     /// What the kernel shall do so that every target is resolved and nothing else is kept fresh on our account.

@@ -10,6 +10,7 @@ use super::change::Change;
 use super::held::Held;
 use super::pool::PoolPlanner;
 use super::segments::plan_segments;
+use crate::health::Unhealthy;
 use crate::model::{self, Desired, Fault, Name, Pool, VipOwner};
 use crate::neighbour::NetworkView;
 
@@ -42,13 +43,19 @@ struct Stages {
 ///
 /// # Errors
 /// There is no room in a map. Nothing has been changed then.
-pub fn plan(desired: &Desired, view: &NetworkView, held: &Held, scope: &Scope) -> Result<Vec<Change>, Fault> {
+pub fn plan(
+    desired: &Desired,
+    view: &NetworkView,
+    unhealthy: &Unhealthy,
+    held: &Held,
+    scope: &Scope,
+) -> Result<Vec<Change>, Fault> {
     let segments = plan_segments(desired, view, held)?;
     // A segment that comes or goes can touch every pool.
     let same_segments = segments.set.is_empty() && segments.clear.is_empty();
     let scope = if same_segments { scope } else { &Scope::All };
     let gone = keys_to_remove(desired, held, scope);
-    let mut pools = PoolPlanner::new(view, held, &segments.by_interface);
+    let mut pools = PoolPlanner::new(view, unhealthy, held, &segments.by_interface);
     let mut listeners = ListenerPlanner::new(held, &gone);
     let mut allowed = AllowPlanner::new(held);
     let mut stages = Stages::default();

@@ -16,6 +16,7 @@ use super::schedule::schedule;
 use super::segments::SegmentsByInterface;
 use super::standing::{reach, word_of};
 use super::transition::{Mode, persistence_of};
+use crate::health::Unhealthy;
 use crate::maglev;
 use crate::model::{Backend as Wanted, Fault, Pool, Vip, places_region, slots_region};
 use crate::neighbour::NetworkView;
@@ -93,6 +94,7 @@ impl PoolPlan {
 /// Plans one pool after the other, and hands out regions.
 pub(super) struct PoolPlanner<'a> {
     view: &'a NetworkView,
+    unhealthy: &'a Unhealthy,
     held: &'a Held,
     segments: &'a SegmentsByInterface,
     /// Regions that a pool of this plan keeps: no two may claim the same.
@@ -136,9 +138,14 @@ struct Places {
 }
 
 impl<'a> PoolPlanner<'a> {
-    pub(super) fn new(view: &'a NetworkView, held: &'a Held, segments: &'a SegmentsByInterface) -> Self {
+    pub(super) fn new(
+        view: &'a NetworkView,
+        unhealthy: &'a Unhealthy,
+        held: &'a Held,
+        segments: &'a SegmentsByInterface,
+    ) -> Self {
         let kept = (Regions::new(held.sizes.slots), Regions::new(held.sizes.places));
-        Self { view, held, segments, kept, numbers: BTreeSet::new(), taken: None }
+        Self { view, unhealthy, held, segments, kept, numbers: BTreeSet::new(), taken: None }
     }
 
     /// Plans a pool that the listeners with these keys share.
@@ -192,7 +199,8 @@ impl<'a> PoolPlanner<'a> {
             let stays = places.stay.get(&address).copied();
             let now = stays.map_or(Backend::UNREACHABLE, |index| self.held.backend(held_base + index));
             let reached = reach(backend.address, self.view, self.segments, now);
-            let after = word_of(backend, &reached);
+            let is_up = self.unhealthy.is_empty() || !self.unhealthy.contains(&(pool.name.clone(), backend.address));
+            let after = word_of(backend, &reached, is_up);
             let index = match stays {
                 Some(index) => index,
                 None => free.next().ok_or_else(|| no_room(pool, "places for backends"))?,

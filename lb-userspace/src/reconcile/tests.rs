@@ -12,6 +12,7 @@ use proptest::prelude::*;
 
 use super::memory::Memory;
 use super::*;
+use crate::health::Unhealthy;
 use crate::maglev;
 use crate::model::{
     self, Algorithm, AllowList, AttachMode, BackendAddr, BackendChange, Command, Desired, Drain, Edit, Fault,
@@ -60,6 +61,7 @@ const TIMEOUTS: Timeouts = Timeouts { handshake: 2, established: 4, closing: 1, 
 struct World {
     desired: Desired,
     view: NetworkView,
+    unhealthy: Unhealthy,
     plane: Memory,
     held: Held,
     tracker: Tracker,
@@ -71,7 +73,15 @@ impl World {
         let plane = Memory::new(SIZES);
         let held = plane.held.clone();
         let (desired, view) = (Desired::default(), NetworkView::default());
-        Self { desired, view, plane, held, tracker: Tracker::new(), flows: Flows::default() }
+        Self {
+            desired,
+            view,
+            unhealthy: Unhealthy::new(),
+            plane,
+            held,
+            tracker: Tracker::new(),
+            flows: Flows::default(),
+        }
     }
 
     fn step(&mut self, step: Step) {
@@ -238,7 +248,7 @@ impl World {
         for change in &links.first {
             self.link(change);
         }
-        let changes = plan(&self.desired, &self.view, &self.held, scope)?;
+        let changes = plan(&self.desired, &self.view, &self.unhealthy, &self.held, scope)?;
         self.apply(&changes);
         self.tracker.sync(&self.desired, &self.held, None, false, self.plane.now());
         for change in &links.last {
@@ -265,7 +275,7 @@ impl World {
     fn verify(&mut self) {
         let read = self.plane.read().expect("memory");
         for held in [&self.held, &read] {
-            assert_eq!(plan(&self.desired, &self.view, held, &Scope::All), Ok(vec![]));
+            assert_eq!(plan(&self.desired, &self.view, &self.unhealthy, held, &Scope::All), Ok(vec![]));
             assert_eq!(plan_links(&self.desired, &self.view, held), LinkPlan::default());
         }
         let held = &self.plane.held;
@@ -559,7 +569,7 @@ proptest! {
         let link = Link { ifindex: 3, mac: MacAddr([2, 0, 0, 0, 0, 1]), up: true, xdp_program: None, vlan: None };
         world.plane.interfaces.insert("eth1".to_owned(), link.ifindex);
         world.view.links = BTreeMap::from([("eth1".to_owned(), link)]);
-        let Ok(changes) = plan(&world.desired, &world.view, &world.held, &Scope::All) else { return Ok(()) };
+        let Ok(changes) = plan(&world.desired, &world.view, &world.unhealthy, &world.held, &Scope::All) else { return Ok(()) };
         world.plane.changes_left = Some(cut);
         let _ = apply(&changes, &mut world.plane, &mut world.held, |_| ());
         world.plane.changes_left = None;

@@ -6,7 +6,9 @@
 mod records;
 pub mod sqlite;
 
-pub use records::{catalogue_of, changes_of, desired_of, object_changes, object_changes_of};
+pub use records::{
+    catalogue_of, changes_of, changes_of_standings, desired_of, object_changes, object_changes_of, standings_of,
+};
 
 use crate::model::Fault;
 
@@ -25,6 +27,9 @@ pub enum Kind {
     Object,
     /// What came from a file; the key is [`FILE`].
     File,
+    /// Whether a backend was up by its health checks; the key is as a backend's. Not wanted, but found out: it lasts so
+    /// that a new agent knows what the one before did.
+    Health,
 }
 
 /// The key of the one entry of [`Kind::File`].
@@ -32,7 +37,8 @@ pub const FILE: &str = "last";
 
 impl Kind {
     /// All of them.
-    pub const ALL: &[Self] = &[Self::Interface, Self::Pool, Self::Backend, Self::Listener, Self::Object, Self::File];
+    pub const ALL: &[Self] =
+        &[Self::Interface, Self::Pool, Self::Backend, Self::Listener, Self::Object, Self::File, Self::Health];
 
     /// The name that the store uses.
     #[must_use]
@@ -44,6 +50,7 @@ impl Kind {
             Self::Listener => "listener",
             Self::Object => "object",
             Self::File => "file",
+            Self::Health => "health",
         }
     }
 }

@@ -4,6 +4,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{Change, Entry, FILE, Kind};
+use crate::health::plan::Standings;
+use crate::health::{CheckKey, Standing};
 use crate::model::{Backend, BackendAddr, Desired, Edit, Fault, FromFile, Interface, Listener, Name, PoolSettings};
 use crate::octavia::catalogue::{Catalogue, Key, Object};
 use crate::octavia::schema;
@@ -81,6 +83,43 @@ fn object_change(key: &Key, object: Option<&Object>) -> Result<Change, Fault> {
         None => Ok(Change::Delete { kind: Kind::Object, key: name }),
     }
 }
+/// The standings that entries tell of. One that is not understood is not known.
+#[must_use]
+pub fn standings_of(entries: &[Entry]) -> Standings {
+    let standing = |entry: &Entry| {
+        let (pool, address) = entry.key.split_once('/')?;
+        let standing = match entry.body.as_str() {
+            UP => Standing::Up,
+            DOWN => Standing::Down,
+            _ => return None,
+        };
+        Some(((pool.parse().ok()?, address.parse().ok()?), standing))
+    };
+    entries.iter().filter(|entry| entry.kind == Kind::Health).filter_map(standing).collect()
+}
+
+/// The changes of the store that write down standings, given those that it has. A standing that is not proven is not written
+/// down.
+#[must_use]
+pub fn changes_of_standings(before: &Standings, after: &Standings) -> Vec<Change> {
+    let body = |standing: &Standing| match standing {
+        Standing::Up => Some(UP),
+        Standing::Down => Some(DOWN),
+        Standing::Unproven => None,
+    };
+    let key = |(pool, address): &CheckKey| backend_key(pool, *address);
+    let gone =
+        before.iter().filter(|(key, standing)| body(standing).is_some() && after.get(key).and_then(body).is_none());
+    let put = after.iter().filter(|(key, standing)| before.get(key) != Some(standing));
+    let put = put.filter_map(|(name, standing)| {
+        Some(Change::Put(Entry { kind: Kind::Health, key: key(name), body: body(standing)?.to_owned() }))
+    });
+    gone.map(|(name, _)| Change::Delete { kind: Kind::Health, key: key(name) }).chain(put).collect()
+}
+
+// The bodies of entries of health: JSON, as all are.
+const UP: &str = "\"up\"";
+const DOWN: &str = "\"down\"";
 
 fn change_of(edit: &Edit) -> Result<Change, Fault> {
     let delete = |kind, key| Ok(Change::Delete { kind, key });
@@ -116,6 +155,7 @@ fn edit_of(entry: &Entry) -> Result<Edit, Fault> {
             Edit::PutBackend(pool, object::<Backend>(entry)?)
         }
         Kind::Object => return Err(damaged(entry, "it is no part of the desired state")),
+        Kind::Health => return Err(damaged(entry, "it is no object")),
     })
 }
 

@@ -81,6 +81,8 @@ fn status_of_one() -> Status {
         slots: 65_537,
         flows: Some(7),
         drain: Some(DrainStatus { since: 1_000, deadline: None, flows: 7 }),
+        health: None,
+        monitor: crate::model::MonitorTarget::default(),
         counters,
     };
     let listener = ListenerStatus {
@@ -95,6 +97,7 @@ fn status_of_one() -> Status {
         vip_owner: VipOwner::Host,
         allowed: 1,
         allowed_cidrs: Some(vec!["2001:db8::/32".parse().expect("a prefix")].into()),
+        health: None,
         slots: 65_537,
         slot_states: SlotStates { steady: 65_530, moving: 7, settling: 0 },
         counters,
@@ -234,7 +237,7 @@ async fn each_request_becomes_its_command() {
     let path = ["listeners", "web", "backends", "2001:db8::21"];
     client.post(&path[..3], &serde_json::json!({"address": address})).await.expect("add");
     assert_eq!(served.last_command(), Command::AddBackend { listener: name.clone(), address, weight: 1 });
-    let patch = BackendPatch { weight: Some(7), admin_up: None };
+    let patch = BackendPatch { weight: Some(7), ..BackendPatch::default() };
     client.patch(&path, &patch).await.expect("set");
     let change = patch.try_into().expect("a change");
     assert_eq!(served.last_command(), Command::SetBackend { listener: name.clone(), address, change });

@@ -41,6 +41,15 @@ pub enum BackendCommand {
         /// Take it out of service at once, keeping its weight. To let its flows end first, use drlb backend drain.
         #[arg(long, group = "change")]
         down: bool,
+        /// Check its health at this address instead of by the VIP.
+        #[arg(long, group = "change", value_name = "IP")]
+        monitor_address: Option<BackendAddr>,
+        /// Check its health at this port.
+        #[arg(long, group = "change", value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+        monitor_port: Option<u16>,
+        /// Check its health as that of the others.
+        #[arg(long, group = "change", conflicts_with_all = ["monitor_address", "monitor_port"])]
+        no_monitor: bool,
     },
     /// Take a backend out of service gently: it gets no new flows, and keeps those that it has until they end.
     ///

@@ -33,7 +33,7 @@ fn wrong_values_are_refused_with_what_is_right() {
         ("drlb backend add web 192.0.2.21 --weight 257", "a weight is a whole number from 0 to 256"),
         ("drlb backend add web 192.0.2.21 --weight=-1", "a weight is a whole number from 0 to 256"),
         ("drlb backend add web ff02::1", "backend ff02::1 is a multicast address"),
-        ("drlb backend set web 192.0.2.21", "<--weight <WEIGHT>|--up|--down>"),
+        ("drlb backend set web 192.0.2.21", "<--weight <WEIGHT>|--up|--down|--monitor-address <IP>"),
         ("drlb backend set web 192.0.2.21 --up --down", "'--up' cannot be used with '--down'"),
         ("drlb listener set web", "<--algorithm <ALGORITHM>|--persistence <source-ip[:TIME][/PREFIX]>|"),
         ("drlb listener set web --persistence source-ip --no-persistence", "cannot be used with '--no-persistence'"),

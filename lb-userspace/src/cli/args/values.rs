@@ -9,7 +9,7 @@ use super::Output;
 use crate::api::types::MOST_FLOWS;
 use crate::backend_setup::Format;
 use crate::model::span::seconds as span;
-use crate::model::{Algorithm, AttachMode, Protocol, Vip, VipOwner};
+use crate::model::{Algorithm, AttachMode, HttpMethod, HttpVersion, ProbeType, Protocol, Vip, VipOwner, WhenAllDown};
 
 /// What `--persistence` says: what is left out is the agent's to choose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +101,22 @@ pub(super) fn protocol() -> impl TypedValueParser<Value = Protocol> {
 
 pub(super) fn algorithm() -> impl TypedValueParser<Value = Algorithm> {
     choice(Algorithm::ALL, Algorithm::name)
+}
+
+pub(super) fn probe_type() -> impl TypedValueParser<Value = ProbeType> {
+    choice(ProbeType::ALL, ProbeType::name)
+}
+
+pub(super) fn when_all_down() -> impl TypedValueParser<Value = WhenAllDown> {
+    choice(WhenAllDown::ALL, WhenAllDown::name)
+}
+
+pub(super) fn http_method() -> impl TypedValueParser<Value = HttpMethod> {
+    choice(HttpMethod::ALL, HttpMethod::name)
+}
+
+pub(super) fn http_version() -> impl TypedValueParser<Value = HttpVersion> {
+    choice(HttpVersion::ALL, HttpVersion::name)
 }
 
 pub(super) fn format() -> impl TypedValueParser<Value = Format> {

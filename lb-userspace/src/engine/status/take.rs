@@ -10,9 +10,11 @@ use lb_common::outcome::Outcome;
 use lb_common::slot::NO_BACKEND;
 
 use super::{
-    BackendState, BackendStatus, Counters, DrainStatus, InterfaceState, InterfaceStatus, ListenerStatus, OutcomeStatus,
-    SlotStates, Status, TrackingStatus, VipStatus,
+    BackendState, BackendStatus, Counters, DrainStatus, HealthState, HealthStatus, InterfaceState, InterfaceStatus,
+    ListenerStatus, OutcomeStatus, SlotStates, Status, TrackingStatus, VipStatus,
 };
+use crate::engine::health::Health;
+use crate::health::{Cause, Standing};
 use crate::model::{self, Desired, Fault, Interface};
 use crate::neighbour::{NetworkView, Reach};
 use crate::reconcile::{DataPlane, Held, Obstacle, SegmentsByInterface, held_segments, reach};
@@ -27,21 +29,26 @@ pub(in crate::engine) struct Others {
     pub(in crate::engine) vips: Vec<VipStatus>,
 }
 
+/// What a snapshot is taken of.
+#[derive(Clone, Copy)]
+pub(in crate::engine) struct Sources<'a> {
+    pub(in crate::engine) desired: &'a Desired,
+    pub(in crate::engine) view: &'a NetworkView,
+    pub(in crate::engine) held: &'a Held,
+    pub(in crate::engine) health: &'a Health,
+    pub(in crate::engine) link_faults: &'a BTreeMap<String, Fault>,
+    pub(in crate::engine) tracker: &'a Tracker,
+    pub(in crate::engine) plane: &'a dyn DataPlane,
+}
+
 /// Takes a snapshot of what is wanted, what is so, and the counters.
 ///
 /// # Errors
 /// A counter cannot be read.
-pub(in crate::engine) fn take(
-    desired: &Desired,
-    view: &NetworkView,
-    held: &Held,
-    link_faults: &BTreeMap<String, Fault>,
-    tracker: &Tracker,
-    Others { tracking, vips }: Others,
-    plane: &dyn DataPlane,
-) -> Result<Status, Fault> {
+pub(in crate::engine) fn take(sources: &Sources<'_>, Others { tracking, vips }: Others) -> Result<Status, Fault> {
+    let Sources { desired, view, held, health, link_faults, tracker, plane } = *sources;
     let segments = held_segments(held, view);
-    let snapshot = Snapshot { view, held, tracker, plane, segments };
+    let snapshot = Snapshot { view, held, health, tracker, plane, segments };
     let interface = |interface| snapshot.interface(interface, link_faults);
     let listener = |listener| {
         let pool = desired.pool_of(listener).ok_or_else(|| Fault::internal("a listener has no pool"))?;
@@ -76,6 +83,7 @@ struct Place {
 struct Snapshot<'a> {
     view: &'a NetworkView,
     held: &'a Held,
+    health: &'a Health,
     tracker: &'a Tracker,
     plane: &'a dyn DataPlane,
     segments: SegmentsByInterface,
@@ -111,7 +119,7 @@ impl Snapshot<'_> {
         let refused = held.map(|held| self.plane.listener_refusals(held.id)).transpose()?.unwrap_or_default();
         let places = held.map(|held| self.places(held)).unwrap_or_default();
         let number = held.map_or(0, |held| held.pool);
-        let backend = |backend| self.backend(backend, &listener.name, number, &places);
+        let backend = |backend| self.backend(backend, listener, number, &places);
         let unsteady = self.tracker.slots(number);
         let slot_states = SlotStates {
             steady: pool.slots.saturating_sub(unsteady.moving + unsteady.settling),
@@ -130,6 +138,7 @@ impl Snapshot<'_> {
             vip_owner: listener.vip_owner,
             allowed: listener.allowed.len(),
             allowed_cidrs: Some(listener.allowed.clone()),
+            health: pool.health.clone(),
             slots: pool.slots,
             slot_states,
             counters: counters.into(),
@@ -163,7 +172,7 @@ impl Snapshot<'_> {
     fn backend(
         &self,
         backend: &model::Backend,
-        listener: &model::Name,
+        listener: &model::Listener,
         number: u32,
         places: &BTreeMap<Address, Place>,
     ) -> Result<BackendStatus, Fault> {
@@ -171,7 +180,8 @@ impl Snapshot<'_> {
         let counters = place.map(|place| self.plane.backend_counter(place.place)).transpose()?.unwrap_or_default();
         let now = place.map_or(Backend::UNREACHABLE, |place| self.held.backend(place.place));
         let reached = reach(backend.address, self.view, &self.segments, now);
-        let (state, reason) = self.state(backend, listener, &reached);
+        let health = self.health_of(backend, &listener.pool);
+        let (state, reason) = self.state(backend, &listener.name, &reached, health.as_ref());
         let (mac, ifindex) = match (&reached, self.view.backends.get(&backend.address)) {
             (_, Some(Reach::Resolved { mac, ifindex })) => (Some(*mac), Some(*ifindex)),
             (Ok(word), _) => {
@@ -197,6 +207,8 @@ impl Snapshot<'_> {
             slots: place.map_or(0, |place| place.slots),
             flows,
             drain,
+            health,
+            monitor: backend.monitor,
             counters: counters.into(),
         })
     }
@@ -206,6 +218,7 @@ impl Snapshot<'_> {
         backend: &model::Backend,
         listener: &model::Name,
         reached: &Result<Backend, Obstacle>,
+        health: Option<&HealthStatus>,
     ) -> (BackendState, Option<String>) {
         let address = backend.address;
         let (state, reason) = match reached {
@@ -217,6 +230,7 @@ impl Snapshot<'_> {
                 let how = format!("`drlb backend set {listener} {address} --up`");
                 (BackendState::Drained, format!("it was drained; remove it, or put it back with {how}"))
             }
+            Ok(_) if let Some((state, reason)) = health.and_then(not_up) => (state, reason),
             Ok(_) if backend.drain.is_some() => {
                 let how = format!("`drlb backend set {listener} {address} --up`");
                 (BackendState::Draining, format!("it takes no new flows; put it back with {how}"))
@@ -249,7 +263,55 @@ impl Snapshot<'_> {
         self.interface_name(link.vlan?.parent)
     }
 
+    /// What the health checks found of a backend of a pool.
+    fn health_of(&self, backend: &model::Backend, pool: &model::Name) -> Option<HealthStatus> {
+        let key = (pool.clone(), backend.address);
+        let standing = self.health.standing(&key)?;
+        let found = self.health.found(&key);
+        let state = match (standing, found.map(|found| found.cause)) {
+            (Standing::Up, _) => HealthState::Up,
+            (Standing::Unproven, _) => HealthState::Unproven,
+            (Standing::Down, Some(Cause::VipPath)) => HealthState::VipPathBroken,
+            (Standing::Down, _) => HealthState::ServiceDown,
+        };
+        Some(HealthStatus {
+            state,
+            reason: found.and_then(|found| found.reason.clone()),
+            since: found.and_then(|found| found.since),
+            flapping: found.is_some_and(|found| found.flapping),
+            needed: found.map_or(0, |found| found.needed),
+        })
+    }
+
     fn interface_name(&self, ifindex: u32) -> Option<String> {
         self.view.links.iter().find(|(_, link)| link.ifindex == ifindex).map(|(name, _)| name.clone())
     }
+}
+
+/// The state of a backend that is not up, and why.
+fn not_up(health: &HealthStatus) -> Option<(BackendState, String)> {
+    let why = health.reason.as_deref();
+    let flapping = if health.flapping {
+        format!("; it keeps going down, so it needs {} right answers in a row to come up", health.needed)
+    } else {
+        String::new()
+    };
+    Some(match health.state {
+        HealthState::Up => return None,
+        HealthState::Unproven => {
+            (BackendState::Unproven, why.unwrap_or("its first health check is under way").to_owned())
+        }
+        HealthState::ServiceDown => {
+            let why = why.unwrap_or("it was down when the agent started");
+            (BackendState::ServiceDown, format!("its health check fails: {why}{flapping}"))
+        }
+        HealthState::VipPathBroken => {
+            let why = why.unwrap_or_default();
+            let reason = format!(
+                "it serves by its own address, but not by the VIP: {why}; check that it holds the VIP (`drlb backend setup`) \
+                 and that nothing on the way filters by the VIP{flapping}"
+            );
+            (BackendState::VipPathBroken, reason)
+        }
+    })
 }

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use lb_common::address::MacAddr;
 use netlink_packet_route::AddressFamily;
+use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{
     InfoData, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, LinkXdp, VlanProtocol,
 };
@@ -94,6 +95,20 @@ pub(super) fn neighbour(message: &NeighbourMessage) -> Option<(NeighbourKey, Nei
         }
     }
     Some((NeighbourKey { ifindex: message.header.ifindex, address: address? }, entry))
+}
+
+/// An address of this host and the length of its network's prefix.
+pub(super) fn own_address(message: &AddressMessage) -> Option<(IpAddr, u8)> {
+    let mut found = None;
+    for attribute in &message.attributes {
+        match attribute {
+            // Where both are there, the other one is the far end's (point to point).
+            AddressAttribute::Local(local) => found = Some(*local),
+            AddressAttribute::Address(address) => found = found.or(Some(*address)),
+            _ => {}
+        }
+    }
+    Some((found?, message.header.prefix_len))
 }
 
 fn state(state: KernelState) -> NeighbourState {

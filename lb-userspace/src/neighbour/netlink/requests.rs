@@ -94,6 +94,20 @@ impl Kernel {
         Ok(all)
     }
 
+    /// This host's own addresses by the index of their link, with the length of their network's prefix.
+    pub(super) async fn addresses(&self) -> Result<BTreeMap<u32, Vec<(IpAddr, u8)>>, RequestError> {
+        let mut all: BTreeMap<u32, Vec<(IpAddr, u8)>> = BTreeMap::new();
+        let mut answers = pin!(self.handle.address().get().execute());
+        let next = |error| RequestError::new("reading the addresses", error);
+        while let Some(message) = answers.try_next().await.map_err(next)? {
+            if let Some(own) = decode::own_address(&message) {
+                all.entry(message.header.index).or_default().push(own);
+            }
+        }
+        all.values_mut().for_each(|list| list.sort_unstable());
+        Ok(all)
+    }
+
     /// Where a packet to that address would go.
     pub(super) async fn route(&self, address: IpAddr) -> Result<Route, RequestError> {
         let mut request = RouteMessage::default();

@@ -30,6 +30,11 @@ const PURE: &[&str] = &[
     "lb-userspace/src/announce/mod.rs",
     "lb-userspace/src/ethernet/frames.rs",
     "lb-userspace/src/config",
+    "lb-userspace/src/health/machine.rs",
+    "lb-userspace/src/health/plan.rs",
+    "lb-userspace/src/health/ports.rs",
+    "lb-userspace/src/health/records.rs",
+    "lb-userspace/src/health/timetable.rs",
     "lb-userspace/src/maglev.rs",
     "lb-userspace/src/model",
     "lb-userspace/src/keystone",
@@ -86,8 +91,11 @@ pub(super) const RULES: &[Rule] = &[
         &["rtnetlink", "netlink_packet_core", "netlink_packet_route", "netlink_sys"],
     )
     .except(&["lb-userspace/src/neighbour/netlink.rs", "lb-userspace/src/neighbour/netlink"]),
-    rule("only api/ speaks HTTP", &[AGENT], &["axum", "hyper", "hyper_util", "http_body_util"])
-        .except(&["lb-userspace/src/api"]),
+    rule("only api/ serves HTTP", &[AGENT], &["axum"]).except(&["lb-userspace/src/api"]),
+    rule("only api/ and the HTTP probe speak HTTP", &[AGENT], &["hyper", "hyper_util", "http_body_util"])
+        .except(&["lb-userspace/src/api", "lb-userspace/src/health/probe/http.rs"]),
+    rule("only api/ and the TLS probe speak TLS", &[AGENT], &["rustls", "tokio_rustls"])
+        .except(&["lb-userspace/src/api", "lb-userspace/src/health/probe/tls.rs"]),
     rule("only the announcements send raw frames", &[AGENT], &["crate::ethernet::socket"])
         .except(&["lb-userspace/src/announce/task.rs"]),
     rule(
@@ -145,6 +153,17 @@ pub(super) const RULES: &[Rule] = &[
         &["crate::parse", "crate::match_listener", "crate::select", "crate::fragments", "crate::rewrite", "crate::account"],
     ),
     step(
+        &["lb-ebpf/src/probe.rs"],
+        &[
+            "crate::parse",
+            "crate::vip_traffic",
+            "crate::match_listener",
+            "crate::select",
+            "crate::rewrite",
+            "crate::account",
+        ],
+    ),
+    step(
         &["lb-ebpf/src/match_listener.rs"],
         &["crate::parse", "crate::vip_traffic", "crate::select", "crate::rewrite", "crate::account", "crate::fragments"],
     ),
@@ -181,6 +200,7 @@ pub(super) const UNSAFE: &[&str] = &[
     "lb-userspace/src/dataplane/detach.rs",
     "lb-userspace/src/dataplane/mmap.rs",
     "lb-userspace/src/ethernet/socket.rs",
+    "lb-userspace/src/health/offload.rs",
     "tests/src/sys.rs",
 ];
 
@@ -262,7 +282,9 @@ mod tests {
 
     #[test]
     fn only_the_api_may_import_the_http_server() {
-        is_wrong("lb-userspace/src/agent.rs", "use axum::Router;", "only api/ speaks HTTP");
+        is_wrong("lb-userspace/src/agent.rs", "use axum::Router;", "only api/ serves HTTP");
+        is_wrong("lb-userspace/src/health/task.rs", "use hyper::Request;", "only api/ and the HTTP probe speak HTTP");
+        is_right("lb-userspace/src/health/probe/http.rs", "use hyper::Request;");
         is_right("lb-userspace/src/api/server.rs", "use axum::Router;");
     }
 

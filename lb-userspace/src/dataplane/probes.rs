@@ -1,0 +1,88 @@
+//! What the program knows of probes of health checks, and the program that sends them.
+
+use std::path::Path;
+
+use aya::Ebpf;
+use aya::maps::xdp::DevMap;
+use aya::maps::{Array, HashMap, MapData};
+use aya::programs::Xdp;
+use aya::programs::xdp::XdpMode as AyaMode;
+use lb_common::maps::{PROBE_LINK, PROBE_PROGRAM, PROBES, PROBING};
+use lb_common::probe::{PROBE_MAC, ProbeKey, ProbeTarget};
+
+use super::fault::{chain, map_fault, program_fault};
+use super::maps::typed;
+use super::object::load_object;
+use crate::health::ProbePlane;
+use crate::model::Fault;
+
+/// The maps and the program of probes. The program's link isn't pinned: it ends with this.
+pub struct Probes {
+    probes: HashMap<MapData, [u32; 5], [u64; 4]>,
+    probing: Array<MapData, u32>,
+    link: DevMap<MapData>,
+    ebpf: Ebpf,
+}
+
+impl Probes {
+    /// Opens the maps that are pinned in a folder, and forgets the probes of an agent that was killed.
+    ///
+    /// # Errors
+    /// The kernel refused it.
+    pub(super) fn open(folder: &Path) -> Result<Self, Fault> {
+        let mut ebpf = load_object(folder, PROBE_MAC)?;
+        let mut opened = Self {
+            probes: typed(&mut ebpf, PROBES)?,
+            probing: typed(&mut ebpf, PROBING)?,
+            link: typed(&mut ebpf, PROBE_LINK)?,
+            ebpf,
+        };
+        opened.switch(false)?;
+        opened.forget_all()?;
+        Ok(opened)
+    }
+
+    /// How many probes are known.
+    #[cfg(test)]
+    pub(super) fn count(&self) -> Result<usize, Fault> {
+        self.probes.keys().try_fold(0, |count, key| key.map(|_| count + 1)).map_err(map_fault(PROBES, "read"))
+    }
+
+    fn forget_all(&mut self) -> Result<(), Fault> {
+        let keys: Vec<_> = self.probes.keys().collect::<Result<_, _>>().map_err(map_fault(PROBES, "read"))?;
+        // One that is gone already is as good.
+        keys.iter().for_each(|key| drop(self.probes.remove(key)));
+        Ok(())
+    }
+}
+
+impl ProbePlane for Probes {
+    fn join(&mut self, outer: u32) -> Result<(), Fault> {
+        let program = self
+            .ebpf
+            .program_mut(PROBE_PROGRAM)
+            .ok_or_else(|| Fault::internal(format!("the embedded object has no program {PROBE_PROGRAM}")))?;
+        let program: &mut Xdp = program.try_into().map_err(program_fault)?;
+        program.load().map_err(program_fault)?;
+        program.attach_to_if_index(outer, AyaMode::Skb).map_err(|error| {
+            Fault::unavailable(format!("the program that sends health checks cannot be attached: {}", chain(error)))
+        })?;
+        self.link.set(0, outer, None, 0).map_err(|error| {
+            Fault::unavailable(format!("the BPF map {PROBE_LINK} cannot be written: {}", chain(error)))
+        })
+    }
+
+    fn switch(&mut self, on: bool) -> Result<(), Fault> {
+        self.probing.set(0, u32::from(on), 0).map_err(map_fault(PROBING, "written"))
+    }
+
+    fn put(&mut self, key: ProbeKey, target: ProbeTarget) -> Result<(), Fault> {
+        let (key, target): ([u32; 5], [u64; 4]) = (bytemuck::cast(key), bytemuck::cast(target));
+        self.probes.insert(key, target, 0).map_err(map_fault(PROBES, "written"))
+    }
+
+    fn remove(&mut self, key: ProbeKey) {
+        // One that is gone already is as good.
+        let _ = self.probes.remove(&bytemuck::cast::<_, [u32; 5]>(key));
+    }
+}

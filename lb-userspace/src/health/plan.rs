@@ -1,0 +1,143 @@
+//! What is to be checked, and from where: from what is wanted and what the network looks like. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use lb_common::backend::Backend;
+
+use super::{Check, CheckKey, Checks, Standing, Unhealthy, Way};
+use crate::model::{self, BackendAddr, Desired, Pool, WhenAllDown};
+use crate::neighbour::{NetworkView, Reach, Unresolved};
+use crate::reconcile::SegmentsByInterface;
+
+/// The standing of each backend that is checked.
+pub type Standings = BTreeMap<CheckKey, Standing>;
+
+/// Everything that is to be checked. Backends that an operator took out of service are not.
+#[must_use]
+pub fn checks(desired: &Desired, view: &NetworkView, segments: &SegmentsByInterface, standings: &Standings) -> Checks {
+    let vips: BTreeSet<IpAddr> = desired.listeners.values().map(|listener| listener.vip.ip()).collect();
+    let mut checks = BTreeMap::new();
+    for pool in desired.pools.values() {
+        let Some(health) = &pool.health else { continue };
+        let spec = Arc::new(health.clone());
+        let listeners: Vec<_> = desired.listeners_of(&pool.name).collect();
+        for backend in pool.backends.values().filter(|backend| is_checked(backend)) {
+            let port = |listener: &model::Listener| match spec.probe.kind().has_port() {
+                true => backend.monitor.port.or(spec.port).unwrap_or(listener.port),
+                false => 0,
+            };
+            let mut targets: Vec<_> =
+                listeners.iter().map(|listener| SocketAddr::new(listener.vip.ip(), port(listener))).collect();
+            targets.sort_unstable();
+            targets.dedup();
+            let Some(first) = targets.first().copied() else { continue };
+            let key = (pool.name.clone(), backend.address);
+            let own = backend.monitor.address.unwrap_or(backend.address).ip();
+            let check = Check {
+                spec: Arc::clone(&spec),
+                own: SocketAddr::new(own, first.port()),
+                way: match backend.monitor.address {
+                    Some(_) => Way::Own,
+                    None => way(backend.address, view, segments, &vips),
+                },
+                vips: targets,
+                first: standings.get(&key).copied().unwrap_or(Standing::Unproven),
+            };
+            checks.insert(key, check);
+        }
+    }
+    Checks { checks }
+}
+
+/// The backends that take no traffic because they are not up. Where all of a pool would be, and it says so, none is.
+#[must_use]
+pub fn unhealthy(desired: &Desired, standings: &Standings) -> Unhealthy {
+    let mut unhealthy = Unhealthy::new();
+    for pool in desired.pools.values() {
+        let Some(health) = &pool.health else { continue };
+        let is_up = |backend: &model::Backend| {
+            standings.get(&(pool.name.clone(), backend.address)).is_some_and(|standing| *standing == Standing::Up)
+        };
+        if health.when_all_down == WhenAllDown::UseAll && !takes_new_flows(pool).any(is_up) {
+            continue;
+        }
+        let down = pool.backends.values().filter(|backend| is_checked(backend) && !is_up(backend));
+        unhealthy.extend(down.map(|backend| (pool.name.clone(), backend.address)));
+    }
+    unhealthy
+}
+
+fn takes_new_flows(pool: &Pool) -> impl Iterator<Item = &model::Backend> {
+    let takes = |backend: &&model::Backend| is_checked(backend) && backend.weight > 0 && backend.drain.is_none();
+    pool.backends.values().filter(takes)
+}
+
+fn is_checked(backend: &model::Backend) -> bool {
+    backend.admin_up && !backend.drain.is_some_and(|drain| drain.drained)
+}
+
+/// The keys of all that have a standing, so that others can be forgotten. Those that are out of service keep theirs.
+pub fn known(desired: &Desired) -> impl Iterator<Item = CheckKey> {
+    let checked = desired.pools.values().filter(|pool| pool.health.is_some());
+    checked.flat_map(|pool| pool.backends.keys().map(|address| (pool.name.clone(), *address)))
+}
+
+fn way(address: BackendAddr, view: &NetworkView, segments: &SegmentsByInterface, vips: &BTreeSet<IpAddr>) -> Way {
+    let (mac, ifindex) = match view.backends.get(&address) {
+        Some(Reach::Resolved { mac, ifindex }) => (*mac, *ifindex),
+        None | Some(Reach::Unresolved { why: Unresolved::Asking }) => {
+            return Way::Impossible { reason: Unresolved::Asking.to_string() };
+        }
+        Some(Reach::Unresolved { why }) => return Way::Unreachable { reason: why.to_string() },
+    };
+    let name = || {
+        let link = view.links.iter().find(|(_, link)| link.ifindex == ifindex);
+        link.map_or_else(|| format!("the interface with index {ifindex}"), |(name, _)| name.clone())
+    };
+    let Some(segment) = segments.get(&ifindex) else {
+        let reason = format!("it is behind {}, which drlb is not attached to", name());
+        return Way::Unreachable { reason };
+    };
+    match source(address, ifindex, view, vips) {
+        Some(source) => Way::Vip { backend: Backend::new(mac, *segment), source },
+        None => Way::Impossible {
+            reason: format!(
+                "the balancer has no {} address on {} to send health checks from; give it one (`ip address add`), which must \
+                 not be a VIP",
+                address.family(),
+                name()
+            ),
+        },
+    }
+}
+
+/// The balancer's address that a backend's answer gets back to on its own segment: of the backend's network if there is
+/// one, the narrowest; else any of that interface. A VIP is none, and neither is an IPv6 address of the link alone.
+fn source(address: BackendAddr, ifindex: u32, view: &NetworkView, vips: &BTreeSet<IpAddr>) -> Option<IpAddr> {
+    let usable = |(own, _): &&(IpAddr, u8)| {
+        let link_local = matches!(own, IpAddr::V6(v6) if v6.is_unicast_link_local());
+        own.is_ipv4() == address.ip().is_ipv4() && !vips.contains(own) && !link_local
+    };
+    let addresses = view.addresses.get(&ifindex)?.iter().filter(usable);
+    let near = |(own, prefix): &&(IpAddr, u8)| {
+        if same_network(*own, address.ip(), *prefix) { u16::from(*prefix) + 1 } else { 0 }
+    };
+    // Of equals the first, so that it stays the same.
+    addresses.rev().max_by_key(near).map(|(own, _)| *own)
+}
+
+fn same_network(a: IpAddr, b: IpAddr, prefix: u8) -> bool {
+    let (a, b, bits) = match (a, b) {
+        (IpAddr::V4(a), IpAddr::V4(b)) => (u128::from(a.to_bits()), u128::from(b.to_bits()), 32),
+        (IpAddr::V6(a), IpAddr::V6(b)) => (a.to_bits(), b.to_bits(), 128),
+        _ => return false,
+    };
+    let host_bits = 128_u32.min(bits - u32::from(prefix).min(bits));
+    (a ^ b).checked_shr(host_bits).unwrap_or(0) == 0
+}
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

@@ -1,0 +1,383 @@
+//! The thread that does the checks.
+//!
+//! It is one thread, in a network namespace of its own ([`ground`](super::ground)), with a queue of timers and sockets of its own; a
+//! second one (`own`) sends what must be sent from the host's.
+//!
+//! | input | depth | what it does |
+//! |---|---|---|
+//! | checks | `watch`: only the latest set counts | takes up new ones, lets go of old ones |
+//! | probes that end | as many as are under way | steps the check's machine |
+//! | results of the other thread | as many as are under way there | the same, or tells why a backend is down |
+//! | timer | one deadline | begins the probes that are due |
+//!
+//! Its output is a `watch` with the latest [`HealthView`].
+//!
+//! # Cancel safety
+//! The thread ends when the sender of the checks is dropped. A probe that is under way then is dropped: its connection is
+//! reset. What is left in the program's map is removed by the next agent, and no packet is looked up in it meanwhile.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use lb_common::address::Port;
+use lb_common::probe::ProbeTarget;
+use lb_common::protocol;
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinSet, LocalSet};
+use tokio::time::{Instant, sleep_until};
+
+use super::ground::Ground;
+use super::machine::Step;
+use super::own::{self, Done, Job};
+use super::ports::{self, Ports};
+use super::probe::{self, From, Means, Pinger, Trust};
+use super::records::Records;
+use super::timetable::{Rhythm, Timetable};
+use super::{Check, CheckKey, Checks, HealthCounters, HealthView, ProbePlane, Way};
+use crate::model::{Fault, ProbeType};
+
+/// The most probes that are under way at once. Each has a socket, or two with UDP.
+const MOST: usize = 1_024;
+/// The most probes of backends' own addresses that are under way at once.
+const MOST_OWN: usize = 256;
+/// The least time between two views: where many backends change at once, they are told together.
+const BETWEEN_VIEWS: Duration = Duration::from_millis(10);
+/// How soon the ground is tried to be made again where that failed.
+const RETRY: Duration = Duration::from_secs(30);
+
+/// Starts the thread.
+///
+/// # Errors
+/// The host has no thread left.
+pub fn start(
+    plane: Box<dyn ProbePlane>,
+    checks: watch::Receiver<Arc<Checks>>,
+    views: watch::Sender<Arc<HealthView>>,
+    counters: Arc<HealthCounters>,
+) -> Result<JoinHandle<()>, Fault> {
+    let no_thread = |error| Fault::unavailable(format!("no thread for health checks can be started: {error}"));
+    let (jobs, results) = own::start()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(no_thread)?;
+    let run = move || {
+        let checker = Checker::new(plane, views, counters, jobs);
+        runtime.block_on(LocalSet::new().run_until(checker.run(checks, results)));
+    };
+    thread::Builder::new().name("probes".to_owned()).spawn(run).map_err(no_thread)
+}
+
+/// A probe by the VIP that has ended.
+struct Ended {
+    key: CheckKey,
+    round: u64,
+    result: Result<(), String>,
+    /// What it held: protocol, address and port.
+    held: Vec<(u8, IpAddr, u16)>,
+}
+
+struct Checker {
+    plane: Box<dyn ProbePlane>,
+    views: watch::Sender<Arc<HealthView>>,
+    counters: Arc<HealthCounters>,
+    jobs: mpsc::UnboundedSender<Job>,
+    begun: Instant,
+    ground: Result<Option<Ground>, String>,
+    retry_at: Duration,
+    checks: Arc<Checks>,
+    records: Records,
+    table: Timetable<CheckKey>,
+    ports: Ports,
+    means: Means,
+    running: JoinSet<Ended>,
+    /// Probes of own addresses that are under way.
+    running_own: usize,
+    round: u64,
+    told: Duration,
+}
+
+impl Checker {
+    fn new(
+        plane: Box<dyn ProbePlane>,
+        views: watch::Sender<Arc<HealthView>>,
+        counters: Arc<HealthCounters>,
+        jobs: mpsc::UnboundedSender<Job>,
+    ) -> Self {
+        Self {
+            plane,
+            views,
+            counters,
+            jobs,
+            begun: Instant::now(),
+            ground: Ok(None),
+            retry_at: Duration::ZERO,
+            checks: Arc::default(),
+            records: Records::default(),
+            table: Timetable::default(),
+            ports: Ports::default(),
+            means: Means { pinger: Rc::new(Pinger::default()), trust: Rc::new(Trust::read()) },
+            running: JoinSet::new(),
+            running_own: 0,
+            round: 0,
+            told: Duration::ZERO,
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.begun.elapsed()
+    }
+
+    async fn run(mut self, mut checks: watch::Receiver<Arc<Checks>>, mut results: mpsc::UnboundedReceiver<Done>) {
+        let first = checks.borrow_and_update().clone();
+        self.take_up(first).await;
+        loop {
+            self.begin_what_is_due();
+            self.tell();
+            let wake = self.wake();
+            tokio::select! {
+                changed = checks.changed() => match changed {
+                    Ok(()) => {
+                        let latest = checks.borrow_and_update().clone();
+                        self.take_up(latest).await;
+                    }
+                    Err(_) => break,
+                },
+                Some(ended) = self.running.join_next() => {
+                    self.vip_ended(ended);
+                    while let Some(ended) = self.running.try_join_next() {
+                        self.vip_ended(ended);
+                    }
+                }
+                Some(done) = results.recv() => self.own_ended(done),
+                () = sleep_until(wake) => {}
+            }
+        }
+        if let Err(fault) = self.plane.switch(false) {
+            tracing::warn!("{fault}");
+        }
+    }
+
+    /// When there is something to do though nothing happens.
+    fn wake(&self) -> Instant {
+        // Ports rest, and a ground that could not be made is tried again, without hurry.
+        let mut wake = self.now() + Duration::from_secs(1);
+        if self.running.len() < MOST {
+            wake = self.table.next().map_or(wake, |due| due.min(wake));
+        }
+        if self.records.has_news() {
+            wake = wake.min(self.told + BETWEEN_VIEWS);
+        }
+        self.begun + wake
+    }
+
+    async fn take_up(&mut self, checks: Arc<Checks>) {
+        let now = self.now();
+        let before = std::mem::replace(&mut self.checks, Arc::clone(&checks));
+        for key in before.checks.keys().filter(|key| !checks.checks.contains_key(*key)) {
+            self.table.remove(key);
+            self.records.remove(key);
+        }
+        for (key, check) in &checks.checks {
+            let new = self.records.put(key, check, now);
+            let rhythm = Rhythm { delay: check.spec.delay(), jitter: check.spec.jitter };
+            self.table.put(key.clone(), rhythm, new && check.first == super::Standing::Unproven, now);
+        }
+        self.prepare_ground().await;
+    }
+
+    /// Makes the ground when it is first needed, and gives it the addresses to send from.
+    async fn prepare_ground(&mut self) {
+        let source = |check: &Check| match check.way {
+            Way::Vip { source, .. } => Some(source),
+            _ => None,
+        };
+        let sources: BTreeSet<IpAddr> = self.checks.checks.values().filter_map(source).collect();
+        let needed = !sources.is_empty();
+        if needed && !matches!(self.ground, Ok(Some(_))) && self.now() >= self.retry_at {
+            self.ground = Ground::make(self.plane.as_mut()).await.map(Some).map_err(|fault| {
+                tracing::error!("{fault}");
+                fault.message
+            });
+            self.retry_at = self.now() + RETRY;
+        }
+        if let Ok(Some(ground)) = &mut self.ground {
+            ground.set_sources(&sources).await;
+        }
+        if let Err(fault) = self.plane.switch(needed) {
+            tracing::warn!("{fault}");
+        }
+    }
+
+    fn begin_what_is_due(&mut self) {
+        let now = self.now();
+        for key in self.ports.rested(now) {
+            self.plane.remove(key);
+        }
+        let room = MOST.saturating_sub(self.running.len() + self.running_own);
+        let due = self.table.begin(now, room);
+        self.counters.late.store(self.table.late(), Ordering::Relaxed);
+        let checks = Arc::clone(&self.checks);
+        for key in due {
+            if let Some(check) = checks.checks.get(&key) {
+                self.begin(key, check);
+            }
+        }
+        self.counters.in_flight.store((self.running.len() + self.running_own) as u64, Ordering::Relaxed);
+    }
+
+    fn begin(&mut self, key: CheckKey, check: &Check) {
+        self.round += 1;
+        let round = self.round;
+        match &check.way {
+            Way::Own => {
+                self.records.began(&key, round);
+                self.try_own(key, check, round);
+            }
+            Way::Unreachable { reason } => self.finish(&key, Err(reason.clone())),
+            Way::Impossible { reason } => self.skip(&key, reason.clone()),
+            Way::Vip { backend, source } => match &self.ground {
+                Ok(Some(_)) => {
+                    self.records.began(&key, round);
+                    self.send(key, check, *backend, *source, round);
+                }
+                Ok(None) => self.skip(&key, "health checks are being prepared".to_owned()),
+                Err(reason) => {
+                    let reason = reason.clone();
+                    self.skip(&key, reason);
+                }
+            },
+        }
+    }
+
+    /// Sends a probe to each VIP. All must be answered.
+    fn send(&mut self, key: CheckKey, check: &Check, backend: lb_common::backend::Backend, source: IpAddr, round: u64) {
+        let mut held = Vec::new();
+        let mut probes = Vec::new();
+        for to in &check.vips {
+            let mut hold = |protocol, vip_port| {
+                let port = self.ports.take(protocol, source)?;
+                held.push((protocol, source, port));
+                let target = ProbeTarget::new(backend, to.ip().into(), vip_port);
+                self.plane.put(ports::key(protocol, source, port), target).ok().map(|()| port)
+            };
+            let vip_port = Port::from_host(to.port());
+            let ports = match check.spec.probe.kind() {
+                ProbeType::Icmp => hold(echo(source), Port::ANY).map(|port| (port, port)),
+                ProbeType::Udp => hold(protocol::UDP, vip_port).zip(hold(echo(source), Port::ANY)),
+                _ => hold(protocol::TCP, vip_port).map(|port| (port, 0)),
+            };
+            match ports {
+                Some((port, echo)) => probes.push((*to, From { address: source, port, echo })),
+                None => {
+                    self.rest(held);
+                    return self.skip(&key, "too many probes are under way".to_owned());
+                }
+            }
+        }
+        let (spec, means) = (Arc::clone(&check.spec), self.means.clone());
+        self.running.spawn_local(async move {
+            let all = probes.iter().map(|(to, from)| probe::run(&spec, *to, *from, &means));
+            let results = futures_util::future::join_all(all).await;
+            let several = results.len() > 1;
+            let failed = results.into_iter().zip(&probes).find_map(|(result, (to, _))| Some((result.err()?, to.ip())));
+            let result = match failed {
+                None => Ok(()),
+                Some((why, vip)) if several => Err(format!("{why} (VIP {vip})")),
+                Some((why, _)) => Err(why),
+            };
+            Ended { key, round, result, held }
+        });
+    }
+
+    /// Probes a backend's own address, if there is room.
+    fn try_own(&mut self, key: CheckKey, check: &Check, round: u64) {
+        if self.running_own < MOST_OWN {
+            // Its identifier is told apart by the address that it goes to, too.
+            let job = Job { key, spec: Arc::clone(&check.spec), to: check.own, round, echo: round as u16 };
+            if self.jobs.send(job).is_ok() {
+                self.running_own += 1;
+            }
+        } else if check.way == Way::Own {
+            self.table.ended(&key, self.now());
+        }
+    }
+
+    fn vip_ended(&mut self, ended: Result<Ended, tokio::task::JoinError>) {
+        let Ok(Ended { key, round, result, held }) = ended else { return };
+        self.rest(held);
+        if self.records.is_current(&key, round) {
+            self.finish(&key, result);
+        }
+    }
+
+    fn own_ended(&mut self, done: Done) {
+        self.running_own = self.running_own.saturating_sub(1);
+        let checks = Arc::clone(&self.checks);
+        let Some(check) = checks.checks.get(&done.key) else { return };
+        match check.way {
+            Way::Own if self.records.is_current(&done.key, done.round) => self.finish(&done.key, done.result),
+            Way::Own => {}
+            _ => self.records.own_address(&done.key, done.result.is_ok()),
+        }
+    }
+
+    fn rest(&mut self, held: Vec<(u8, IpAddr, u16)>) {
+        let now = self.now();
+        for (protocol, source, port) in held {
+            self.ports.give_back(protocol, source, port, now);
+        }
+    }
+
+    /// Steps a check's machine by what its probe found, and tries the backend's own address where that says why it is down.
+    fn finish(&mut self, key: &CheckKey, result: Result<(), String>) {
+        let now = self.now();
+        self.table.ended(key, now);
+        self.counters.probes.fetch_add(1, Ordering::Relaxed);
+        if result.is_err() {
+            self.counters.failed.fetch_add(1, Ordering::Relaxed);
+        }
+        let checks = Arc::clone(&self.checks);
+        let Some(check) = checks.checks.get(key) else { return };
+        let failed = result.is_err();
+        let step = self.records.probed(key, check, result, now, unix_now());
+        match step {
+            Step::Same => {}
+            Step::CameUp => tracing::info!("backend {} of pool `{}` is up", key.1, key.0),
+            Step::WentDown => {
+                tracing::info!("backend {} of pool `{}` is down: {}", key.1, key.0, self.records.reason(key))
+            }
+        }
+        if failed && self.records.is_down(key) && matches!(check.way, Way::Vip { .. }) {
+            self.round += 1;
+            let round = self.round;
+            self.try_own(key.clone(), check, round);
+        }
+    }
+
+    /// Notes that no probe could be sent.
+    fn skip(&mut self, key: &CheckKey, reason: String) {
+        self.table.ended(key, self.now());
+        self.records.skipped(key, reason);
+    }
+
+    fn tell(&mut self) {
+        let now = self.now();
+        if self.records.has_news() && now >= self.told + BETWEEN_VIEWS {
+            self.told = now;
+            self.views.send_replace(Arc::new(self.records.view(&self.checks)));
+        }
+    }
+}
+
+/// The protocol of echo requests from an address.
+const fn echo(source: IpAddr) -> u8 {
+    if source.is_ipv4() { protocol::ICMP } else { protocol::ICMPV6 }
+}
+
+/// The time in seconds since 1970.
+fn unix_now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
