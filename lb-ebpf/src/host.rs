@@ -24,12 +24,11 @@ use crate::finish::Finish;
 use crate::fragments;
 use crate::packet::Packet;
 use crate::parse::{self, Headers};
-use crate::probe;
-use crate::rewrite;
 use crate::select::{Chosen, Place};
 use crate::tables::Tables;
 use crate::track::{self, Request};
 use crate::vip_traffic;
+use crate::{pipeline, probe, rewrite};
 
 /// What the BPF maps and globals hold.
 #[derive(Clone, Debug)]
@@ -178,6 +177,10 @@ impl Tables for HostTables {
 
     fn track(&self, listener: &Listener, flow: &Flow, place: Place, signal: Signal) -> u16 {
         track::run(&Request::new(listener, flow, place, signal), self)
+    }
+
+    fn choose(&self, packet: &Packet<'_>, headers: &mut Headers, chosen: &mut Chosen) -> Result<(), Finish> {
+        pipeline::choose(packet, headers, chosen, self)
     }
 
     fn retag(&self, packet: &mut Packet<'_>, headers: &mut Headers, chosen: &mut Chosen) -> bool {

@@ -3,6 +3,8 @@
 
 #[cfg(target_arch = "bpf")]
 mod maps;
+#[cfg(target_arch = "bpf")]
+mod subprograms;
 
 #[cfg(target_arch = "bpf")]
 mod program {
@@ -19,12 +21,12 @@ mod program {
     #[xdp(frags)]
     pub(crate) fn drlb(ctx: XdpContext) -> u32 {
         // SAFETY: the context is the one that the kernel handed to this program.
-        let mut packet = unsafe { Packet::from_context(ctx.ctx) };
+        let (mut packet, tables) = unsafe { (Packet::from_context(ctx.ctx), BpfTables::of(ctx.ctx)) };
         // SAFETY: nobody else asks for it.
         let Some(known) = (unsafe { maps::known() }) else {
             return xdp_action::XDP_PASS;
         };
-        match pipeline::run(&mut packet, known, &BpfTables::new(&ctx)) {
+        match pipeline::run(&mut packet, known, &tables) {
             Verdict::Pass => xdp_action::XDP_PASS,
             Verdict::Drop => xdp_action::XDP_DROP,
             Verdict::Transmit => xdp_action::XDP_TX,

@@ -6,9 +6,8 @@ use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, xdp_action, xdp_md};
 use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_ktime_get_coarse_ns};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, DevMap, HashMap, LruHashMap, PerCpuArray, RingBuf};
-use aya_ebpf::programs::XdpContext;
 use lb_common::address::{Address, MacAddr};
-use lb_common::allow::{self, Bits, Root};
+use lb_common::allow::{Bits, Root};
 use lb_common::backend::{Backend, BackendOwner, Load, Segment};
 use lb_common::event::Event;
 use lb_common::flow::Flow;
@@ -22,16 +21,14 @@ use lb_common::slot::{NO_BACKEND, Slot, SlotLine};
 use lb_common::track::pin::{Moment, Pin, PinKey, Table};
 use lb_common::track::signal::Signal;
 use lb_ebpf::finish::Finish;
-use lb_ebpf::fragments;
-use lb_ebpf::packet::{Packet, offset};
-use lb_ebpf::parse::{self, Headers, Kind};
+use lb_ebpf::packet::Packet;
+use lb_ebpf::parse::Headers;
 use lb_ebpf::pipeline::Known;
-use lb_ebpf::probe;
-use lb_ebpf::rewrite;
 use lb_ebpf::select::{Chosen, Place};
 use lb_ebpf::tables::Tables;
-use lb_ebpf::track::{self, Request};
-use lb_ebpf::vip_traffic;
+use lb_ebpf::track::Request;
+
+use crate::subprograms;
 
 #[map]
 static LISTENERS: HashMap<ListenerKey, Listener> = HashMap::pinned(limits::MAX_LISTENERS, 0);
@@ -76,7 +73,6 @@ static ALLOWED: Array<u64> = Array::pinned(limits::MAX_ALLOW_WORDS, BPF_F_MMAPAB
 static LISTENER_REFUSALS: PerCpuArray<Refused> = PerCpuArray::pinned(limits::MAX_LISTENERS, 0);
 #[map]
 static EVENTS: RingBuf = RingBuf::pinned(limits::EVENTS_BYTES, 0);
-/// What is known of a packet on its way. Not pinned: it means nothing from one packet to the next.
 // Not allocated beforehand: without health checks there are no probes, and they take no memory.
 #[map]
 static PROBES: HashMap<ProbeKey, ProbeTarget> = HashMap::pinned(limits::MAX_PROBES, BPF_F_NO_PREALLOC);
@@ -84,10 +80,10 @@ static PROBES: HashMap<ProbeKey, ProbeTarget> = HashMap::pinned(limits::MAX_PROB
 static PROBE_LINK: DevMap = DevMap::pinned(1, 0);
 #[map]
 static PROBING: Array<u32> = Array::pinned(1, 0);
-/// What a packet's headers say. Not pinned: it means nothing from one packet to the next.
+/// What is known of a packet on its way. Not pinned: it means nothing from one packet to the next.
 #[map]
 static KNOWN: PerCpuArray<Known> = PerCpuArray::with_max_entries(1, 0);
-/// What a packet hands to [`track_flow`]. Not pinned: it means nothing from one packet to the next.
+/// What a packet hands to tracking. Not pinned: it means nothing from one packet to the next.
 #[map]
 static TRACK_REQUEST: PerCpuArray<Request> = PerCpuArray::with_max_entries(1, 0);
 
@@ -104,29 +100,13 @@ pub(crate) fn redirect(segment: u16) -> u32 {
     EGRESS.redirect(u32::from(segment), u64::from(xdp_action::XDP_DROP)).unwrap_or_else(|action| action)
 }
 
-/// Room for what is known of one packet, this CPU's own.
 /// Sends the packet to where probes are sent from; passes it if that is gone, as when the agent was killed.
 #[inline(always)]
 pub(crate) fn redirect_to_probes() -> u32 {
     PROBE_LINK.redirect(0, u64::from(xdp_action::XDP_PASS)).unwrap_or_else(|action| action)
 }
 
-/// Whether a packet answers a probe, as a subprogram: few packets are looked at so, and the way of most need not carry it.
-///
-/// # Safety
-/// `context` must be what the kernel handed to the program that runs, and the others valid.
-#[unsafe(no_mangle)]
-#[inline(never)]
-unsafe extern "C" fn answers_probe(context: *mut xdp_md, headers: *const Headers, chosen: *mut Chosen) -> u32 {
-    // SAFETY: the caller's promise.
-    let (packet, headers, chosen) = unsafe { (Packet::from_context(context), headers.as_ref(), chosen.as_mut()) };
-    let (Some(headers), Some(chosen)) = (headers, chosen) else {
-        return 0;
-    };
-    probe::is_answer(&packet, headers, chosen, &BpfTables::from_nowhere()).into()
-}
-
-/// Room for what the headers of one packet say, this CPU's own.
+/// Room for what is known of one packet, this CPU's own.
 ///
 /// # Safety
 /// A program may ask for it once, and its subprograms not at all.
@@ -138,119 +118,12 @@ pub(crate) unsafe fn known<'a>() -> Option<&'a mut Known> {
     Some(unsafe { &mut *known })
 }
 
-/// Parsing as a subprogram: it gets a stack frame of its own, which is gone before the later steps need theirs, and the
-/// verifier proves it once.
-///
-/// # Safety
-/// `context` must be what the kernel handed to the program that runs, and `headers` valid.
-#[unsafe(no_mangle)]
-#[inline(never)]
-unsafe extern "C" fn parse_packet(context: *mut xdp_md, headers: *mut Headers) -> u32 {
-    // SAFETY: the caller's promise.
-    let (packet, headers) = unsafe { (Packet::from_context(context), headers.as_mut()) };
-    if let Some(headers) = headers {
-        parse::run(&packet, own_mac(), headers);
-    }
-    0
-}
-
 /// Our MAC on the interface.
 #[inline(always)]
-fn own_mac() -> MacAddr {
+pub(crate) fn own_mac() -> MacAddr {
     // SAFETY: a valid static; volatile because the loader changes it behind the compiler's back.
     MacAddr(unsafe { addr_of!(OWN_MAC).read_volatile() })
 }
-
-/// The look-up in an allow-list as a subprogram: its loop is proved once, and its registers are its own.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn allows_source(base: u32, from: u32, bits: u32, high: u64, low: u64) -> u32 {
-    let root = Root { base, from: from as u8, bits: bits as u8 };
-    u32::from(allow::allows(root, Bits { high, low }, |index| ALLOWED.get(index).copied()))
-}
-
-/// Tracking as a subprogram, of the request that was put into its map: it wants more stack than the way of most packets
-/// leaves, and the verifier proves it once, not for each way that leads here.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn track_flow(ingress_ifindex: u32) -> u32 {
-    let Some(request) = TRACK_REQUEST.get_ptr(0) else {
-        return u32::from(NO_BACKEND);
-    };
-    // SAFETY: the element is this CPU's own, was written before the call, and is not written again before we return.
-    u32::from(track::run(unsafe { &*request }, &BpfTables { ingress_ifindex }))
-}
-
-/// Setting, adding and taking VLAN tags as a subprogram: the packet's beginning moves, and all that was known of where it
-/// is ends.
-///
-/// # Safety
-/// `context` must be what the kernel handed to the program that runs, and the others valid.
-#[unsafe(no_mangle)]
-#[inline(never)]
-unsafe extern "C" fn retag_packet(context: *mut xdp_md, headers: *const Headers, chosen: *const Chosen) -> u32 {
-    // SAFETY: the caller's promise.
-    let (mut packet, headers, chosen) = unsafe { (Packet::from_context(context), headers.as_ref(), chosen.as_ref()) };
-    let (Some(headers), Some(chosen)) = (headers, chosen) else {
-        return 0;
-    };
-    rewrite::retag(&mut packet, headers, chosen).into()
-}
-
-/// What [`follow_fragment`] returns for a fragment that has a backend; no end of a packet is this number.
-const GO_ON: u32 = u32::MAX;
-
-/// Following a first fragment as a subprogram: few packets are fragments.
-///
-/// # Safety
-/// Both pointers must be valid.
-#[unsafe(no_mangle)]
-#[inline(never)]
-unsafe extern "C" fn follow_fragment(headers: *const Headers, chosen: *mut Chosen) -> u32 {
-    // SAFETY: the caller's promise.
-    let (Some(headers), Some(chosen)) = (unsafe { (headers.as_ref(), chosen.as_mut()) }) else {
-        return Finish::drop(Outcome::Malformed).to_bits();
-    };
-    match fragments::follow(headers, chosen, &BpfTables { ingress_ifindex: 0 }) {
-        Ok(()) => GO_ON,
-        Err(finish) => finish.to_bits(),
-    }
-}
-
-/// What a first fragment leaves, as a subprogram.
-///
-/// # Safety
-/// Both pointers must be valid.
-#[unsafe(no_mangle)]
-#[inline(never)]
-unsafe extern "C" fn leave_first(headers: *const Headers, chosen: *const Chosen) -> u32 {
-    // SAFETY: the caller's promise.
-    if let (Some(headers), Some(chosen)) = unsafe { (headers.as_ref(), chosen.as_ref()) } {
-        fragments::leave(headers, chosen, &BpfTables { ingress_ifindex: 0 });
-    }
-    0
-}
-
-/// The answers to a VIP's own traffic as a subprogram: few packets want them, and the way of most need not carry them.
-///
-/// # Safety
-/// `context` must be what the kernel handed to the program that runs.
-#[unsafe(no_mangle)]
-#[inline(never)]
-unsafe extern "C" fn answer_for_vip(context: *mut xdp_md, kind: u32, network: u64, transport: u64) -> u32 {
-    // SAFETY: the caller's promise.
-    let (packet, ingress_ifindex) = unsafe { (Packet::from_context(context), (*context).ingress_ifindex) };
-    let kind = match kind {
-        ARP => Kind::Arp,
-        DISCOVERY => Kind::Discovery,
-        _ => Kind::Echo,
-    };
-    let tables = BpfTables { ingress_ifindex };
-    vip_traffic::answer(&packet, kind, offset(network), offset(transport), &tables).to_bits()
-}
-
-const ARP: u32 = Kind::Arp as u32;
-const DISCOVERY: u32 = Kind::Discovery as u32;
 
 /// The maps, as the steps ask for them.
 pub(crate) struct BpfTables {
@@ -259,10 +132,13 @@ pub(crate) struct BpfTables {
 
 impl BpfTables {
     /// The maps, seen from the interface that the packet of this context came in by.
+    ///
+    /// # Safety
+    /// `context` must be what the kernel handed to the program that runs.
     #[inline(always)]
-    pub(crate) fn new(ctx: &XdpContext) -> Self {
-        // SAFETY: the kernel hands a valid `xdp_md` to the program.
-        Self { ingress_ifindex: unsafe { (*ctx.ctx).ingress_ifindex } }
+    pub(crate) unsafe fn of(context: *mut xdp_md) -> Self {
+        // SAFETY: the caller's promise.
+        Self::at(unsafe { (*context).ingress_ifindex })
     }
 
     /// The maps, seen from no interface of the balancer's: frames go out by a redirect in any case.
@@ -270,6 +146,29 @@ impl BpfTables {
     pub(crate) const fn from_nowhere() -> Self {
         Self { ingress_ifindex: 0 }
     }
+
+    /// The maps, seen from an interface.
+    #[inline(always)]
+    pub(crate) const fn at(ingress_ifindex: u32) -> Self {
+        Self { ingress_ifindex }
+    }
+}
+
+/// A word of the allow-lists.
+#[inline(always)]
+pub(crate) fn allow_word(index: u32) -> Option<u64> {
+    ALLOWED.get(index).copied()
+}
+
+/// What the packet handed to tracking, this CPU's own.
+///
+/// # Safety
+/// It must not be written while what is returned lives.
+#[inline(always)]
+pub(crate) unsafe fn track_request<'a>() -> Option<&'a Request> {
+    let request = TRACK_REQUEST.get_ptr(0)?;
+    // SAFETY: the caller's promise; the element is this CPU's own.
+    Some(unsafe { &*request })
 }
 
 #[inline(always)]
@@ -337,14 +236,16 @@ impl Tables for BpfTables {
     #[inline(always)]
     fn parse(&self, packet: &Packet<'_>, headers: &mut Headers) {
         // SAFETY: the packet was made of the context of the program that runs.
-        unsafe { parse_packet(packet.context(), headers) };
+        unsafe { subprograms::parse_packet(packet.context(), headers) };
     }
 
     #[inline(always)]
     fn answer(&self, packet: &Packet<'_>, headers: &Headers) -> Finish {
         let (network, transport) = (headers.network as u64, headers.transport as u64);
         // SAFETY: the packet was made of the context of the program that runs.
-        Finish::from_bits(unsafe { answer_for_vip(packet.context(), headers.kind as u32, network, transport) })
+        Finish::from_bits(unsafe {
+            subprograms::answer_for_vip(packet.context(), headers.kind as u32, network, transport)
+        })
     }
 
     #[inline(always)]
@@ -354,28 +255,31 @@ impl Tables for BpfTables {
         };
         // SAFETY: the element is this CPU's own, and nothing else on it runs this program before we return.
         unsafe { request.write(Request::new(listener, flow, place, signal)) };
-        track_flow(self.ingress_ifindex) as u16
+        subprograms::track_flow(self.ingress_ifindex) as u16
+    }
+
+    #[inline(always)]
+    fn choose(&self, packet: &Packet<'_>, headers: &mut Headers, chosen: &mut Chosen) -> Result<(), Finish> {
+        // SAFETY: the packet was made of the context of the program that runs, and the others are valid while it runs.
+        subprograms::from_bits(unsafe { subprograms::choose_backend(packet.context(), headers, chosen) })
     }
 
     #[inline(always)]
     fn retag(&self, packet: &mut Packet<'_>, headers: &mut Headers, chosen: &mut Chosen) -> bool {
         // SAFETY: the packet was made of the context of the program that runs, and the others are valid while it runs.
-        unsafe { retag_packet(packet.context(), headers, chosen) != 0 }
+        unsafe { subprograms::retag_packet(packet.context(), headers, chosen) != 0 }
     }
 
     #[inline(always)]
     fn follow_fragment(&self, headers: &mut Headers, chosen: &mut Chosen) -> Result<(), Finish> {
         // SAFETY: both are valid while it runs.
-        match unsafe { follow_fragment(headers, chosen) } {
-            GO_ON => Ok(()),
-            bits => Err(Finish::from_bits(bits)),
-        }
+        subprograms::from_bits(unsafe { subprograms::follow_fragment(headers, chosen) })
     }
 
     #[inline(always)]
     fn leave_first(&self, headers: &mut Headers, chosen: &mut Chosen) {
         // SAFETY: both are valid while it runs.
-        unsafe { leave_first(headers, chosen) };
+        unsafe { subprograms::leave_first(headers, chosen) };
     }
 
     #[inline(always)]
@@ -406,7 +310,7 @@ impl Tables for BpfTables {
     #[inline(always)]
     fn answers_probe(&self, packet: &Packet<'_>, headers: &mut Headers, chosen: &mut Chosen) -> bool {
         // SAFETY: the packet was made of the context of the program that runs.
-        unsafe { answers_probe(packet.context(), headers, chosen) != 0 }
+        unsafe { subprograms::answers_probe(packet.context(), headers, chosen) != 0 }
     }
 
     #[inline(always)]
@@ -516,7 +420,7 @@ impl Tables for BpfTables {
 
     #[inline(always)]
     fn allows(&self, root: Root, source: Bits) -> bool {
-        allows_source(root.base, root.from.into(), root.bits.into(), source.high, source.low) != 0
+        subprograms::allows_source(root.base, root.from.into(), root.bits.into(), source.high, source.low) != 0
     }
 
     #[inline(always)]

@@ -47,7 +47,7 @@ pub fn run<T: Tables>(packet: &mut Packet<'_>, known: &mut Known, tables: &T) ->
 fn steps<T: Tables>(packet: &mut Packet<'_>, known: &mut Known, tables: &T) -> Result<Finish, Finish> {
     let Known { headers, chosen } = known;
     match headers.kind {
-        Kind::Flow => choose(packet, headers, chosen, tables)?,
+        Kind::Flow => tables.choose(packet, headers, chosen)?,
         Kind::LaterFragment => tables.follow_fragment(headers, chosen)?,
         Kind::Foreign => return Err(Finish::pass(headers.outcome)),
         Kind::Arp | Kind::Discovery | Kind::Echo => return Err(tables.answer(packet, headers)),
@@ -57,8 +57,11 @@ fn steps<T: Tables>(packet: &mut Packet<'_>, known: &mut Known, tables: &T) -> R
 }
 
 /// Chooses the backend of a packet whose flow is known.
+///
+/// # Errors
+/// How a packet ends that gets none.
 #[inline(always)]
-fn choose<T: Tables>(
+pub fn choose<T: Tables>(
     packet: &Packet<'_>,
     headers: &mut Headers,
     chosen: &mut Chosen,

@@ -47,6 +47,11 @@ pub trait Tables {
     /// Runs [`track::run`](crate::track::run) with these maps. How it is called is for the side that has them: on BPF it gets
     /// a stack frame of its own.
     fn track(&self, listener: &Listener, flow: &Flow, place: Place, signal: Signal) -> u16;
+    /// Runs [`pipeline::choose`](crate::pipeline::choose). On BPF it is a subprogram.
+    ///
+    /// # Errors
+    /// How a packet ends that gets no backend.
+    fn choose(&self, packet: &Packet<'_>, headers: &mut Headers, chosen: &mut Chosen) -> Result<(), Finish>;
     /// Runs [`rewrite::retag`](crate::rewrite::retag). On BPF it is a subprogram, after which `packet` is of no use.
     fn retag(&self, packet: &mut Packet<'_>, headers: &mut Headers, chosen: &mut Chosen) -> bool;
     /// Runs [`fragments::follow`](crate::fragments::follow). On BPF it is a subprogram.

@@ -116,23 +116,24 @@ pub(super) const RULES: &[Rule] = &[
     rule("pure code imports no runtime and no BPF", PURE, &["tokio", "aya"]),
     rule("pure code is told the time", PURE, &["std::time"]).allowing(&["std::time::Duration"]),
     rule(
-        "only main.rs, maps.rs, packet.rs and the walks over extension headers and quoted packets meet the kernel's BPF interface",
+        "only main.rs, maps.rs, subprograms.rs, packet.rs and the walks over extension headers and quoted packets meet the kernel's BPF interface",
         &["lb-ebpf/src"],
         &["aya_ebpf"],
     )
     .except(&[
         "lb-ebpf/src/main.rs",
         "lb-ebpf/src/maps.rs",
+        "lb-ebpf/src/subprograms.rs",
         "lb-ebpf/src/packet.rs",
         "lb-ebpf/src/parse/extensions.rs",
         "lb-ebpf/src/parse/quoted.rs",
     ]),
     rule(
-        "only main.rs and pipeline.rs know the pipeline, and only main.rs the BPF maps",
+        "only those who run the pipeline know it, and only the program the BPF maps",
         &["lb-ebpf/src"],
         &["crate::pipeline", "crate::maps"],
     )
-    .except(&["lb-ebpf/src/main.rs"]),
+    .except(&["lb-ebpf/src/main.rs", "lb-ebpf/src/maps.rs", "lb-ebpf/src/subprograms.rs", "lb-ebpf/src/host.rs"]),
     step(
         &["lb-ebpf/src/parse"],
         &[
@@ -196,6 +197,7 @@ pub(super) const UNSAFE: &[&str] = &[
     "lb-ebpf/src/packet.rs",
     "lb-ebpf/src/parse/extensions.rs",
     "lb-ebpf/src/parse/quoted.rs",
+    "lb-ebpf/src/subprograms.rs",
     "lb-userspace/src/dataplane/batch.rs",
     "lb-userspace/src/dataplane/detach.rs",
     "lb-userspace/src/dataplane/mmap.rs",
