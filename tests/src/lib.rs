@@ -16,6 +16,7 @@ pub mod host;
 pub mod http;
 pub mod lasting;
 pub mod load;
+pub mod moody;
 pub mod packet;
 pub mod program;
 pub mod random;
