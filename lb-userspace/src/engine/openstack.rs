@@ -8,6 +8,8 @@ use std::collections::BTreeSet;
 use uuid::Uuid;
 
 use super::core::{Core, unix_now};
+use super::health::Health;
+use crate::health::Standing;
 use crate::model::{BackendAddr, Desired, Fault, FaultKind, Name};
 use crate::octavia::adopt::adopt;
 use crate::octavia::catalogue::Catalogue;
@@ -79,6 +81,7 @@ impl Core {
             on: self.on,
             desired: &self.desired,
             held: &self.held,
+            health: &self.health,
             plane: self.plane.as_ref(),
             tracker: &self.tracker,
         };
@@ -192,6 +195,7 @@ struct Observation<'a> {
     on: bool,
     desired: &'a Desired,
     held: &'a Held,
+    health: &'a Health,
     plane: &'a dyn DataPlane,
     tracker: &'a Tracker,
 }
@@ -205,7 +209,11 @@ impl Observed for Observation<'_> {
         let backend = self.desired.pools.get(pool).and_then(|pool| pool.backends.get(&address));
         match backend {
             Some(backend) if backend.drain.is_some() => Seen::Draining,
-            _ => Seen::Unknown,
+            _ => match self.health.standing(&(pool.clone(), address)) {
+                Some(Standing::Up) => Seen::Up,
+                Some(Standing::Down) => Seen::Down,
+                Some(Standing::Unproven) | None => Seen::Unknown,
+            },
         }
     }
 

@@ -165,6 +165,8 @@ pub struct InterfaceStatus {
 pub enum InterfaceState {
     /// It runs.
     Attached,
+    /// It is attached, but the interface is switched off or has no carrier.
+    Down,
     /// There is no such interface now; it is attached as soon as there is.
     Missing,
     /// It could not be attached.
@@ -366,6 +368,7 @@ impl InterfaceState {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Attached => "attached",
+            Self::Down => "down",
             Self::Missing => "missing",
             Self::Failed => "failed",
         }

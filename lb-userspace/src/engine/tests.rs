@@ -509,3 +509,15 @@ async fn stopping_leaves_what_forwards_and_removes_the_rest() {
         assert_eq!(fault.message, "the agent is stopping; ask again when it runs");
     }
 }
+
+#[test]
+fn an_interface_whose_link_is_down_is_named() {
+    let mut host = Host::new();
+    let mut core = host.start();
+    usual(&mut core);
+    host.view.links.get_mut("eth1").expect("the link").up = false;
+    host.look(&mut core);
+    let interface = core.status().expect("a status").interfaces.remove(0);
+    assert_eq!(interface.state, InterfaceState::Down);
+    assert!(interface.reason.expect("a reason").contains("`ip link set eth1 up`"));
+}

@@ -217,8 +217,13 @@ impl Picture {
             Route::OnLink(ifindex) if !self.is_ethernet(ifindex) => Unresolved::NotEthernet,
             Route::OnLink(ifindex) => {
                 let key = NeighbourKey { ifindex, address: backend.ip() };
-                match (self.last_macs.get(&key), self.neighbours.get(&key).map(|entry| entry.state)) {
-                    (Some(&mac), _) => return Some(Reach::Resolved { mac, ifindex }),
+                let entry = self.neighbours.get(&key);
+                // What was known of it before it became a target was forgotten, but for the entry itself.
+                let usable =
+                    entry.filter(|entry| matches!(entry.state, NeighbourState::Usable | NeighbourState::Fixed));
+                let known = self.last_macs.get(&key).copied().or_else(|| usable?.mac);
+                match (known, entry.map(|entry| entry.state)) {
+                    (Some(mac), _) => return Some(Reach::Resolved { mac, ifindex }),
                     (None, Some(NeighbourState::Failed)) => Unresolved::NoAnswer,
                     (None, _) => Unresolved::Asking,
                 }

@@ -95,6 +95,14 @@ impl Snapshot<'_> {
         let attached = self.held.attached.get(&interface.name);
         let fault = faults.get(&interface.name).map(|fault| fault.message.clone());
         let (state, reason) = match (attached, link) {
+            (Some(_), Some(link)) if !link.up => {
+                let name = &interface.name;
+                let reason = format!(
+                    "it is switched off or has no carrier, so nothing comes in or goes out; run `ip link set {name} up` and \
+                     look at the cable"
+                );
+                (InterfaceState::Down, Some(reason))
+            }
             (Some(_), _) => (InterfaceState::Attached, fault),
             (None, None) => {
                 let reason = format!("there is no interface {} now; drlb attaches as soon as there is", interface.name);

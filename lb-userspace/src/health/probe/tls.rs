@@ -1,7 +1,7 @@
 //! A TLS handshake.
 
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -33,9 +33,13 @@ pub(in crate::health) struct Trust {
 impl Trust {
     /// Reads the authorities that this host trusts: the file that `SSL_CERT_FILE` names, or the distribution's.
     pub(in crate::health) fn read() -> Self {
+        let named = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
+        Self::of(named.or_else(|| BUNDLES.iter().map(PathBuf::from).find(|path| path.exists())))
+    }
+
+    /// Reads the authorities in a file, if there is one.
+    fn of(bundle: Option<PathBuf>) -> Self {
         let provider = Arc::new(ring::default_provider());
-        let named = std::env::var_os("SSL_CERT_FILE").map(std::path::PathBuf::from);
-        let bundle = named.or_else(|| BUNDLES.iter().map(|path| Path::new(path).to_owned()).find(|path| path.exists()));
         let verifying = match bundle {
             None => Err("this host has no list of trusted authorities; install ca-certificates".to_owned()),
             Some(path) => verifying(&provider, &path),
@@ -133,3 +137,7 @@ pub(super) async fn handshake(
     };
     TlsConnector::from(config).connect(name, stream).await.map_err(|error| format!("no TLS handshake: {error}"))
 }
+
+#[cfg(test)]
+#[path = "tls_tests.rs"]
+mod tests;

@@ -96,6 +96,17 @@ fn an_entry_that_is_asked_for_anew_keeps_its_mac_until_nobody_answers() {
 }
 
 #[test]
+fn an_entry_that_was_there_before_its_backend_is_used() {
+    for state in [NeighbourState::Fixed, NeighbourState::Usable] {
+        let (mut picture, targets) = picture(Route::OnLink(2));
+        picture.set_neighbour(key(2, "192.0.2.21"), entry(state, Some(MAC)));
+        picture.forget_all_but(&Targets::default());
+        picture.routes.insert(backend("192.0.2.21"), Route::OnLink(2));
+        assert_eq!(reach(&picture, &targets), Reach::Resolved { mac: MAC, ifindex: 2 }, "{state:?}");
+    }
+}
+
+#[test]
 fn a_mac_is_forgotten_with_the_route_and_with_the_target() {
     let (mut picture, targets) = picture(Route::OnLink(2));
     let backend = backend("192.0.2.21");
