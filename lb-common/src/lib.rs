@@ -7,6 +7,7 @@
 pub mod address;
 pub mod allow;
 pub mod backend;
+pub mod bench;
 pub mod event;
 pub mod flow;
 pub mod fragment;

@@ -26,7 +26,7 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
 
 use crate::announce;
@@ -50,8 +50,11 @@ pub struct Config {
     pub socket: PathBuf,
     /// Who answers for a VIP whose first listener does not say.
     pub vip_owner: VipOwner,
-    /// What the configuration file says.
+    /// What the configuration file says of the agent itself.
     pub settings: Settings,
+    /// The configuration file, if there is one: the interfaces and listeners that it has are applied at the start, and on
+    /// SIGHUP.
+    pub file: Option<PathBuf>,
     /// False to run without a data plane.
     pub data_plane: bool,
 }
@@ -83,7 +86,7 @@ async fn run_parts(config: Config) -> Result<(), Fault> {
     let mut signals = Signals::listen()?;
     let _lock = lock(&config.state_dir)?;
     let (listener, _socket) = socket::bind(&config.socket)?;
-    let Config { state_dir, pin_dir, socket, settings, data_plane, vip_owner } = config;
+    let Config { state_dir, pin_dir, socket, settings, file, data_plane, vip_owner } = config;
     let Settings { api, directory, networks } = settings;
     let port = tcp::bind(&api)?;
     let openstack = octavia::Settings { project: directory.home.id.clone(), data_plane, networks };
@@ -112,6 +115,10 @@ async fn run_parts(config: Config) -> Result<(), Fault> {
             result = &mut neighbours => return Err(ended("following the neighbours", result)),
             _ = views.changed() => engine.network_changed(views.borrow_and_update().clone()),
         }
+    }
+
+    if let Some(file) = &file {
+        apply(&engine, file).await?;
     }
 
     let (stop_api, api_stopped) = watch::channel(());
@@ -154,10 +161,13 @@ async fn run_parts(config: Config) -> Result<(), Fault> {
             result = &mut announcer => break Err(ended("announcing the VIPs", result.unwrap_or_else(|e| Err(io::Error::other(e))))),
             result = &mut local => break Err(joined(result)),
             result = &mut remote => break Err(joined(result)),
-            signal = signals.next() => {
-                info!("{signal}: the agent stops, and forwarding goes on where drlb is attached");
-                break Ok(());
-            }
+            signal = signals.next() => match signal {
+                Told::Reload => reload(&engine, file.as_deref()).await,
+                Told::Stop(signal) => {
+                    info!("{signal}: the agent stops, and forwarding goes on where drlb is attached");
+                    break Ok(());
+                }
+            },
         }
     };
 
@@ -181,6 +191,32 @@ async fn run_parts(config: Config) -> Result<(), Fault> {
         let _ = tokio::task::spawn_blocking(move || checking.join()).await;
     }
     end
+}
+
+/// Makes the interfaces and listeners what the configuration file says.
+async fn apply(engine: &Engine, file: &Path) -> Result<(), Fault> {
+    let shown = file.display();
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| Fault::unavailable(format!("{shown} could not be read: {error}")))?;
+    let changes = engine.apply(text, false).await;
+    let changes = changes.map_err(|fault| Fault { message: format!("{shown}: {}", fault.message), ..fault })?;
+    for change in &changes {
+        info!("{change}");
+    }
+    info!("all is as {shown} says; {} changes were made", changes.len());
+    Ok(())
+}
+
+/// The same on SIGHUP, where a file that is wrong is no reason to end.
+async fn reload(engine: &Engine, file: Option<&Path>) {
+    match file {
+        None => warn!("SIGHUP: there is no configuration file to read; give one with --config"),
+        Some(file) => {
+            if let Err(fault) = apply(engine, file).await {
+                error!("SIGHUP: nothing was changed: {fault}");
+            }
+        }
+    }
 }
 
 /// Follows the neighbours; where there is no data plane, there is nobody to follow.
@@ -234,22 +270,36 @@ fn lock(state_dir: &Path) -> Result<Flock<File>, Fault> {
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
 }
 
 impl Signals {
     fn listen() -> Result<Self, Fault> {
         let listen =
             |kind| signal(kind).map_err(|error| Fault::unavailable(format!("signals cannot be received: {error}")));
-        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            hangup: listen(SignalKind::hangup())?,
+        })
     }
 
-    /// The name of the next one.
-    async fn next(&mut self) -> &'static str {
+    /// What the next one says.
+    async fn next(&mut self) -> Told {
         tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => Told::Stop("SIGTERM"),
+            _ = self.interrupt.recv() => Told::Stop("SIGINT"),
+            _ = self.hangup.recv() => Told::Reload,
         }
     }
+}
+
+/// What a signal says.
+enum Told {
+    /// End, by the signal of that name.
+    Stop(&'static str),
+    /// Read the configuration file again.
+    Reload,
 }
 
 /// Tells systemd how far the agent is, if it asked to be told.

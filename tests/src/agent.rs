@@ -130,8 +130,25 @@ impl Agent {
     /// # Errors
     /// As [`Agent::start`].
     pub fn start_again(&mut self) -> Result<()> {
-        self.process = launch(&self.host, &self.binary)?;
+        self.start_again_with(&[])
+    }
+
+    /// As [`Agent::start_again`], with these further arguments.
+    ///
+    /// # Errors
+    /// As [`Agent::start`].
+    pub fn start_again_with(&mut self, arguments: &[&str]) -> Result<()> {
+        self.process = self.host.spawn(&self.binary, &[&["agent"], arguments].concat())?;
         self.wait_until_ready()
+    }
+
+    /// Has it read its configuration file again (SIGHUP).
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn reload(&self) -> Result<()> {
+        let pid = nix::unistd::Pid::from_raw(self.pid().cast_signed());
+        Ok(nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGHUP)?)
     }
 
     fn wait_until_ready(&mut self) -> Result<()> {

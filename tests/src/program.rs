@@ -150,6 +150,22 @@ impl Program {
         Ok(())
     }
 
+    /// As [`Program::fill`], but nothing of what the maps held before is left: their listeners and VIPs, and what is
+    /// remembered of flows.
+    ///
+    /// # Errors
+    /// A map cannot be written.
+    pub fn renew(&mut self, tables: &HostTables) -> Result<()> {
+        let mut vips = HashMap::<&mut MapData, [u32; 4], u32>::try_from(self.map(maps::VIPS)?)?;
+        empty(&mut vips)?;
+        empty(&mut HashMap::<&mut MapData, [u8; 20], [u32; 12]>::try_from(self.map(maps::LISTENERS)?)?)?;
+        for pins in [maps::PINS_YOUNG, maps::PINS_ESTABLISHED] {
+            empty(&mut HashMap::<&mut MapData, [u32; 10], [u64; 2]>::try_from(self.map(pins)?)?)?;
+        }
+        empty(&mut HashMap::<&mut MapData, [u32; 5], [u32; 2]>::try_from(self.map(maps::SESSIONS)?)?)?;
+        self.fill(tables)
+    }
+
     /// Runs the program on a packet.
     ///
     /// # Errors
@@ -304,6 +320,23 @@ impl Program {
         Ok(sums)
     }
 
+    /// The program, to be called by others.
+    ///
+    /// # Errors
+    /// It is not loaded, which cannot be.
+    pub fn descriptor(&mut self) -> Result<&aya::programs::ProgramFd> {
+        Ok(program(&mut self.ebpf)?.fd()?)
+    }
+
+    /// Instructions that the kernel runs: the program as it is loaded, its subprograms among them.
+    ///
+    /// # Errors
+    /// The kernel does not tell.
+    pub fn instructions(&mut self) -> Result<u32> {
+        let bytes = program(&mut self.ebpf)?.info()?.size_translated().context("this kernel does not tell")?;
+        Ok(bytes / 8)
+    }
+
     /// Instructions that the verifier processed to accept the program.
     ///
     /// # Errors
@@ -311,6 +344,11 @@ impl Program {
     pub fn verified_instructions(&mut self) -> Result<u32> {
         program(&mut self.ebpf)?.info()?.verified_instruction_count().context("this kernel does not tell")
     }
+}
+
+fn empty<K: aya::Pod, V: aya::Pod>(map: &mut HashMap<&mut MapData, K, V>) -> Result<()> {
+    let keys = map.keys().collect::<Result<Vec<_>, _>>()?;
+    Ok(keys.iter().try_for_each(|key| map.remove(key))?)
 }
 
 fn program(ebpf: &mut Ebpf) -> Result<&mut Xdp> {

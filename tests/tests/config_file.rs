@@ -7,15 +7,16 @@ use anyhow::{Context, Result, ensure};
 use drlb_tests::at_two_corners;
 use drlb_tests::load::{Connections, Load, requests};
 use drlb_tests::segment::{Family, vip};
+use drlb_tests::wait::{SOON, until};
 use drlb_tests::world::{HTTP, WEB, World, none_failed};
 
 /// A file of a listener with these of the world's backends and weights.
 fn file(world: &World, family: Family, backends: &[(usize, u16)]) -> String {
     let vip = vip(family, 0);
-    let mut text = format!("[[listener]]\nname = \"{WEB}\"\nvip = \"{vip}\"\nprotocol = \"tcp\"\nport = {HTTP}\n");
+    let mut text = format!("[[listeners]]\nname = \"{WEB}\"\nvip = \"{vip}\"\nprotocol = \"tcp\"\nport = {HTTP}\n");
     for (index, weight) in backends {
         let address = world.segment.backends[*index].address(family);
-        text += &format!("\n[[listener.backend]]\naddress = \"{address}\"\nweight = {weight}\n");
+        text += &format!("\n[[listeners.backends]]\naddress = \"{address}\"\nweight = {weight}\n");
     }
     text
 }
@@ -126,3 +127,47 @@ fn an_ipvs_users_file_is_taken_over(world: &mut World, family: Family) -> Result
     Ok(())
 }
 at_two_corners!(an_ipvs_users_file_is_taken_over);
+
+fn the_agent_applies_its_file_at_its_start_and_on_sighup(world: &mut World, family: Family) -> Result<()> {
+    let folder = Folder::new()?;
+    let mut whole = file(world, family, &[(0, 1)]);
+    for interface in world.segment.balancer_interfaces() {
+        whole += &format!("\n[[interfaces]]\nname = \"{interface}\"\nmode = \"{}\"\n", world.segment.plan.mode.word());
+    }
+    let path = folder.write(&whole)?;
+    let to = std::net::SocketAddr::new(vip(family, 0), HTTP);
+    world.agent.stop()?;
+    world.agent.start_again_with(&["--config", &path])?;
+    world.agent.wait_until_serving(WEB)?;
+    none_failed(&requests(world.client(), to, 50)?)?;
+
+    folder.write(&file(world, family, &[(0, 1), (1, 1)]).replace("[[listeners]]", "[[listener]]"))?;
+    let before = world.agent.tell(&["export"])?;
+    world.agent.reload()?;
+    until("the wrong file to be told", SOON, || match world.agent.log().contains("unknown field `listener`") {
+        true => Ok(()),
+        false => Err(world.agent.log()),
+    })?;
+    ensure!(world.agent.tell(&["export"])? == before, "a wrong file changed something");
+
+    folder.write(&whole.replace("weight = 1", "weight = 7"))?;
+    world.agent.reload()?;
+    until("the file to be applied", SOON, || {
+        let backends = world.agent.listener(WEB).map_err(|error| format!("{error:#}"))?.backends;
+        if backends[0].weight == 7 { Ok(()) } else { Err(format!("{backends:?}")) }
+    })?;
+
+    // A wrong one at the start ends the agent with the place of the flaw, and forwarding goes on.
+    world.agent.stop()?;
+    folder.write("[[listener]]\n")?;
+    let refusal = world.agent.start_again_with(&["--config", &path]).expect_err("it cannot start").to_string();
+    ensure!(refusal.contains("drlb.toml") && refusal.contains("unknown field `listener`"), "{refusal}");
+    none_failed(&requests(world.client(), to, 50)?)?;
+    // An empty one takes back what the file made.
+    folder.write("")?;
+    world.agent.start_again_with(&["--config", &path])?;
+    let status = world.agent.status()?;
+    ensure!(status.listeners.is_empty() && status.interfaces.is_empty(), "{status:?}");
+    Ok(())
+}
+at_two_corners!(the_agent_applies_its_file_at_its_start_and_on_sighup);

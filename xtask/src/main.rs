@@ -1,5 +1,6 @@
 //! `cargo xtask`: sets a machine up for drlb, checks the source, runs the tests, shows the demo.
 
+mod bench;
 mod check;
 mod console;
 mod demo;
@@ -21,6 +22,7 @@ cargo xtask COMMAND
   demo [--keep]      build drlb and show it at work between network namespaces; --keep leaves it standing
   demo --end         end what --keep left standing
   test [FILTER]…     run every test, or those whose name holds FILTER
+  bench [OPTION]…    measure what a packet costs, against floors and other programs (bench --help)
   check [STEP]…      run the checks that a change must pass, or those that are named
   help               print this, and the steps of check
 ";
@@ -43,6 +45,7 @@ fn run() -> Result<()> {
         ["setup"] => setup::Setup::of_this_machine().for_building(&workspace).map(|_toolchain| ()),
         ["check", steps @ ..] => check::run(&workspace, steps),
         ["test", filters @ ..] => test::run(&workspace, filters),
+        ["bench", flags @ ..] => bench::run(&workspace, flags),
         ["demo", flags @ ..] => demo::run(&workspace, flags),
         ["help" | "--help" | "-h"] => {
             print!("{USAGE}\nSteps of check:\n{}", check::usage());

@@ -138,7 +138,8 @@ pub struct AgentArgs {
     /// kernel, which has the address; none, nobody: they are routed to this host.
     #[arg(long, default_value = "xdp", value_parser = vip_owner())]
     pub vip_owner: VipOwner,
-    /// Configuration in TOML: the OpenStack API, its users, and the networks that VIPs come from.
+    /// Configuration in TOML: interfaces and listeners, which are applied at the start and on SIGHUP; the OpenStack API, its
+    /// users, and the networks that VIPs come from.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Serve the OpenStack API on this address and port, too.

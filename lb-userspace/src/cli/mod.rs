@@ -101,13 +101,14 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
 
 fn run_agent(args: args::AgentArgs, socket: &Path) -> Result<(), Failure> {
     let args::AgentArgs { state_dir, pin_dir, config, api_listen, data_plane, vip_owner } = args;
-    let mut settings = match config {
-        Some(path) => settings::read(&path)?,
+    let mut settings = match &config {
+        Some(path) => settings::read(path)?,
         None => settings::resolve(settings::File::default())?,
     };
     settings.api.listen = api_listen.or(settings.api.listen);
     settings.check_access()?;
-    Ok(agent::run(agent::Config { state_dir, pin_dir, socket: socket.to_owned(), settings, data_plane, vip_owner })?)
+    let (socket, file) = (socket.to_owned(), config);
+    Ok(agent::run(agent::Config { state_dir, pin_dir, socket, settings, file, data_plane, vip_owner })?)
 }
 
 /// One request at a time needs no more than this thread.

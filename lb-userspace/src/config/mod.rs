@@ -1,17 +1,17 @@
 //! The desired state as a file: read, compared with what is, written, and made of other programs' files.
 //!
 //! ```toml
-//! [[interface]]
+//! [[interfaces]]
 //! name = "eth1"
 //!
-//! [[listener]]
+//! [[listeners]]
 //! name = "web"
 //! vip = "192.0.2.10"
 //! protocol = "tcp"
 //! port = 80
 //! health = { type = "http", path = "/healthz" }
 //!
-//! [[listener.backend]]
+//! [[listeners.backends]]
 //! address = "192.0.2.21"
 //! weight = 2
 //! ```

@@ -1,11 +1,12 @@
 //! What a file changes: commands, and a line for people for each.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 
 use super::wanted::{At, Flaw, Place, Wanted, WantedBackend, WantedListener};
 use crate::model::{
     Backend, BackendChange, Command, Desired, FromFile, HealthChange, Interface, Listener, ListenerChange,
-    MonitorTarget, Name, NewListener, Pool, Timeouts, TimeoutsChange, span,
+    MonitorTarget, Name, NewListener, Pool, Timeouts, TimeoutsChange, Vip, VipOwner, span,
 };
 
 /// What a file changes.
@@ -24,7 +25,8 @@ pub struct Plan {
 /// # Errors
 /// What of the file cannot be done, and why.
 pub fn plan(wanted: &Wanted, desired: &Desired, now: u64) -> Result<Plan, Flaw> {
-    let mut planner = Planner { after: desired.clone(), now, plan: Plan::default() };
+    let owners = wanted.listeners.iter().filter_map(|at| Some((at.value.new.vip, at.value.new.vip_owner?))).collect();
+    let mut planner = Planner { after: desired.clone(), now, owners, plan: Plan::default() };
     planner.removals(wanted, desired)?;
     for interface in &wanted.interfaces {
         planner.interface(interface)?;
@@ -46,6 +48,8 @@ struct Planner {
     /// The state with all that is planned done.
     after: Desired,
     now: u64,
+    /// Who answers for the VIPs of which the file says it.
+    owners: BTreeMap<Vip, VipOwner>,
     plan: Plan,
 }
 
@@ -109,7 +113,7 @@ impl Planner {
         let name = &new.name;
         match self.after.listeners.get(name).cloned() {
             None => {
-                let listener = listener_of(new);
+                let listener = new.listener();
                 let line = format!("+ listener {name}: {}", listener.describe());
                 self.add(wanted.place, Command::AddListener(new.clone()), line)?;
             }
@@ -171,8 +175,9 @@ impl Planner {
             what.push(changed("allowed prefixes", listener.allowed.len(), new.allowed.len()));
             change.allowed = Some(new.allowed.clone());
         }
-        if let Some(owner) = new.vip_owner.filter(|owner| *owner != listener.vip_owner) {
-            what.push(changed("owner of the VIP", listener.vip_owner, owner));
+        let owner = self.owners.get(&new.vip).copied().unwrap_or(self.after.default_owner);
+        if owner != listener.vip_owner {
+            what.push(changed("VIP owner", listener.vip_owner, owner));
             change.vip_owner = Some(owner);
         }
         let line = format!("~ listener {}: {}", new.name, what.join(", "));
@@ -219,20 +224,7 @@ impl Planner {
 /// True if a listener cannot be changed into the wanted one.
 fn made_anew(listener: &Listener, pool: Option<&Pool>, new: &NewListener) -> bool {
     let slots = pool.is_some_and(|pool| new.slots.is_some_and(|slots| slots != pool.slots));
-    listener.key() != listener_of(new).key() || slots
-}
-
-fn listener_of(new: &NewListener) -> Listener {
-    Listener {
-        name: new.name.clone(),
-        vip: new.vip,
-        protocol: new.protocol,
-        port: new.port,
-        pool: new.name.clone(),
-        allowed: new.allowed.clone(),
-        vip_owner: new.vip_owner.unwrap_or_default(),
-        admin_up: true,
-    }
+    listener.key() != new.listener().key() || slots
 }
 
 fn changed<T: Display>(what: &str, before: T, after: T) -> String {

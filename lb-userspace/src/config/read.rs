@@ -9,7 +9,7 @@ use toml::Spanned;
 
 use super::wanted::{At, DEFAULT_MODE, Flaw, Place, Wanted, WantedBackend, WantedListener};
 use crate::model::{
-    Algorithm, AllowList, AttachMode, BackendAddr, Fault, HealthChange, HttpMethod, HttpVersion, Interface, Listener,
+    Algorithm, AllowList, AttachMode, BackendAddr, Fault, HealthChange, HttpMethod, HttpVersion, Interface,
     MonitorTarget, Name, NewListener, Persistence, Prefix, ProbeType, Protocol, StatusCodes, Timeouts, TimeoutsChange,
     Vip, VipOwner, WhenAllDown, span,
 };
@@ -24,8 +24,8 @@ pub fn read(text: &str) -> Result<Wanted, Flaw> {
         message: error.message().to_owned(),
     })?;
     let reader = Reader { text };
-    let interfaces = file.interface.into_iter().map(|table| reader.interface(table)).collect::<Vec<_>>();
-    let listeners = file.listener.into_iter().map(|table| reader.listener(table)).collect::<Result<Vec<_>, _>>()?;
+    let interfaces = file.interfaces.into_iter().map(|table| reader.interface(table)).collect::<Vec<_>>();
+    let listeners = file.listeners.into_iter().map(|table| reader.listener(table)).collect::<Result<Vec<_>, _>>()?;
     each_once(&interfaces, |interface| &interface.name, "interface")?;
     each_once(&listeners, |listener| &listener.new.name, "listener")?;
     for listener in &listeners {
@@ -34,16 +34,25 @@ pub fn read(text: &str) -> Result<Wanted, Flaw> {
     Ok(Wanted { interfaces, listeners })
 }
 
-/// The tables of a file. Those of the agent's own settings are read where they are used.
+/// The tables of a file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
     #[serde(default)]
-    interface: Vec<Spanned<InterfaceTable>>,
+    interfaces: Vec<Spanned<InterfaceTable>>,
     #[serde(default)]
-    listener: Vec<Spanned<ListenerTable>>,
-    #[serde(rename = "agent")]
-    _agent: Option<IgnoredAny>,
+    listeners: Vec<Spanned<ListenerTable>>,
+    // The agent's own settings, which it reads when it starts.
+    #[serde(rename = "api")]
+    _api: Option<IgnoredAny>,
+    #[serde(rename = "projects")]
+    _projects: Option<IgnoredAny>,
+    #[serde(rename = "users")]
+    _users: Option<IgnoredAny>,
+    #[serde(rename = "networks")]
+    _networks: Option<IgnoredAny>,
+    #[serde(rename = "ports")]
+    _ports: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -65,12 +74,13 @@ struct ListenerTable {
     #[serde(default)]
     idle: IdleTable,
     slots: Option<u32>,
+    #[serde(rename = "vip-owner")]
     vip_owner: Option<VipOwner>,
     #[serde(default)]
     allow: Vec<Prefix>,
     health: Option<Spanned<HealthTable>>,
     #[serde(default)]
-    backend: Vec<Spanned<BackendTable>>,
+    backends: Vec<Spanned<BackendTable>>,
 }
 
 #[derive(Deserialize)]
@@ -187,7 +197,7 @@ impl Reader<'_> {
             vip_owner,
             allow,
             health,
-            backend,
+            backends,
         } = table.into_inner();
         let port = match (port, protocol) {
             (Some(port), _) => port,
@@ -218,28 +228,18 @@ impl Reader<'_> {
             persistence,
             timeouts: Timeouts::default().with(&idle),
             allowed: AllowList::from(allow),
-            slots,
             vip_owner,
-        };
-        let probed = Listener {
-            name: name.clone(),
-            vip,
-            protocol,
-            port,
-            pool: name,
-            allowed: AllowList::default(),
-            vip_owner: VipOwner::Xdp,
-            admin_up: true,
+            slots,
         };
         let health = match health {
             None => None,
             Some(table) => {
                 let place = self.place(&table);
-                let check = change_of(table.into_inner()).applied_to(None, &probed);
+                let check = change_of(table.into_inner()).applied_to(None, &new.listener());
                 Some(At { value: check.map_err(|fault| Flaw { place, ..flaw(fault) })?, place })
             }
         };
-        let backends = backend.into_iter().map(|table| self.backend(table)).collect();
+        let backends = backends.into_iter().map(|table| self.backend(table)).collect();
         Ok(At { value: WantedListener { new, health, backends }, place })
     }
 

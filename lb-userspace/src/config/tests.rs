@@ -6,14 +6,14 @@ use crate::model::{
     ProbeType,
 };
 
-const FULL: &str = r#"[[interface]]
+const FULL: &str = r#"[[interfaces]]
 name = "eth1"
 
-[[interface]]
+[[interfaces]]
 name = "eth2"
 mode = "generic"
 
-[[listener]]
+[[listeners]]
 name = "web"
 vip = "192.0.2.10"
 protocol = "tcp"
@@ -22,28 +22,29 @@ algorithm = "source-ip"
 persistence = { timeout = "10m", ipv4-prefix = 24 }
 idle = { established = "1h", udp = "90s" }
 slots = 101
+vip-owner = "host"
 allow = [
     "198.51.100.0/24",
     "203.0.113.7/32",
 ]
 health = { type = "https", port = 8443, delay = "2500ms", timeout = "1s", rise = 1, path = '/a"b', expect = "200-299,401", verify = true, sni = "www.example.com" }
 
-[[listener.backend]]
+[[listeners.backends]]
 address = "192.0.2.21"
 weight = 10
 monitor-address = "192.0.2.121"
 monitor-port = 81
 
-[[listener.backend]]
+[[listeners.backends]]
 address = "192.0.2.22"
 up = false
 
-[[listener]]
+[[listeners]]
 name = "all"
 vip = "2001:db8::10"
 protocol = "ip"
 
-[[listener.backend]]
+[[listeners.backends]]
 address = "2001:db8::21"
 "#;
 
@@ -102,6 +103,7 @@ fn the_difference_is_told_and_made() {
         .replace("    \"203.0.113.7/32\",\n", "")
         .replace("type = \"https\", port = 8443", "type = \"http\"")
         .replace(", verify = true, sni = \"www.example.com\"", "")
+        .replace("vip-owner = \"host\"\n", "")
         .replace("mode = \"generic\"", "mode = \"auto\"")
         .replace("\"2001:db8::21\"\n", "\"2001:db8::22\"\n");
     assert_eq!(
@@ -109,7 +111,7 @@ fn the_difference_is_told_and_made() {
         [
             "- interface eth2 in mode generic",
             "+ interface eth2 in mode auto",
-            "~ listener web: algorithm source-ip → round-robin, idle time established 1h → 15m, allowed prefixes 2 → 1",
+            "~ listener web: algorithm source-ip → round-robin, idle time established 1h → 15m, allowed prefixes 2 → 1, VIP owner host → xdp",
             "~ listener web: health check of type http",
             "~ listener web: backend 192.0.2.21: weight 10 → 20",
             "~ listener web: backend 192.0.2.22: up",
@@ -126,7 +128,7 @@ fn the_difference_is_told_and_made() {
 #[test]
 fn only_what_came_from_a_file_goes_with_it() {
     let mut desired = state_of(FULL);
-    let by_hand = "[[listener]]\nname = \"mine\"\nvip = \"192.0.2.11\"\nprotocol = \"udp\"\nport = 53\n";
+    let by_hand = "[[listeners]]\nname = \"mine\"\nvip = \"192.0.2.11\"\nprotocol = \"udp\"\nport = 53\n";
     for command in plan(&read(by_hand).expect("a file"), &Desired::default(), 0).expect("a plan").commands {
         if let Command::AddListener(_) = command {
             let edits = desired.check(&command, 0).expect("room");
@@ -173,30 +175,30 @@ fn a_drain_goes_on_when_a_file_is_applied() {
 fn what_is_wrong_is_told_with_its_place() {
     for (text, expected) in [
         ("[[listener]\n", "line 1, column 12: unclosed"),
-        ("[[listener]]\nname = \"a\"\nvip = \"x\"\n", "line 3, column 7: VIP `x` is not an IP address"),
+        ("[[listeners]]\nname = \"a\"\nvip = \"x\"\n", "line 3, column 7: VIP `x` is not an IP address"),
         (
-            "\n[[listener]]\nname = \"a\"\nvip = \"192.0.2.10\"\nprotocol = \"tcp\"\n",
+            "\n[[listeners]]\nname = \"a\"\nvip = \"192.0.2.10\"\nprotocol = \"tcp\"\n",
             "line 2, column 1: listener `a` of tcp has no `port`",
         ),
-        ("[[interface]]\nname = \"é\"\nmodus = 1\n", "line 3, column 1: unknown field `modus`"),
+        ("[[interfaces]]\nname = \"é\"\nmodus = 1\n", "line 3, column 1: unknown field `modus`"),
         (
-            "[[interface]]\nname = \"eth1\"\n[[interface]]\nname = \"eth1\"\n",
+            "[[interfaces]]\nname = \"eth1\"\n[[interfaces]]\nname = \"eth1\"\n",
             "line 3, column 1: the interface `eth1` is there twice",
         ),
         (
-            "[[listener]]\nname = \"a\"\nvip = \"192.0.2.10\"\nprotocol = \"icmp\"\n",
+            "[[listeners]]\nname = \"a\"\nvip = \"192.0.2.10\"\nprotocol = \"icmp\"\n",
             "line 4, column 12: unknown variant `icmp`, expected one of",
         ),
         (
-            "[[listener]]\nname = \"a\"\nvip = \"192.0.2.10\"\nprotocol = \"ip\"\nidle = { udp = \"soon\" }\n",
+            "[[listeners]]\nname = \"a\"\nvip = \"192.0.2.10\"\nprotocol = \"ip\"\nidle = { udp = \"soon\" }\n",
             "line 5, column 16: `soon` is not a span of time; write it as 90, 90s, 5m, 2h or 1d",
         ),
         (
-            "[[listener]]\nname = \"a\"\nvip = \"192.0.2.10\"\nprotocol = \"ip\"\nhealth = { type = \"icmp\", path = \"/\" }\n",
+            "[[listeners]]\nname = \"a\"\nvip = \"192.0.2.10\"\nprotocol = \"ip\"\nhealth = { type = \"icmp\", path = \"/\" }\n",
             "line 5, column 10: a health check of type icmp has no `path`",
         ),
         (
-            "[[listener]]\nname = \"a\"\nvip = \"192.0.2.10\"\nprotocol = \"ip\"\n[[listener.backend]]\naddress = \"192.0.2.21\"\nweight = \"2\"\n",
+            "[[listeners]]\nname = \"a\"\nvip = \"192.0.2.10\"\nprotocol = \"ip\"\n[[listeners.backends]]\naddress = \"192.0.2.21\"\nweight = \"2\"\n",
             "line 7, column 10: invalid type: string \"2\", expected u16",
         ),
     ] {
@@ -205,14 +207,14 @@ fn what_is_wrong_is_told_with_its_place() {
     }
     for (text, expected) in [
         (
-            "[[listener]]\nname = \"a\"\nvip = \"192.0.2.10\"\nprotocol = \"ip\"\n\n  [[listener.backend]]\n  address = \"2001:db8::21\"\n",
+            "[[listeners]]\nname = \"a\"\nvip = \"192.0.2.10\"\nprotocol = \"ip\"\n\n  [[listeners.backends]]\n  address = \"2001:db8::21\"\n",
             "line 6, column 3: backend 2001:db8::21 is IPv6",
         ),
         (
-            "[[listener]]\nname = \"a\"\nvip = \"192.0.2.10\"\nprotocol = \"ip\"\n[[listener]]\nname = \"b\"\nvip = \"192.0.2.10\"\nprotocol = \"ip\"\n",
+            "[[listeners]]\nname = \"a\"\nvip = \"192.0.2.10\"\nprotocol = \"ip\"\n[[listeners]]\nname = \"b\"\nvip = \"192.0.2.10\"\nprotocol = \"ip\"\n",
             "line 5, column 1: listener `a` already takes every protocol of 192.0.2.10",
         ),
-        ("[[interface]]\nname = \"e/1\"\n", "line 1, column 1: the interface name `e/1`"),
+        ("[[interfaces]]\nname = \"e/1\"\n", "line 1, column 1: the interface name `e/1`"),
     ] {
         let wanted = read(text).expect(text);
         let flaw = plan(&wanted, &Desired::default(), 0).expect_err(text).to_string();

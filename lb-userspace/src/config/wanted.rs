@@ -101,16 +101,17 @@ impl Wanted {
         Self {
             interfaces: desired.interfaces.values().cloned().map(At::nowhere).collect(),
             listeners: listeners
-                .filter_map(|listener| Some(At::nowhere(WantedListener::of(listener, desired.pool_of(listener)?))))
+                .filter_map(|listener| {
+                    Some(At::nowhere(WantedListener::of(listener, desired.pool_of(listener)?, desired.default_owner)))
+                })
                 .collect(),
         }
     }
 }
 
 impl WantedListener {
-    fn of(listener: &Listener, pool: &Pool) -> Self {
-        // All fields by name: what is added to the model has to find its way into the file. Whether a listener is in
-        // service is the OpenStack API's to say.
+    fn of(listener: &Listener, pool: &Pool, default_owner: VipOwner) -> Self {
+        // All fields by name: what is added to the model has to find its way into the file.
         let Listener { name, vip, protocol, port, pool: _, allowed, vip_owner, admin_up: _ } = listener.clone();
         let Pool { name: _, algorithm, persistence, timeouts, slots, health, backends } = pool.clone();
         let backends = backends.into_values().map(|backend| {
@@ -127,8 +128,8 @@ impl WantedListener {
                 persistence,
                 timeouts,
                 allowed,
+                vip_owner: (vip_owner != default_owner).then_some(vip_owner),
                 slots: Some(slots),
-                vip_owner: (vip_owner != VipOwner::default()).then_some(vip_owner),
             },
             health: health.map(At::nowhere),
             backends: backends.collect(),

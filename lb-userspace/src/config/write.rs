@@ -12,7 +12,7 @@ pub fn write(wanted: &Wanted) -> String {
     let mut text = String::new();
     for at in &wanted.interfaces {
         let Interface { name, mode } = &at.value;
-        let mut table = Table::new(&mut text, "[[interface]]");
+        let mut table = Table::new(&mut text, "[[interfaces]]");
         table.text("name", name);
         table.text_unless("mode", mode.name(), DEFAULT_MODE.name());
     }
@@ -24,7 +24,7 @@ pub fn write(wanted: &Wanted) -> String {
 
 fn listener(text: &mut String, wanted: &WantedListener) {
     let new = &wanted.new;
-    let mut table = Table::new(text, "[[listener]]");
+    let mut table = Table::new(text, "[[listeners]]");
     table.text("name", new.name.as_str());
     table.text("vip", &new.vip.to_string());
     table.text("protocol", new.protocol.name());
@@ -53,7 +53,7 @@ fn listener(text: &mut String, wanted: &WantedListener) {
     }
     for at in &wanted.backends {
         let WantedBackend { address, weight, up, monitor } = &at.value;
-        let mut table = Table::new(text, "[[listener.backend]]");
+        let mut table = Table::new(text, "[[listeners.backends]]");
         table.text("address", &address.to_string());
         if *weight != 1 {
             table.value("weight", weight);

@@ -8,6 +8,7 @@ use super::choices::{Algorithm, AttachMode, Protocol, VipOwner};
 use super::desired::FromFile;
 use super::health::HealthChange;
 use super::name::Name;
+use super::objects::Listener;
 use super::tracking::{Persistence, Timeouts, TimeoutsChange};
 
 /// A change of the desired state. It is done whole or not at all.
@@ -117,6 +118,23 @@ pub struct NewListener {
     pub vip_owner: Option<VipOwner>,
     /// Slots of the lookup table, a prime; [`lb_common::limits::DEFAULT_SLOTS`] if not given.
     pub slots: Option<u32>,
+}
+
+impl NewListener {
+    /// The listener that this becomes, with a pool of its own name, where nobody said otherwise.
+    #[must_use]
+    pub fn listener(&self) -> Listener {
+        Listener {
+            name: self.name.clone(),
+            vip: self.vip,
+            protocol: self.protocol,
+            port: self.port,
+            pool: self.name.clone(),
+            allowed: self.allowed.clone(),
+            vip_owner: self.vip_owner.unwrap_or_default(),
+            admin_up: true,
+        }
+    }
 }
 
 /// What to change of a listener; `None` leaves it as it is.

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 /// The whole file.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -19,6 +20,10 @@ pub struct File {
     pub networks: Vec<Network>,
     /// Ports of servers, for clients that look them up.
     pub ports: Vec<Port>,
+    /// The interfaces: a part of the desired state, see [`crate::config`].
+    pub interfaces: IgnoredAny,
+    /// The listeners: likewise.
+    pub listeners: IgnoredAny,
 }
 
 /// `[api]`

@@ -20,7 +20,7 @@ pub(super) fn host(workspace: &Workspace, setup: &Setup) -> Result<()> {
     console::run(clippy.args(["--", "-D", "warnings"]))
 }
 
-/// The XDP program, as it is compiled for BPF, by clippy of the compiler that makes it.
+/// The XDP programs, as they are compiled for BPF, by clippy of the compiler that makes it.
 ///
 /// # Errors
 /// If clippy warns of anything.
@@ -31,5 +31,5 @@ pub(super) fn bpf(workspace: &Workspace, setup: &Setup) -> Result<()> {
     let mut clippy = toolchain::command(toolchain, "clippy", &workspace.root, &target, env::consts::ARCH)?;
     let shown =
         format!("{} clippy, in the environment that the object is built in", toolchain.compiler.cargo.display());
-    console::run_as(&shown, clippy.args(["--", "-D", "warnings"]))
+    console::run_as(&shown, clippy.args(["--bins", "--", "-D", "warnings"]))
 }

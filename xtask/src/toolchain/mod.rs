@@ -19,7 +19,7 @@ use anyhow::{Result, anyhow};
 
 pub use self::compiler::{CARGO_VARIABLE, Compiler, Core, Search, Version};
 pub use self::linker::{LINKER_VERSION, find_linker, install_arguments, linkers};
-pub use self::object::{build_object, command};
+pub use self::object::{BENCH, PROGRAM, build_object, command};
 pub use self::sysroot::cargo_bin;
 
 /// The target that the XDP program is compiled for.

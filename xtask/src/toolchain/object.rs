@@ -10,33 +10,43 @@ use super::{Core, TARGET, Toolchain, environment};
 
 /// The package of the XDP program.
 const PACKAGE: &str = "lb-ebpf";
-/// Its binary: the object.
-const BIN: &str = "drlb-ebpf";
+/// Its binary that drlb embeds.
+pub const PROGRAM: &str = "drlb-ebpf";
+/// Its binary that the bench measures it against.
+pub const BENCH: &str = "drlb-bench-ebpf";
 
 /// The one crate that asks for an unstable feature (`asm_experimental_arch`), and so may have it.
 const UNSTABLE_CRATE: &str = "aya_ebpf";
 
-/// Builds the object in `target_dir` and returns its path. `arch` is the architecture of the kernel that will run it.
+/// Builds an object, [`PROGRAM`] or [`BENCH`], in `target_dir` and returns its path. `arch` is the architecture of the
+/// kernel that will run it.
 ///
 /// `target_dir` must not be that of a cargo that waits for this one: they would wait for each other's lock.
 ///
 /// # Errors
 /// If the build fails; what the compiler said is on standard error then.
-pub fn build_object(toolchain: &Toolchain, workspace: &Path, target_dir: &Path, arch: &str) -> Result<PathBuf> {
+pub fn build_object(
+    toolchain: &Toolchain,
+    workspace: &Path,
+    target_dir: &Path,
+    arch: &str,
+    object: &str,
+) -> Result<PathBuf> {
     let mut command = command(toolchain, "build", workspace, target_dir, arch)?;
+    command.args(["--bin", object]);
     let status = command.status().with_context(|| format!("{} cannot be run", toolchain.compiler.cargo.display()))?;
     if !status.success() {
         bail!("the XDP program does not build ({status}): its errors stand above, the compiler is {toolchain}");
     }
-    let object = target_dir.join(TARGET).join("release").join(BIN);
+    let object = target_dir.join(TARGET).join("release").join(object);
     if !object.is_file() {
         bail!("the XDP program was built, but {} is not there", object.display());
     }
     Ok(object)
 }
 
-/// The command that does `verb` (`build`, `clippy`) to the XDP program, for BPF and in its release form; more arguments
-/// can be added.
+/// The command that does `verb` (`build`, `clippy`) to the XDP programs, for BPF and in their release form; `--bin`s and
+/// more arguments can be added.
 ///
 /// # Errors
 /// If the folders of `PATH` cannot be put together.
@@ -44,7 +54,7 @@ pub fn command(toolchain: &Toolchain, verb: &str, workspace: &Path, target_dir: 
     let compiler = &toolchain.compiler;
     let mut command = Command::new(&compiler.cargo);
     environment::clear(&mut command);
-    command.current_dir(workspace).arg(verb).args(["--package", PACKAGE, "--bin", BIN, "--release", "--locked"]);
+    command.current_dir(workspace).arg(verb).args(["--package", PACKAGE, "--release", "--locked"]);
     command.args(["--target", TARGET, "--target-dir"]).arg(target_dir);
 
     // Build scripts and cargo's own subcommands must meet this toolchain first, not rustup's proxies.

@@ -26,7 +26,7 @@ pub fn ipvsadm(text: &str) -> Imported {
         }
     }
     for service in services {
-        imported.take(service);
+        imported.take(service, |_, _| None);
     }
     imported
 }
@@ -101,8 +101,8 @@ fn service(line: usize, words: &[&str], services: &mut Vec<Service>, imported: &
         }
     }
     let (protocol, vip, port) = named.ok_or("the line names no service; it was left out")?;
-    let (health, servers) = (None, Vec::new());
-    services.push(Service { line, vip, protocol, port, scheduler, flags, persistence, granularity, health, servers });
+    let servers = Vec::new();
+    services.push(Service { line, vip, protocol, port, scheduler, flags, persistence, granularity, servers });
     Ok(())
 }
 

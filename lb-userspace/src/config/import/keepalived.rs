@@ -67,8 +67,7 @@ fn virtual_server(statement: &Statement, groups: &BTreeMap<&str, &Statement>, im
         Err(note) => imported.note(statement.line, note),
         Ok((services, settings)) => {
             for (vip, port) in services {
-                let health = settings.checks.health(vip, settings.protocol, port, imported);
-                imported.take(Service {
+                let service = Service {
                     line: statement.line,
                     vip,
                     protocol: settings.protocol,
@@ -77,9 +76,9 @@ fn virtual_server(statement: &Statement, groups: &BTreeMap<&str, &Statement>, im
                     flags: settings.flags.clone(),
                     persistence: settings.persistence,
                     granularity: settings.granularity,
-                    health,
                     servers: settings.servers.clone(),
-                });
+                };
+                imported.take(service, |listener, imported| settings.checks.health(listener, imported));
             }
         }
     }

@@ -8,8 +8,8 @@ use lb_common::limits::MAX_WEIGHT;
 use super::Imported;
 use crate::config::wanted::{At, WantedBackend, WantedListener};
 use crate::model::{
-    Algorithm, AllowList, BackendAddr, HealthCheck, MonitorTarget, Name, NewListener, Persistence, Protocol, Timeouts,
-    Vip,
+    Algorithm, AllowList, BackendAddr, HealthCheck, Listener, MonitorTarget, Name, NewListener, Persistence, Protocol,
+    Timeouts, Vip,
 };
 
 /// A virtual service.
@@ -26,7 +26,6 @@ pub(super) struct Service {
     pub(super) persistence: Option<u32>,
     /// Leading bits of a client's address that make one session.
     pub(super) granularity: Option<u8>,
-    pub(super) health: Option<HealthCheck>,
     pub(super) servers: Vec<Server>,
 }
 
@@ -45,9 +44,10 @@ impl Imported {
     }
 
     /// Takes up a service, as far as that can be done.
-    pub(super) fn take(&mut self, service: Service) {
-        let Service { line, vip, protocol, port, scheduler, flags, persistence, granularity, health, servers } =
-            service;
+    ///
+    /// `health` gives the health check of the listener that it becomes.
+    pub(super) fn take(&mut self, service: Service, health: impl FnOnce(&Listener, &mut Self) -> Option<HealthCheck>) {
+        let Service { line, vip, protocol, port, scheduler, flags, persistence, granularity, servers } = service;
         let vip = match Vip::try_from(vip) {
             Ok(vip) => vip,
             Err(fault) => return self.note(line, format!("the service was left out: {}", fault.message)),
@@ -66,11 +66,11 @@ impl Imported {
             persistence,
             timeouts: Timeouts::default(),
             allowed: AllowList::from(Vec::new()),
-            slots: None,
             vip_owner: None,
+            slots: None,
         };
         let backends = self.backends(vip, port, servers);
-        let health = health.map(At::nowhere);
+        let health = health(&new.listener(), self).map(At::nowhere);
         self.wanted.listeners.push(At::nowhere(WantedListener { new, health, backends }));
     }
 

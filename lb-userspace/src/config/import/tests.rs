@@ -25,31 +25,31 @@ fn services_of_ipvs_become_listeners() {
     assert_eq!(imported.notes, [""; 0]);
     assert_eq!(
         text_of(&imported),
-        r#"[[listener]]
+        r#"[[listeners]]
 name = "tcp-192.0.2.10-80"
 vip = "192.0.2.10"
 protocol = "tcp"
 port = 80
 algorithm = "round-robin"
 
-[[listener.backend]]
+[[listeners.backends]]
 address = "192.0.2.21"
 
-[[listener.backend]]
+[[listeners.backends]]
 address = "192.0.2.22"
 weight = 3
 
-[[listener]]
+[[listeners]]
 name = "udp-2001.db8..10-53"
 vip = "2001:db8::10"
 protocol = "udp"
 port = 53
 
-[[listener.backend]]
+[[listeners.backends]]
 address = "2001:db8::21"
 weight = 0
 
-[[listener]]
+[[listeners]]
 name = "tcp-192.0.2.11-all"
 vip = "192.0.2.11"
 protocol = "tcp"
@@ -57,7 +57,7 @@ port = 0
 algorithm = "source-ip"
 persistence = { timeout = "5m", ipv4-prefix = 24, ipv6-prefix = 24 }
 
-[[listener.backend]]
+[[listeners.backends]]
 address = "192.0.2.21"
 "#
     );
@@ -162,7 +162,7 @@ virtual_server 192.0.2.14 443 {
 fn virtual_servers_of_keepalived_become_listeners() {
     let imported = keepalived(KEEPALIVED);
     let text = text_of(&imported);
-    let web = r#"[[listener]]
+    let web = r#"[[listeners]]
 name = "tcp-192.0.2.10-80"
 vip = "192.0.2.10"
 protocol = "tcp"
@@ -171,11 +171,11 @@ algorithm = "round-robin"
 persistence = { timeout = "50s" }
 health = { type = "http", delay = "6s", timeout = "3s", rise = 1, path = "/healthz", expect = "200,204" }
 
-[[listener.backend]]
+[[listeners.backends]]
 address = "192.0.2.21"
 weight = 2
 
-[[listener.backend]]
+[[listeners.backends]]
 address = "192.0.2.22"
 "#;
     assert!(text.starts_with(web), "{text}");

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::super::Imported;
 use super::syntax::Statement;
-use crate::model::{AllowList, HealthChange, HealthCheck, Listener, Name, ProbeType, Protocol, Vip, VipOwner};
+use crate::model::{HealthChange, HealthCheck, Listener, ProbeType};
 
 /// The checks of a virtual server's real servers, and what is set for all of them.
 #[derive(Clone, Debug, Default)]
@@ -39,13 +39,7 @@ impl<'a> Checks<'a> {
     }
 
     /// The check of a listener: the first that there is. Others that differ are noted.
-    pub(super) fn health(
-        &self,
-        vip: IpAddr,
-        protocol: Protocol,
-        port: u16,
-        imported: &mut Imported,
-    ) -> Option<HealthCheck> {
+    pub(super) fn health(&self, listener: &Listener, imported: &mut Imported) -> Option<HealthCheck> {
         let mut known = self.checks.iter().filter_map(|(check, _)| Some((check, kind_of(check.keyword())?)));
         for (check, server) in &self.checks {
             if kind_of(check.keyword()).is_none() {
@@ -70,20 +64,7 @@ impl<'a> Checks<'a> {
                 imported.note(left_out.line, format!("`{}` was left out", left_out.words.join(" ")));
             }
         }
-        let name: Name = "imported".parse().ok()?;
-        let vip = Vip::try_from(vip).ok()?;
-        let allowed = AllowList::from(Vec::new());
-        let listener = Listener {
-            name: name.clone(),
-            vip,
-            protocol,
-            port,
-            pool: name,
-            allowed,
-            vip_owner: VipOwner::Xdp,
-            admin_up: true,
-        };
-        match change.applied_to(None, &listener) {
+        match change.applied_to(None, listener) {
             Ok(check) => Some(check),
             Err(fault) => {
                 imported.note(first.line, format!("the check was left out: {}", fault.message));
