@@ -4,6 +4,7 @@ mod bench;
 mod check;
 mod console;
 mod demo;
+mod fuzz;
 mod setup;
 mod test;
 mod workspace;
@@ -23,6 +24,8 @@ cargo xtask COMMAND
   demo --end         end what --keep left standing
   test [FILTER]…     run every test, or those whose name holds FILTER
   bench [OPTION]…    measure what a packet costs, against floors and other programs (bench --help)
+  fuzz [TARGET] [--seconds N]
+                     look for packets that break what must hold, with libFuzzer; TARGET is parse or quoted
   check [STEP]…      run the checks that a change must pass, or those that are named
   help               print this, and the steps of check
 ";
@@ -46,6 +49,7 @@ fn run() -> Result<()> {
         ["check", steps @ ..] => check::run(&workspace, steps),
         ["test", filters @ ..] => test::run(&workspace, filters),
         ["bench", flags @ ..] => bench::run(&workspace, flags),
+        ["fuzz", arguments @ ..] => fuzz::run(&workspace, arguments),
         ["demo", flags @ ..] => demo::run(&workspace, flags),
         ["help" | "--help" | "-h"] => {
             print!("{USAGE}\nSteps of check:\n{}", check::usage());

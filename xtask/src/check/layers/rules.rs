@@ -212,6 +212,7 @@ pub(super) const UNSAFE: &[&str] = &[
 pub(super) const MANIFESTS: &[(&str, Dependencies)] = &[
     ("lb-common", Dependencies::Among(&["bytemuck"])),
     ("lb-ebpf", Dependencies::Among(&["aya-ebpf", "aya-log-ebpf", "lb-common", "network-types"])),
+    ("fuzz", Dependencies::Among(&["bytemuck", "lb-common", "lb-ebpf", "proptest"])),
     ("lb-userspace", Dependencies::Without(&["drlb-tests", "lb-ebpf"])),
     ("xtask", Dependencies::Among(&["anyhow"])),
 ];
