@@ -11,6 +11,7 @@ pub mod backend_setup;
 pub mod cli;
 pub mod config;
 pub mod dataplane;
+pub mod doctor;
 pub mod engine;
 pub mod ethernet;
 pub mod health;

@@ -33,7 +33,8 @@ A balancer in four commands:
   drlb listener add web --vip 192.0.2.10 --protocol tcp --port 80
   drlb backend add web 192.0.2.21
 
-Exit status: 0 done, 1 refused or failed (a sentence on stderr says why), 2 wrong usage, 130 interrupted.";
+Exit status: 0 done, 1 refused or failed (a sentence on stderr says why), 2 wrong usage, 3 doctor found
+problems, 130 interrupted.";
 
 /// Direct-routing load balancer on XDP.
 ///
@@ -91,6 +92,10 @@ pub enum Command {
     /// Check whether backends really serve, so that only those that do take traffic.
     #[command(subcommand)]
     Health(HealthCommand),
+    /// Name what is wrong with interfaces, VIPs and backends, and how to mend it.
+    ///
+    /// Exit status 0: nothing is wrong (there may be notes); 3: there are problems. With -o json for monitoring.
+    Doctor,
     /// Show the packets and bytes by outcome, listener and backend, and what is remembered of flows.
     Stats,
     /// Show the flows that are remembered, and where they go.

@@ -18,6 +18,7 @@ mod allow;
 pub mod args;
 mod backend;
 mod config;
+mod doctor;
 mod drain;
 mod flows;
 mod health;
@@ -40,6 +41,9 @@ enum Failure {
     /// What was waited for came to another end.
     #[error("{0}")]
     Other(String),
+    /// The doctor found something.
+    #[error("{0}")]
+    Problems(String),
     /// The options contradict each other.
     #[error("{0}")]
     Usage(String),
@@ -53,6 +57,7 @@ impl Failure {
     const fn status(&self) -> u8 {
         match self {
             Self::Usage(_) => 2,
+            Self::Problems(_) => 3,
             // As a shell tells of a process that SIGINT ended.
             Self::Interrupted(_) => 130,
             _ => 1,
@@ -60,8 +65,8 @@ impl Failure {
     }
 }
 
-/// Reads the command line, does what it says, and gives the exit status: 0 done, 1 refused or failed, 2 wrong usage, 130
-/// interrupted.
+/// Reads the command line, does what it says, and gives the exit status: 0 done, 1 refused or failed, 2 wrong usage, 3
+/// the doctor found a problem, 130 interrupted.
 #[must_use]
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
@@ -94,6 +99,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Backend(args::BackendCommand::Setup { vips, format }) => texts::backend_setup(format, vips),
         Command::Backend(command) => wait_for(backend::run(&session, command)),
         Command::Health(command) => wait_for(health::run(&session, command)),
+        Command::Doctor => wait_for(doctor::run(&session)),
         Command::Stats => wait_for(stats::show(&session)),
         Command::Flows(args) => wait_for(flows::show(&session, args)),
     }

@@ -30,6 +30,7 @@ const PURE: &[&str] = &[
     "lb-userspace/src/announce/mod.rs",
     "lb-userspace/src/ethernet/frames.rs",
     "lb-userspace/src/config",
+    "lb-userspace/src/doctor.rs",
     "lb-userspace/src/health/machine.rs",
     "lb-userspace/src/health/plan.rs",
     "lb-userspace/src/health/ports.rs",
