@@ -92,6 +92,8 @@ pub fn set_up_backend(host: &Host, vips: &[std::net::IpAddr]) -> Result<()> {
 pub struct Agent {
     host: Host,
     binary: PathBuf,
+    /// What it is started with, beside `agent`.
+    arguments: Vec<String>,
     process: Process,
 }
 
@@ -101,8 +103,18 @@ impl Agent {
     /// # Errors
     /// It cannot be started, ends, or does not answer; the message has its log.
     pub fn start(host: &Host) -> Result<Self> {
+        Self::start_with(host, &[])
+    }
+
+    /// The same with further arguments.
+    ///
+    /// # Errors
+    /// As [`Agent::start`].
+    pub fn start_with(host: &Host, arguments: &[&str]) -> Result<Self> {
         let binary = binary()?;
-        let mut agent = Self { host: host.clone(), process: launch(host, &binary)?, binary };
+        let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        let process = launch(host, &binary, &arguments)?;
+        let mut agent = Self { host: host.clone(), binary, arguments, process };
         agent.wait_until_ready()?;
         Ok(agent)
     }
@@ -130,15 +142,17 @@ impl Agent {
     /// # Errors
     /// As [`Agent::start`].
     pub fn start_again(&mut self) -> Result<()> {
-        self.start_again_with(&[])
+        self.process = launch(&self.host, &self.binary, &self.arguments)?;
+        self.wait_until_ready()
     }
 
-    /// As [`Agent::start_again`], with these further arguments.
+    /// As [`Agent::start_again`], with these arguments instead of those that it had.
     ///
     /// # Errors
     /// As [`Agent::start`].
     pub fn start_again_with(&mut self, arguments: &[&str]) -> Result<()> {
-        self.process = self.host.spawn(&self.binary, &[&["agent"], arguments].concat())?;
+        self.arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        self.process = launch(&self.host, &self.binary, &self.arguments)?;
         self.wait_until_ready()
     }
 
@@ -262,6 +276,7 @@ impl Agent {
     }
 }
 
-fn launch(host: &Host, binary: &Path) -> Result<Process> {
-    host.spawn(binary, &["agent"])
+fn launch(host: &Host, binary: &Path, arguments: &[String]) -> Result<Process> {
+    let arguments: Vec<&str> = ["agent"].into_iter().chain(arguments.iter().map(String::as_str)).collect();
+    host.spawn(binary, &arguments)
 }

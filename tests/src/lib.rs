@@ -17,6 +17,7 @@ pub mod http;
 pub mod lasting;
 pub mod load;
 pub mod moody;
+pub mod openstack;
 pub mod packet;
 pub mod program;
 pub mod random;

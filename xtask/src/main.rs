@@ -45,7 +45,11 @@ fn run() -> Result<()> {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let workspace = Workspace::find()?;
     match arguments.as_slice() {
-        ["setup"] => setup::Setup::of_this_machine().for_building(&workspace).map(|_toolchain| ()),
+        ["setup"] => {
+            let setup = setup::Setup::of_this_machine();
+            setup.for_building(&workspace)?;
+            setup.openstack_clients(&workspace)
+        }
         ["check", steps @ ..] => check::run(&workspace, steps),
         ["test", filters @ ..] => test::run(&workspace, filters),
         ["bench", flags @ ..] => bench::run(&workspace, flags),

@@ -12,7 +12,9 @@ use crate::workspace::{Workspace, want_root};
 /// If we are not root, or the first part that fails.
 pub(crate) fn run(workspace: &Workspace, filters: &[&str]) -> Result<()> {
     want_root("test")?;
-    Setup::of_this_machine().for_building(workspace)?;
+    let setup = Setup::of_this_machine();
+    setup.for_building(workspace)?;
+    setup.openstack_clients(workspace)?;
     console::part("build");
     console::run(&mut workspace.cargo(["build", "--locked", "--package", "lb-userspace"]))?;
     console::part("test");

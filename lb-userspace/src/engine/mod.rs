@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 
 pub use events::Events;
 pub use status::{Flows, Status};
@@ -171,7 +172,8 @@ impl Engine {
     /// # Errors
     /// Why it is refused; nothing is changed then.
     pub async fn octavia(&self, request: octavia::Request) -> Result<Reply, Refusal> {
-        let answered = self.ask(|reply| Request::Octavia(Box::new(request), reply)).await;
+        let came_at = Instant::now();
+        let answered = self.ask(|reply| Request::Octavia(Box::new(request), came_at, reply)).await;
         answered.unwrap_or_else(|fault| Err(Refusal::new(503, fault.message)))
     }
 

@@ -31,8 +31,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(super) enum Request {
     /// Do a command.
     Execute(Command, oneshot::Sender<Result<(), Fault>>),
-    /// Answer a request of the OpenStack API.
-    Octavia(Box<octavia::Request>, oneshot::Sender<Result<Reply, Refusal>>),
+    /// Answer a request of the OpenStack API, that came at this time.
+    Octavia(Box<octavia::Request>, Instant, oneshot::Sender<Result<Reply, Refusal>>),
     /// Give a snapshot.
     Status(oneshot::Sender<Result<Status, Fault>>),
     /// Tell what is remembered of flows, of a listener or of all, so many at most.
@@ -85,6 +85,7 @@ pub(super) fn start(core: Core, requests: mpsc::Receiver<Request>, newest: Mailb
                 sweep_at: now,
                 swept_at: now,
                 unsettled_since: None,
+                answered_at: None,
             }
             .run(),
         );
@@ -103,6 +104,8 @@ struct Loop {
     sweep_at: Instant,
     /// When the last one began.
     swept_at: Instant,
+    /// When a request of the API was answered last.
+    answered_at: Option<Instant>,
     /// Since when something waits to be carried out.
     unsettled_since: Option<Instant>,
 }
@@ -128,8 +131,15 @@ impl Loop {
                     let until = Instant::now() + PATIENCE;
                     self.waiting.push(Waiting { command, reply, until });
                 }
-                Request::Octavia(request, reply) => {
-                    let _ = reply.send(self.core.octavia(&request));
+                Request::Octavia(request, came_at, reply) => {
+                    // Who asks after another was answered finds its change carried out. Who asked while the other was at
+                    // work is the second of two that change the same, and is refused if it is so.
+                    if self.core.is_unsettled() && self.answered_at.is_none_or(|answered| came_at > answered) {
+                        self.settle();
+                    }
+                    let answered = self.core.octavia(&request);
+                    self.answered_at = Some(Instant::now());
+                    let _ = reply.send(answered);
                 }
                 Request::Status(reply) => {
                     let _ = reply.send(self.core.status());
@@ -200,10 +210,14 @@ impl Loop {
         }
         let since = *self.unsettled_since.get_or_insert_with(Instant::now);
         if self.requests.is_empty() || since.elapsed() >= SETTLE {
-            self.unsettled_since = None;
-            if self.core.settle().is_err() {
-                self.compare_at = Instant::now() + RETRY;
-            }
+            self.settle();
+        }
+    }
+
+    fn settle(&mut self) {
+        self.unsettled_since = None;
+        if self.core.settle().is_err() {
+            self.compare_at = Instant::now() + RETRY;
         }
     }
 

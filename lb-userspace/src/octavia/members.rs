@@ -65,6 +65,10 @@ pub(super) fn add(work: &mut Work<'_>, pool_id: &str, mut attributes: Attributes
     }
     check_options(&attributes)?;
     check_address(work, &owner, &address)?;
+    for listener in work.served_by(&owner, pool_id) {
+        let (_, listened) = takes(work.catalogue.find(Kind::Listener, &listener)?);
+        check_port(listened, port)?;
+    }
     for (_, other) in work.catalogue.children(Kind::Pool, pool_id, Kind::Member) {
         if other.text("address") != address {
             continue;
@@ -77,10 +81,6 @@ pub(super) fn add(work: &mut Work<'_>, pool_id: &str, mut attributes: Attributes
         }
         let why = "as direct routing sends packets to a server at the port that the client chose";
         return Err(Refusal::unsupported(format!("two members with the address {address}, {why}")));
-    }
-    for listener in work.served_by(&owner, pool_id) {
-        let (_, listened) = takes(work.catalogue.find(Kind::Listener, &listener)?);
-        check_port(listened, port)?;
     }
     attributes.insert("pool_id".to_owned(), json!(pool_id));
     let id = (work.context.new_id)();

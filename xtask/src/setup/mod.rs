@@ -1,6 +1,7 @@
 //! `cargo xtask setup`: installs what is missing to build, test and check drlb, and says so. What is there stays as it is.
 
 mod bpf;
+mod openstack;
 mod packages;
 mod tools;
 
@@ -35,6 +36,11 @@ impl Setup {
         tools::of_the_system(&self.packages)?;
         let toolchain = bpf::toolchain(workspace, &self.packages)?;
         Ok(self.toolchain.get_or_init(|| toolchain))
+    }
+
+    /// The OpenStack clients that the tests run.
+    pub(crate) fn openstack_clients(&self, workspace: &Workspace) -> Result<()> {
+        openstack::clients(workspace, &self.packages)
     }
 
     /// A tool that belongs to the compiler that runs us, and cargo's name for it.
