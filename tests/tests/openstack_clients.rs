@@ -77,11 +77,27 @@ fn a_full_life_by_openstack(world: &mut World, family: Family) -> Result<()> {
     let counts = requests(world.client(), SocketAddr::new(vip(family, 0), HTTP), 300)?;
     none_failed(&counts)?;
     spreads_like(&counts, &[1, 1, 1])?;
+    // A server that ends is found out by the monitor, and takes nothing.
+    cloud.openstack(
+        "healthmonitor create --delay 1 --timeout 1 --max-retries 1 --max-retries-down 1 --type TCP web --wait",
+    )?;
+    let gone = world.servers.remove(0);
+    drop(gone);
+    until("the first server to be found out", SOON, || {
+        let status = cloud.openstack("member list web -f value -c operating_status");
+        let status = status.map_err(|error| format!("{error:#}"))?;
+        if status.contains("ERROR") { Ok(()) } else { Err(format!("they are {status}")) }
+    })?;
+    let counts = requests(world.client(), SocketAddr::new(vip(family, 0), HTTP), 200)?;
+    none_failed(&counts)?;
+    spreads_like(&counts, &[0, 1, 1])?;
+    let status = cloud.openstack("show lb -f value -c operating_status")?;
+    ensure!(status.trim() == "DEGRADED", "the status is {status}");
     cloud.openstack("set --disable lb --wait")?;
     is_not_served(world, family)?;
     cloud.openstack("set --enable lb --wait")?;
     let status = cloud.openstack("show lb -f value -c provisioning_status -c operating_status")?;
-    ensure!(status.split_whitespace().collect::<Vec<_>>() == ["ONLINE", "ACTIVE"], "the status is {status}");
+    ensure!(status.split_whitespace().collect::<Vec<_>>() == ["DEGRADED", "ACTIVE"], "the status is {status}");
     cloud.openstack("delete lb --cascade --wait")?;
     is_not_served(world, family)?;
     ensure!(world.agent.status()?.listeners.is_empty(), "the command line still shows listeners");

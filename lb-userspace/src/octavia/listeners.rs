@@ -159,7 +159,7 @@ fn check_pool(work: &Work<'_>, owner: &str, id: &str, pool_id: &str) -> Result<(
     for (_, member) in work.catalogue.children(Kind::Pool, pool_id, Kind::Member) {
         members::check_port(port, member.number("protocol_port"))?;
     }
-    Ok(())
+    members::must_have_ports(work, owner, pool_id)
 }
 
 /// # Errors

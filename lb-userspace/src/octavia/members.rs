@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::listeners::takes;
 use super::load_balancers::text;
 use super::networks;
+use super::project::{serves_every_port, target_of};
 use super::query::page;
 use super::refusal::Refusal;
 use super::schema::Kind;
@@ -85,7 +86,31 @@ pub(super) fn add(work: &mut Work<'_>, pool_id: &str, mut attributes: Attributes
     attributes.insert("pool_id".to_owned(), json!(pool_id));
     let id = (work.context.new_id)();
     work.add(Kind::Member, &id, &project, None, attributes);
+    must_have_ports(work, &owner, pool_id)?;
     Ok(id)
+}
+
+/// # Errors
+/// A pool has a monitor that tries a port, and a member has none: below a listener of every port, it is the member's own.
+pub(super) fn must_have_ports(work: &Work<'_>, owner: &str, pool: &str) -> Result<(), Refusal> {
+    let monitors = work.catalogue.children(Kind::Pool, pool, Kind::Monitor);
+    let Some((_, monitor)) = monitors.first().filter(|(_, monitor)| monitor.text("type") != "PING") else {
+        return Ok(());
+    };
+    if !serves_every_port(work.catalogue, owner, pool) {
+        return Ok(());
+    }
+    let members = work.catalogue.children(Kind::Pool, pool, Kind::Member);
+    let portless = members.iter().find(|(_, member)| target_of(member, true).is_ok_and(|target| target.port.is_none()));
+    match portless {
+        None => Ok(()),
+        Some((_, member)) => Err(Refusal::validation(format!(
+            "A {} health monitor has no port to try at the member {}, as the listener takes every port: give the member a \
+             protocol_port or a monitor_port, or take a monitor of type PING.",
+            monitor.text("type"),
+            member.text("address")
+        ))),
+    }
 }
 
 /// # Errors
@@ -124,11 +149,10 @@ fn check_options(attributes: &Attributes) -> Result<(), Refusal> {
     if attributes.get("backup").and_then(Value::as_bool).unwrap_or(false) {
         return Err(Refusal::unsupported("backup members, as this version has none"));
     }
-    let given = |name: &str| attributes.get(name).is_some_and(|value| !value.is_null());
-    if given("monitor_address") || given("monitor_port") {
-        return Err(Refusal::unsupported("monitor_address and monitor_port, as this version has no health monitors"));
+    match text(attributes, "monitor_address").map(str::parse::<BackendAddr>) {
+        Some(Err(fault)) => Err(Refusal::validation(fault.message)),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// Shows, changes or removes a member.
@@ -148,6 +172,7 @@ pub(super) fn one(work: &mut Work<'_>, method: Method, pool: &str, id: &str) -> 
             check_options(&changes)?;
             work.must_be_at_rest(&owner)?;
             work.change(Kind::Member, id, changes)?;
+            must_have_ports(work, &owner, pool)?;
             work.touch(&owner, Some(pool));
             work.shown(Kind::Member, id, 200)
         }

@@ -39,6 +39,7 @@ pub(super) fn create(work: &mut Work<'_>, mut attributes: Attributes) -> Result<
     }
     let id = (work.context.new_id)();
     work.add(Kind::Monitor, &id, &project, None, attributes);
+    super::members::must_have_ports(work, &owner, &pool_id)?;
     work.touch(&owner, Some(&pool_id));
     Ok(id)
 }

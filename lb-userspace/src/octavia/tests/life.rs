@@ -178,6 +178,25 @@ fn statuses_follow_the_backends() {
 }
 
 #[test]
+fn monitors_try_the_members_own_ports_below_a_dr_mode_listener() {
+    let mut world = World::new();
+    let lb = world.load_balancer();
+    let listener = world.listener(&lb, json!(0));
+    let pool = world.pool(&listener);
+    world.member(&pool, "192.0.2.21", 8080);
+    let monitor = json!({ "pool_id": pool, "type": "TCP", "delay": 3, "timeout": 2, "max_retries": 2 });
+    world.make("healthmonitors", json!({ "healthmonitor": monitor }));
+    let backend = world.desired.pools[&name("p")].backends.values().next().expect("a backend").clone();
+    assert_eq!((backend.monitor.address, backend.monitor.port), (None, Some(8080)));
+    let text = "Validation failure: A TCP health monitor has no port to try at the member 192.0.2.22, as the listener takes \
+                every port: give the member a protocol_port or a monitor_port, or take a monitor of type PING.";
+    let member = json!({ "member": { "address": "192.0.2.22", "protocol_port": 0 } });
+    world.refused(Method::Post, &format!("pools/{pool}/members"), member, 400, text);
+    let member = json!({ "member": { "address": "192.0.2.22", "protocol_port": 0, "monitor_port": 9 } });
+    world.make(&format!("pools/{pool}/members"), member);
+}
+
+#[test]
 fn what_is_begun_is_pending_and_then_active() {
     let mut world = World::new();
     world.settles = false;
