@@ -65,16 +65,15 @@ def make(cloud, subnet, servers):
     changed = lb.update_member(members[0], pools[0], weight=1, name="renamed")
     assert (changed.name, changed.weight) == ("renamed", 1)
     assert lb.find_listener("sdk-dr").default_pool_id == pools[0].id
-    statistics = lb.get_load_balancer_statistics(balancer)
+    statistics = lb.get_load_balancer_statistics(balancer.id)
     assert statistics.request_errors == 0
 
 
 def remove(cloud):
     lb = cloud.load_balancer
     balancer = lb.find_load_balancer("sdk", ignore_missing=False)
-    assert lb.get_load_balancer_statistics(balancer).bytes_in > 0, "the traffic was counted"
+    assert lb.get_load_balancer_statistics(balancer.id).bytes_in > 0, "the traffic was counted"
     lb.delete_load_balancer(balancer, cascade=True)
-    lb.wait_for_delete(balancer) if hasattr(lb, "wait_for_delete") else None
     assert list(lb.load_balancers()) == []
     assert list(lb.pools()) == []
 

@@ -84,7 +84,6 @@ impl Core {
             health: &self.health,
             plane: self.plane.as_ref(),
             tracker: &self.tracker,
-            health: &self.health,
         };
         let context = octavia::Context {
             now: unix_now(),
@@ -199,7 +198,6 @@ struct Observation<'a> {
     health: &'a Health,
     plane: &'a dyn DataPlane,
     tracker: &'a Tracker,
-    health: &'a Health,
 }
 
 impl Observed for Observation<'_> {
