@@ -11,7 +11,7 @@ pub enum Shape {
     Number(i64, i64),
     /// A whole number from a lowest on.
     From(i64),
-    /// True or false; the unambiguous words of [`super::value`] too.
+    /// True or false; the unambiguous words for them too.
     Flag,
     /// One of some words.
     Choice(&'static [&'static str]),

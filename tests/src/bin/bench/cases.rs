@@ -85,6 +85,8 @@ impl Case {
             },
             ours(Self {
                 network: 18,
+                // The tag stays: a packet that lost it would not be the one that the driver makes the next of.
+                setting: Setting { vlan: 100, ..steady() },
                 ..Self::new(
                     "VLAN, 16 k flows",
                     Frame::to(OWN_MAC).vlan(100).ipv4(CLIENT, VIP).carry(tcp(1_024, 80).ack()),

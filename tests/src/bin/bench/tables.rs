@@ -37,11 +37,13 @@ pub(crate) struct Setting {
     pub(crate) round_robin: bool,
     /// Persistence by the client's address.
     pub(crate) persistence: bool,
+    /// The VLAN that the backends stand in; 0 for none.
+    pub(crate) vlan: u16,
 }
 
 impl Default for Setting {
     fn default() -> Self {
-        Self { vips: 1, backends: 100, slot: None, allowed: vec![], round_robin: false, persistence: false }
+        Self { vips: 1, backends: 100, slot: None, allowed: vec![], round_robin: false, persistence: false, vlan: 0 }
     }
 }
 
@@ -69,7 +71,7 @@ fn mac(index: u32) -> MacAddr {
 /// The tables.
 pub(crate) fn tables(setting: &Setting) -> HostTables {
     let mut tables = HostTables::new(MacAddr(OWN_MAC), INGRESS);
-    tables.segments = vec![Segment { ifindex: INGRESS, mac: MacAddr(OWN_MAC), vlan: 0 }];
+    tables.segments = vec![Segment { ifindex: INGRESS, mac: MacAddr(OWN_MAC), vlan: setting.vlan }];
     let backends: Vec<(Address, u16)> =
         (0..setting.backends).map(|index| (address(&format!("10.200.{}.{}", index >> 8, index & 255)), 1)).collect();
     let whole = maglev::table(&backends, DEFAULT_SLOTS);
