@@ -91,11 +91,11 @@ async fn run_parts(config: Config) -> Result<(), Fault> {
     let port = tcp::bind(&api)?;
     let openstack = octavia::Settings { project: directory.home.id.clone(), data_plane, networks };
     let (engine, feeds, program) = Engine::start(EngineConfig { state_dir, pin_dir, openstack, vip_owner })?;
-    let Feeds { targets, owned, watched, checks } = feeds;
+    let Feeds { targets, owned, watched, checks, checked } = feeds;
     let (health_out, mut health) = watch::channel(Arc::default());
     let (events, checking) = match program {
         Some(Program { events, probes }) => {
-            (Some(events), Some(health::task::start(probes, checks, health_out, Arc::default())?))
+            (Some(events), Some(health::task::start(probes, checks, health_out, checked)?))
         }
         None => (None, None),
     };

@@ -3,7 +3,7 @@
 use super::table::{NOTHING, optional, table};
 use super::{Failure, Session, listener, unix_now};
 use crate::engine::Status;
-use crate::engine::status::{TrackingStatus, VipStatus};
+use crate::engine::status::{ChecksStatus, TrackingStatus, VipStatus};
 
 pub(super) async fn show(session: &Session) -> Result<(), Failure> {
     let answer = session.client.get(&["status"]).await?;
@@ -15,6 +15,12 @@ fn render(status: &Status, now: u64) -> String {
     text.push_str(&interfaces(status));
     text.push_str(&rivals(&status.vips));
     text.push_str(&remembered(&status.tracking));
+    if status.checks.late > 0 {
+        let ChecksStatus { late, probes, .. } = status.checks;
+        text.push_str(&format!(
+            "\n{late} of {probes} health checks began late, for want of room; give them longer delays.\n"
+        ));
+    }
     if status.listeners.is_empty() {
         text.push_str("\nNo listener. Add one with `drlb listener add NAME --vip IP --protocol tcp --port N`.\n");
     }

@@ -100,8 +100,9 @@ impl Core {
     pub(super) fn feeds(&mut self) -> Feeds {
         let (watched, receiver) = watch::channel(Arc::default());
         self.watched = Some(receiver);
-        let (targets, owned, checks) = (self.targets.subscribe(), self.owned.subscribe(), self.health.checks());
-        Feeds { targets, owned, watched, checks }
+        let (targets, owned) = (self.targets.subscribe(), self.owned.subscribe());
+        let (checks, checked) = (self.health.checks(), self.health.counters());
+        Feeds { targets, owned, watched, checks, checked }
     }
 
     /// True if the picture of the network is enough for a command. It may lag behind the kernel: an interface that was

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::watch;
 
+use super::status::ChecksStatus;
 use crate::health::plan::{self, Standings};
-use crate::health::{BackendHealth, CheckKey, Checks, HealthView, Standing, Unhealthy};
+use crate::health::{BackendHealth, CheckKey, Checks, HealthCounters, HealthView, Standing, Unhealthy};
 use crate::model::{Desired, Fault, Name};
 use crate::neighbour::NetworkView;
 use crate::reconcile::{Held, held_segments};
@@ -20,6 +22,7 @@ pub(super) struct Health {
     /// What the checks found last.
     view: Arc<HealthView>,
     checks: watch::Sender<Arc<Checks>>,
+    counters: Arc<HealthCounters>,
 }
 
 /// What follows a command, and is taken back with it.
@@ -36,7 +39,8 @@ impl Health {
     pub(super) fn new(desired: &Desired, kept: Standings) -> Self {
         let checked = pools_with_check(desired);
         let known = Known { standings: kept.clone(), checked, unhealthy: Unhealthy::new() };
-        let mut health = Self { known, kept, view: Arc::default(), checks: watch::Sender::default() };
+        let mut health =
+            Self { known, kept, view: Arc::default(), checks: watch::Sender::default(), counters: Arc::default() };
         health.follow(desired);
         health
     }
@@ -44,6 +48,24 @@ impl Health {
     /// What is to be checked, now and after each change.
     pub(super) fn checks(&self) -> watch::Receiver<Arc<Checks>> {
         self.checks.subscribe()
+    }
+
+    /// Where those who do the checks count.
+    pub(super) fn counters(&self) -> Arc<HealthCounters> {
+        Arc::clone(&self.counters)
+    }
+
+    /// How the checks get on.
+    pub(super) fn totals(&self) -> ChecksStatus {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let HealthCounters { probes, failed, late, in_flight } = &*self.counters;
+        ChecksStatus {
+            checked: self.checks.borrow().checks.len() as u64,
+            probes: count(probes),
+            failed: count(failed),
+            late: count(late),
+            in_flight: count(in_flight),
+        }
     }
 
     /// Follows a change of what is wanted. A backend that comes to a pool with a health check has to prove itself; those

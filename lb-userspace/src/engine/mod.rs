@@ -27,7 +27,7 @@ use self::thread::Request;
 use crate::announce::{Owned, Watched};
 use crate::config::Plan;
 use crate::dataplane::Dataplane;
-use crate::health::{Checks, HealthView, ProbePlane};
+use crate::health::{Checks, HealthCounters, HealthView, ProbePlane};
 use crate::model::{Command, Fault, Name, VipOwner};
 use crate::neighbour::{NetworkView, Targets};
 use crate::octavia::{self, Refusal, Reply};
@@ -69,6 +69,8 @@ pub struct Feeds {
     pub watched: watch::Sender<Arc<Watched>>,
     /// What is to be checked.
     pub checks: watch::Receiver<Arc<Checks>>,
+    /// Where those who check count.
+    pub checked: Arc<HealthCounters>,
 }
 
 /// The newest picture of the network, and of the backends' health, that the engine has not taken yet.

@@ -36,6 +36,24 @@ pub struct Status {
     pub outcomes: Vec<OutcomeStatus>,
     /// What is remembered of flows.
     pub tracking: TrackingStatus,
+    /// How the health checks get on.
+    #[serde(default)]
+    pub checks: ChecksStatus,
+}
+
+/// How the health checks get on, since this agent started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChecksStatus {
+    /// Backends that are checked, each once for each pool that it is in.
+    pub checked: u64,
+    /// Probes that have ended.
+    pub probes: u64,
+    /// Those that failed.
+    pub failed: u64,
+    /// Those that began more than 100 ms late, for want of room.
+    pub late: u64,
+    /// Those that are under way.
+    pub in_flight: u64,
 }
 
 /// What is remembered of flows: as of the last sweep while there are sweeps, else as it is.

@@ -137,6 +137,7 @@ fn status_of_one() -> Status {
         listeners: vec![listener],
         outcomes: vec![outcome],
         tracking: TrackingStatus { pins_established: 7, ..TrackingStatus::default() },
+        checks: crate::engine::status::ChecksStatus::default(),
     }
 }
 

@@ -66,6 +66,7 @@ pub(in crate::engine) fn take(sources: &Sources<'_>, Others { tracking, vips }: 
         listeners: desired.listeners.values().map(listener).collect::<Result<_, Fault>>()?,
         vips,
         tracking,
+        checks: health.totals(),
         outcomes: Outcome::ALL.iter().map(outcome).collect::<Result<_, Fault>>()?,
     })
 }
