@@ -17,6 +17,7 @@ mod members;
 mod monitors;
 pub mod networks;
 mod neutron;
+pub mod openapi;
 mod pools;
 pub mod project;
 pub mod query;
