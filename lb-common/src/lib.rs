@@ -18,6 +18,7 @@ pub mod maps;
 pub mod outcome;
 pub mod probe;
 pub mod protocol;
+pub mod rate;
 pub mod session;
 pub mod slot;
 pub mod track;

@@ -31,6 +31,8 @@ pub const MAX_ALLOWED: usize = 65_536;
 pub const MAX_ALLOW_WORDS: u32 = 1 << 21;
 /// Datagrams whose first fragment is remembered. When full, the oldest make way.
 pub const MAX_FRAGMENTED: u32 = 65_536;
+/// Sources whose new flows are counted. When full, the one that was silent for longest makes way.
+pub const MAX_SOURCES: u32 = 65_536;
 /// Bytes of the ring of events: some two thousand of them. When it is full, the next ones are lost.
 pub const EVENTS_BYTES: u32 = 1 << 16;
 /// Probes of health checks that are under way, or were a moment ago: one for each port of an address, and more of them

@@ -44,7 +44,7 @@ impl ListenerKey {
     }
 }
 
-/// What the XDP program knows of a listener and its pool. 48 bytes, no padding.
+/// What the XDP program knows of a listener and its pool. 60 bytes, no padding.
 ///
 /// The pool is folded in, so that a packet costs no lookup for it; listeners that share a pool hold the same regions.
 #[repr(C)]
@@ -84,13 +84,29 @@ pub struct Listener {
     pub allow_from: u8,
     /// How many bits it looks at.
     pub allow_bits: u8,
+    /// Leading bits of a client's address that are one source to the limit of new flows.
+    pub rate_prefix: u8,
     /// Always zero.
-    pub reserved: u16,
+    pub reserved: u8,
+    /// Nanoseconds in which a source may begin one more flow, see [`crate::rate`].
+    pub rate_interval: u32,
+    /// How many flows a source may begin at once.
+    pub rate_burst: u32,
+    /// How many flows there may be at once.
+    pub max_flows: u32,
 }
 
 impl Listener {
     /// Packets are taken from the sources of the allow-list only.
     pub const GUARD_ALLOW: u8 = 1 << 0;
+    /// New flows of each source are limited.
+    pub const GUARD_RATE: u8 = 1 << 1;
+    /// The flows that there are at once are limited.
+    pub const GUARD_FLOWS: u8 = 1 << 2;
+    /// A listener of the pool limits its flows, so that all are pinned, to be counted.
+    pub const GUARD_PINS: u8 = 1 << 3;
+    /// The guards that each packet is looked at for.
+    pub const GUARDS_OF_PACKETS: u8 = Self::GUARD_ALLOW | Self::GUARD_RATE;
 
     /// The slot of the whole 5-tuple's hash (`source-ip-port`).
     pub const SOURCE_IP_PORT: u8 = 0;
@@ -127,7 +143,10 @@ impl Listener {
     #[inline(always)]
     #[must_use]
     pub const fn pins_every_flow(&self) -> bool {
-        self.algorithm > Self::SOURCE_IP || self.persistence != 0 || self.before != Self::BEFORE_NOTHING
+        self.algorithm > Self::SOURCE_IP
+            || self.persistence != 0
+            || self.before != Self::BEFORE_NOTHING
+            || self.guards & Self::GUARD_PINS != 0
     }
 }
 

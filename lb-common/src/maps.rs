@@ -50,6 +50,10 @@ pub const PINS_CROWDED: &str = "PINS_CROWDED";
 pub const ALLOWED: &str = "ALLOWED";
 /// `Refused` per CPU by a listener's id.
 pub const LISTENER_REFUSALS: &str = "LISTENER_REFUSALS";
+/// `SourceKey` → when its bucket is full again, in nanoseconds (`u64`). Used by the program only.
+pub const SOURCES: &str = "SOURCES";
+/// Flows (`u64`) by a listener's id, where they are limited. Memory-mapped by the agent.
+pub const LISTENER_FLOWS: &str = "LISTENER_FLOWS";
 /// Ring of `Event`s, from the program to the agent.
 pub const EVENTS: &str = "EVENTS";
 /// `ProbeKey` → `ProbeTarget`: probes of health checks that are, or were a moment ago, under way.
@@ -81,6 +85,8 @@ pub const PINNED: &[&str] = &[
     PINS_CROWDED,
     ALLOWED,
     LISTENER_REFUSALS,
+    SOURCES,
+    LISTENER_FLOWS,
     EVENTS,
     PROBES,
     PROBE_LINK,

@@ -20,19 +20,39 @@ impl Counter {
     }
 }
 
-/// Packets for a listener that it refused, by why. 8 bytes.
+/// Packets for a listener that it refused, by why. 24 bytes.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Pod, Zeroable)]
 pub struct Refused {
     /// [`Outcome::Denied`].
     pub denied: u64,
+    /// [`Outcome::TooManyNewFlows`].
+    pub too_many_new_flows: u64,
+    /// [`Outcome::TooManyFlows`].
+    pub too_many_flows: u64,
 }
 
 impl Refused {
     /// The sum of two; wraps as the kernel's do.
     #[must_use]
     pub const fn plus(self, other: Self) -> Self {
-        Self { denied: self.denied.wrapping_add(other.denied) }
+        Self {
+            denied: self.denied.wrapping_add(other.denied),
+            too_many_new_flows: self.too_many_new_flows.wrapping_add(other.too_many_new_flows),
+            too_many_flows: self.too_many_flows.wrapping_add(other.too_many_flows),
+        }
+    }
+
+    /// Counts one more packet that ended so. Other ends are no refusals of a listener.
+    #[inline(always)]
+    pub const fn count(&mut self, outcome: Outcome) {
+        let counter = match outcome {
+            Outcome::Denied => &mut self.denied,
+            Outcome::TooManyNewFlows => &mut self.too_many_new_flows,
+            Outcome::TooManyFlows => &mut self.too_many_flows,
+            _ => return,
+        };
+        *counter = counter.wrapping_add(1);
     }
 }
 
@@ -110,6 +130,10 @@ outcomes! {
     NoListener = "no-listener",
     /// Dropped: the source is not on the listener's allow-list.
     Denied = "denied",
+    /// Dropped: the source begins more new flows a second than the listener takes from one.
+    TooManyNewFlows = "too-many-new-flows",
+    /// Dropped: the listener has as many flows as it may have; this would have been another one.
+    TooManyFlows = "too-many-flows",
     /// Dropped: the listener's pool has no backend that takes traffic.
     NoBackend = "no-backend",
     /// Dropped: a fragment to a VIP whose datagram's first fragment was not seen, or too long ago.

@@ -11,7 +11,10 @@ pub const NO_BACKEND: u16 = u16::MAX;
 /// backend (all are draining) is told from an empty one.
 const SETTLING: u16 = u16::MAX - 1;
 
-const _: () = assert!(MAX_POOL_BACKENDS <= SETTLING as u32);
+/// In place of a backend: the listener has as many flows as it may have.
+pub const TOO_MANY_FLOWS: u16 = u16::MAX - 2;
+
+const _: () = assert!(MAX_POOL_BACKENDS <= TOO_MANY_FLOWS as u32);
 
 /// One entry of a lookup table: the backend that it has (`current`) and the one that it had (`previous`), by their
 /// index in the pool, in one word that is written in one store.

@@ -15,6 +15,7 @@ use lb_common::limits::MAX_ESTABLISHED_PINS;
 use lb_common::listener::{Listener, ListenerKey, Vip};
 use lb_common::outcome::{Counter, Outcome, Refused};
 use lb_common::probe::{ProbeKey, ProbeTarget};
+use lb_common::rate::{self, SourceKey};
 use lb_common::session::{Session, SessionKey};
 use lb_common::slot::Slot;
 use lb_common::track::pin::{Moment, Pin, PinKey, Table};
@@ -61,6 +62,8 @@ pub struct HostTables {
     pub events: RefCell<Vec<Event>>,
     /// The time.
     pub now: Cell<Moment>,
+    /// The same in nanoseconds.
+    pub nanos: Cell<u64>,
 }
 
 /// What is remembered of flows and clients.
@@ -77,6 +80,10 @@ pub struct FlowMemory {
     pub trails: HashMap<DatagramKey, Trail>,
     /// Loads by place.
     pub loads: HashMap<u32, Load>,
+    /// When sources' buckets are full again, in nanoseconds.
+    pub sources: HashMap<SourceKey, u64>,
+    /// Flows by a listener's id, where they are limited.
+    pub listener_flows: HashMap<u32, u64>,
     /// Turns by a listener's id.
     pub turns: HashMap<u32, u32>,
     /// Pins that there was no room for.
@@ -126,6 +133,7 @@ impl HostTables {
             memory: RefCell::default(),
             events: RefCell::default(),
             now: Cell::default(),
+            nanos: Cell::default(),
         }
     }
 }
@@ -284,16 +292,29 @@ impl Tables for HostTables {
         allow::allows(root, source, |index| self.allowed.get(index as usize).copied())
     }
 
+    fn source_may_begin(&self, listener: &Listener, client: &Address) -> bool {
+        let key = SourceKey::new(client, listener.rate_prefix, listener.id);
+        let mut memory = self.memory.borrow_mut();
+        let full = memory.sources.get(&key).copied().unwrap_or(0);
+        let after = rate::take(full, self.nanos.get(), listener.rate_interval, listener.rate_burst);
+        after.map(|after| memory.sources.insert(key, after)).is_some()
+    }
+
+    fn listener_flows(&self, id: u32) -> u64 {
+        self.memory.borrow().listener_flows.get(&id).copied().unwrap_or(0)
+    }
+
+    fn count_listener_flow(&self, id: u32) {
+        *self.memory.borrow_mut().listener_flows.entry(id).or_default() += 1;
+    }
+
     fn tell(&self, event: &Event) {
         self.events.borrow_mut().push(*event);
     }
 
     fn count_refusal(&self, id: u32, outcome: Outcome) {
         let mut counters = self.counters.borrow_mut();
-        let refused = counters.refused.entry(id).or_default();
-        if outcome == Outcome::Denied {
-            refused.denied += 1;
-        }
+        counters.refused.entry(id).or_default().count(outcome);
     }
 
     fn count_outcome(&self, outcome: Outcome, bytes: u32) {

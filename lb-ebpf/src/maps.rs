@@ -16,6 +16,7 @@ use lb_common::limits;
 use lb_common::listener::{Listener, ListenerKey, Vip};
 use lb_common::outcome::{Counter, Outcome, Refused};
 use lb_common::probe::{ProbeKey, ProbeTarget};
+use lb_common::rate::{self, SourceKey};
 use lb_common::session::{Session, SessionKey};
 use lb_common::slot::{NO_BACKEND, Slot, SlotLine};
 use lb_common::track::pin::{Moment, Pin, PinKey, Table};
@@ -71,6 +72,10 @@ static PINS_CROWDED: Array<u64> = Array::pinned(1, BPF_F_MMAPABLE);
 static ALLOWED: Array<u64> = Array::pinned(limits::MAX_ALLOW_WORDS, BPF_F_MMAPABLE);
 #[map]
 static LISTENER_REFUSALS: PerCpuArray<Refused> = PerCpuArray::pinned(limits::MAX_LISTENERS, 0);
+#[map]
+static SOURCES: LruHashMap<SourceKey, u64> = LruHashMap::pinned(limits::MAX_SOURCES, 0);
+#[map]
+static LISTENER_FLOWS: Array<u64> = Array::pinned(limits::MAX_LISTENERS, BPF_F_MMAPABLE);
 #[map]
 static EVENTS: RingBuf = RingBuf::pinned(limits::EVENTS_BYTES, 0);
 // Not allocated beforehand: without health checks there are no probes, and they take no memory.
@@ -255,7 +260,7 @@ impl Tables for BpfTables {
         };
         // SAFETY: the element is this CPU's own, and nothing else on it runs this program before we return.
         unsafe { request.write(Request::new(listener, flow, place, signal)) };
-        subprograms::track_flow(self.ingress_ifindex) as u16
+        subprograms::track_flow() as u16
     }
 
     #[inline(always)]
@@ -424,6 +429,45 @@ impl Tables for BpfTables {
     }
 
     #[inline(always)]
+    fn source_may_begin(&self, listener: &Listener, client: &Address) -> bool {
+        let key = SourceKey::new(client, listener.rate_prefix, listener.id);
+        // SAFETY: a helper without arguments.
+        let now = unsafe { bpf_ktime_get_coarse_ns() };
+        match SOURCES.get_ptr_mut(key) {
+            Some(bucket) => {
+                // SAFETY: the pointer is to an element of one word, read and written whole. Two CPUs may take one token, and
+                // one that makes way meanwhile costs its successor a token: a limit is no count.
+                unsafe {
+                    let after = rate::take(bucket.read_volatile(), now, listener.rate_interval, listener.rate_burst);
+                    after.map(|after| bucket.write_volatile(after)).is_some()
+                }
+            }
+            None => match rate::take(0, now, listener.rate_interval, listener.rate_burst) {
+                // An LRU map makes room by itself.
+                Some(after) => {
+                    let _ = SOURCES.insert(key, after, 0);
+                    true
+                }
+                None => false,
+            },
+        }
+    }
+
+    #[inline(always)]
+    fn listener_flows(&self, id: u32) -> u64 {
+        // SAFETY: the pointer is to an element; volatile because others write it, in one word.
+        LISTENER_FLOWS.get_ptr(id).map_or(0, |flows| unsafe { flows.read_volatile() })
+    }
+
+    #[inline(always)]
+    fn count_listener_flow(&self, id: u32) {
+        if let Some(flows) = LISTENER_FLOWS.get_ptr_mut(id) {
+            // SAFETY: as above. Two CPUs may count at once and one count be lost: the agent's next sweep counts anew.
+            unsafe { flows.write_volatile(flows.read_volatile().wrapping_add(1)) };
+        }
+    }
+
+    #[inline(always)]
     fn tell(&self, event: &Event) {
         // A full ring loses it, as it may.
         let _ = EVENTS.output::<Event>(event, 0);
@@ -431,11 +475,9 @@ impl Tables for BpfTables {
 
     #[inline(always)]
     fn count_refusal(&self, id: u32, outcome: Outcome) {
-        if let Some(refused) = LISTENER_REFUSALS.get_ptr_mut(id)
-            && outcome as u32 == Outcome::Denied as u32
-        {
+        if let Some(refused) = LISTENER_REFUSALS.get_ptr_mut(id) {
             // SAFETY: the element is this CPU's own.
-            unsafe { (*refused).denied = (*refused).denied.wrapping_add(1) };
+            unsafe { (*refused).count(outcome) };
         }
     }
 

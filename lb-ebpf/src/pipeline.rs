@@ -3,7 +3,10 @@
 //! Each step either goes on or finishes with a verdict and the counter for it. What isn't addressed to a VIP finishes with
 //! [`Verdict::Pass`] and not a bit of it changed.
 
+use lb_common::listener::Listener;
 use lb_common::outcome::Outcome;
+use lb_common::slot::TOO_MANY_FLOWS;
+use lb_common::track::signal::Signal;
 
 use crate::finish::{Finish, Verdict};
 use crate::packet::Packet;
@@ -80,11 +83,13 @@ pub fn choose<T: Tables>(
             return Err(finish);
         }
     };
-    if listener.guards != 0
-        && let Err(finish) = access::run(listener, &flow.source, tables)
-    {
-        account::refused(listener, finish, tables);
-        return Err(finish);
+    if listener.guards & Listener::GUARDS_OF_PACKETS != 0 {
+        let limited = listener.guards & Listener::GUARD_RATE != 0;
+        let signal = if limited { parse::signal(packet, headers) } else { Signal::NONE };
+        if let Err(finish) = access::run(listener, &flow.source, signal, tables) {
+            account::refused(listener, finish, tables);
+            return Err(finish);
+        }
     }
     let place = select::slot(listener, flow, tables)?;
     let backend = if place.slot.is_steady() && !listener.pins_every_flow() {
@@ -92,6 +97,11 @@ pub fn choose<T: Tables>(
     } else {
         tables.track(listener, flow, place, parse::signal(packet, headers))
     };
+    if backend == TOO_MANY_FLOWS {
+        let finish = Finish::drop(Outcome::TooManyFlows);
+        account::refused(listener, finish, tables);
+        return Err(finish);
+    }
     select::backend(listener, backend, chosen, tables)?;
     if first {
         tables.leave_first(headers, chosen);

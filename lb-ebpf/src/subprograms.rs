@@ -84,15 +84,16 @@ pub(crate) extern "C" fn allows_source(base: u32, from: u32, bits: u32, high: u6
 }
 
 /// Tracking as a subprogram, of the request that was put into its map: it wants more stack than the way of most packets
-/// leaves, and the verifier proves it once, not for each way that leads here.
+/// leaves, and the verifier proves it once, not for each way that leads here. It takes no argument: one that is not used would
+/// not be passed, and the verifier wants it to be.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn track_flow(ingress_ifindex: u32) -> u32 {
+pub(crate) extern "C" fn track_flow() -> u32 {
     // SAFETY: it was written before the call, and is not written again before we return.
     let Some(request) = (unsafe { maps::track_request() }) else {
         return u32::from(NO_BACKEND);
     };
-    u32::from(track::run(request, &BpfTables::at(ingress_ifindex)))
+    u32::from(track::run(request, &BpfTables::at(0)))
 }
 
 /// Setting, adding and taking VLAN tags as a subprogram: the packet's beginning moves, and all that was known of where it

@@ -103,6 +103,12 @@ pub trait Tables {
     /// Runs [`allow::allows`](lb_common::allow::allows) with these maps. How it is called is for the side that has them: on
     /// BPF it is a subprogram.
     fn allows(&self, root: Root, source: Bits) -> bool;
+    /// Takes a token of the client's source for a new flow. False if there is none.
+    fn source_may_begin(&self, listener: &Listener, client: &Address) -> bool;
+    /// How many flows a listener has, by its id: as of the last sweep, and those that began since.
+    fn listener_flows(&self, id: u32) -> u64;
+    /// Counts a flow that begins with a listener, by its id.
+    fn count_listener_flow(&self, id: u32);
     /// Tells the agent. It may miss it: nothing depends on it.
     fn tell(&self, event: &Event);
     /// Counts a packet with a listener that refused it, by its id.

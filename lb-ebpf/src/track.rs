@@ -5,11 +5,13 @@
 //! one whose slots are always moving: from the backend that the hash gives, for flows that nothing is remembered of, to
 //! the one that a new flow is given.
 
+use core::cell::Cell;
+
 use lb_common::flow::Flow;
 use lb_common::hash;
 use lb_common::listener::Listener;
 use lb_common::session::{Session, SessionKey};
-use lb_common::slot::{NO_BACKEND, Slot};
+use lb_common::slot::{NO_BACKEND, Slot, TOO_MANY_FLOWS};
 use lb_common::track::follow::{Memory, Packet, follow};
 use lb_common::track::pin::{Moment, Pin, PinKey, Table};
 use lb_common::track::signal::{Signal, begins_with_a_signal};
@@ -45,7 +47,8 @@ impl Request {
     }
 }
 
-/// The backend of a flow, by its index in the pool; [`NO_BACKEND`] if none would have it.
+/// The backend of a flow, by its index in the pool; [`NO_BACKEND`] if none would have it, [`TOO_MANY_FLOWS`] if it would be one
+/// more than the listener takes.
 #[inline(always)]
 pub fn run<T: Tables>(request: &Request, tables: &T) -> u16 {
     let packet = Packet {
@@ -54,13 +57,17 @@ pub fn run<T: Tables>(request: &Request, tables: &T) -> u16 {
         protocol: request.flow.protocol,
         signal: request.signal,
     };
-    follow(&packet, &FlowMemory { request, tables })
+    let memory = FlowMemory { request, tables, full: Cell::new(false) };
+    let backend = follow(&packet, &memory);
+    if backend == NO_BACKEND && memory.full.get() { TOO_MANY_FLOWS } else { backend }
 }
 
 /// The maps, as the rule sees them.
 struct FlowMemory<'a, T> {
     request: &'a Request,
     tables: &'a T,
+    /// A new flow was refused, as the listener has as many as it may have.
+    full: Cell<bool>,
 }
 
 impl<T: Tables> FlowMemory<'_, T> {
@@ -106,9 +113,11 @@ impl<T: Tables> FlowMemory<'_, T> {
     /// The backend that the pool's algorithm gives a new flow.
     #[inline(always)]
     fn by_algorithm(&self) -> u16 {
+        // Read once: what is divided by is what was compared with 0.
+        let turns = self.request.listener.schedule_len;
         match self.request.listener.algorithm {
-            Listener::ROUND_ROBIN if self.request.listener.schedule_len != 0 => {
-                let turn = self.tables.next_turn(self.request.listener.id) % self.request.listener.schedule_len;
+            Listener::ROUND_ROBIN if turns != 0 => {
+                let turn = self.tables.next_turn(self.request.listener.id) % turns;
                 self.tables.slot(self.request.listener.schedule_base + turn).unwrap_or(Slot::EMPTY).current()
             }
             Listener::LEAST_CONNECTIONS => {
@@ -149,11 +158,21 @@ impl<T: Tables> Memory for FlowMemory<'_, T> {
         if !self.request.listener.pins_every_flow() {
             return slot.current();
         }
+        let related = self.request.signal.has(Signal::RELATED);
+        let limited = self.request.listener.guards & Listener::GUARD_FLOWS != 0 && !related;
+        let id = self.request.listener.id;
+        if limited && self.tables.listener_flows(id) >= u64::from(self.request.listener.max_flows) {
+            self.full.set(true);
+            return NO_BACKEND;
+        }
         let mut chosen = self.session();
         if chosen == NO_BACKEND {
             chosen = self.by_algorithm();
         }
-        if chosen != NO_BACKEND && !self.request.signal.has(Signal::RELATED) {
+        if chosen != NO_BACKEND && !related {
+            if limited {
+                self.tables.count_listener_flow(id);
+            }
             if self.request.listener.persistence != 0 {
                 let key = SessionKey::new(
                     &self.request.flow.source,

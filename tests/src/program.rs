@@ -108,9 +108,9 @@ impl Program {
         for (address, vip) in &tables.vips {
             vips.insert(address.0, vip.flags, 0)?;
         }
-        let mut listeners = HashMap::<&mut MapData, [u8; 20], [u32; 12]>::try_from(self.map(maps::LISTENERS)?)?;
+        let mut listeners = HashMap::<&mut MapData, [u8; 20], [u32; 15]>::try_from(self.map(maps::LISTENERS)?)?;
         for (key, listener) in &tables.listeners {
-            listeners.insert(bytemuck::cast::<_, [u8; 20]>(*key), bytemuck::cast::<_, [u32; 12]>(*listener), 0)?;
+            listeners.insert(bytemuck::cast::<_, [u8; 20]>(*key), bytemuck::cast::<_, [u32; 15]>(*listener), 0)?;
         }
         let mut allowed = Array::<&mut MapData, u64>::try_from(self.map(maps::ALLOWED)?)?;
         for (index, word) in tables.allowed.iter().enumerate() {
@@ -293,11 +293,10 @@ impl Program {
     }
 
     fn refused(&mut self, listeners: u32) -> Result<std::collections::HashMap<u32, Refused>> {
-        let counters = PerCpuArray::<&mut MapData, u64>::try_from(self.map(maps::LISTENER_REFUSALS)?)?;
+        let counters = PerCpuArray::<&mut MapData, [u64; 3]>::try_from(self.map(maps::LISTENER_REFUSALS)?)?;
         let mut refused = std::collections::HashMap::new();
         for id in 0..listeners {
-            let sum =
-                counters.get(&id, 0)?.iter().fold(Refused::default(), |s, denied| s.plus(Refused { denied: *denied }));
+            let sum = counters.get(&id, 0)?.iter().fold(Refused::default(), |s, words| s.plus(bytemuck::cast(*words)));
             if sum != Refused::default() {
                 refused.insert(id, sum);
             }

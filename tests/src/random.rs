@@ -8,7 +8,7 @@ use proptest::sample::select;
 use crate::packet::{Extension, Frame, Transport, icmp, icmpv6, sctp, solicitation, tcp, udp};
 use crate::program::LONGEST;
 
-const PORTS: &[u16] = &[0, 22, 53, 80, 443, 38_412, 40_000];
+const PORTS: &[u16] = &[0, 22, 53, 80, 81, 443, 38_412, 40_000];
 const EXTENSIONS: &[u8] = &[0, 43, 60, 135, 139, 140];
 
 /// Where random packets come from and go to.

@@ -76,6 +76,11 @@ pub const VIP_SILENT: &str = "192.0.2.27";
 pub const VIP6_HOST: &str = "2001:db8::26";
 /// The same for IPv6: TCP port 80 ([`WEB6`]).
 pub const VIP6_SILENT: &str = "2001:db8::27";
+/// TCP port 80 ([`LIMITED`]): each /24 may begin three flows at once, and one more in four seconds; TCP port 81 and UDP:
+/// two flows each.
+pub const VIP_LIMITED: &str = "192.0.2.28";
+/// TCP port 80 ([`LIMITED`]): no source may begin a flow; TCP port 81 and UDP: none at all.
+pub const VIP_SHUT: &str = "192.0.2.29";
 /// The allow-list of [`VIP_GUARDED`].
 pub const ALLOWED: &[&str] = &["198.51.100.0/25", "203.0.113.7/32", "10.0.0.0/8"];
 /// The allow-list of [`VIP6_GUARDED`].
@@ -143,8 +148,10 @@ pub const GUARDED6: u32 = 42;
 pub const TAGGED: u32 = 43;
 /// See [`VIP_FAR_TAGGED`].
 pub const FAR_TAGGED: u32 = 44;
+/// See [`VIP_LIMITED`].
+pub const LIMITED: u32 = 45;
 /// Places in all.
-const PLACES: u32 = 45;
+const PLACES: u32 = 46;
 
 /// The MAC of the backend at a place.
 #[must_use]
@@ -198,7 +205,11 @@ impl Builder {
             allow_len: 0,
             allow_from: 0,
             allow_bits: 0,
+            rate_prefix: 0,
             reserved: 0,
+            rate_interval: 0,
+            rate_burst: 0,
+            max_flows: 0,
         };
         self.tables.listeners.insert(key, listener);
         let vip = self.tables.vips.entry(address(vip)).or_default();
@@ -314,6 +325,20 @@ pub fn tables() -> HostTables {
     }
     let guarded = builder.listener(VIP6_GUARDED, TCP, 80, GUARDED6..GUARDED6 + 1, Listener::SOURCE_IP_PORT);
     builder.allow(guarded, ALLOWED6);
+    for (vip, burst, flows) in [(VIP_LIMITED, 3, 2), (VIP_SHUT, 0, 0)] {
+        let limited = builder.listener(vip, TCP, 80, LIMITED..LIMITED + 1, Listener::SOURCE_IP_PORT);
+        builder.set(limited, |listener| {
+            listener.guards |= Listener::GUARD_RATE;
+            (listener.rate_prefix, listener.rate_interval, listener.rate_burst) = (24, 4_000_000_000, burst);
+        });
+        for (protocol, port) in [(TCP, 81), (UDP, 0)] {
+            let limited = builder.listener(vip, protocol, port, LIMITED..LIMITED + 1, Listener::SOURCE_IP_PORT);
+            builder.set(limited, |listener| {
+                listener.guards |= Listener::GUARD_FLOWS | Listener::GUARD_PINS;
+                listener.max_flows = flows;
+            });
+        }
+    }
     for (vip, place, owner) in [
         (VIP_HOST, WEB, Vip::OWNER_HOST),
         (VIP_SILENT, WEB, Vip::OWNER_NONE),

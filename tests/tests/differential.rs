@@ -31,6 +31,7 @@ const V4: &[&str] = &[
     VIP_FAR_TAGGED,
     VIP_GUARDED,
     VIP_HOST,
+    VIP_SHUT,
     VIP_SILENT,
     "203.0.113.7",
     "203.0.113.8",

@@ -10,7 +10,7 @@ use crate::engine::status::{
 };
 use crate::model::{
     Algorithm, AllowList, AttachMode, BackendAddr, BackendChange, Fault, ListenerChange, Name, NewListener,
-    Persistence, Protocol, Timeouts, TimeoutsChange, Vip, VipOwner,
+    Persistence, Protocol, SourceRate, Timeouts, TimeoutsChange, Vip, VipOwner,
 };
 
 /// The body of every answer that is not a success.
@@ -85,6 +85,12 @@ pub struct ListenerBody {
     /// Who answers for the VIP: if not given, who does already for other listeners of the VIP, or the agent's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vip_owner: Option<VipOwner>,
+    /// How fast each source may begin flows; as fast as it likes if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_rate: Option<SourceRate>,
+    /// How many flows there may be at once; any number if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_flows: Option<u32>,
     /// Slots of the lookup table; 65,537 if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slots: Option<u32>,
@@ -108,6 +114,8 @@ impl TryFrom<ListenerBody> for NewListener {
             timeouts,
             allowed_cidrs,
             vip_owner,
+            source_rate,
+            max_flows,
             slots,
         } = body;
         let port = match (port, protocol) {
@@ -130,6 +138,8 @@ impl TryFrom<ListenerBody> for NewListener {
             timeouts,
             allowed: allowed_cidrs,
             vip_owner,
+            source_rate,
+            max_flows,
             slots,
         })
     }
@@ -154,6 +164,12 @@ pub struct ListenerPatch {
     /// Who answers for the VIP, for all of its listeners.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vip_owner: Option<VipOwner>,
+    /// How fast each source may begin flows; `null` for as fast as it likes.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub source_rate: Option<Option<SourceRate>>,
+    /// How many flows there may be at once; `null` for any number.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub max_flows: Option<Option<u32>>,
 }
 
 /// A field that is there, be it `null`. One that is not there is `None` by its default.
@@ -167,11 +183,12 @@ impl TryFrom<ListenerPatch> for ListenerChange {
     fn try_from(patch: ListenerPatch) -> Result<Self, Fault> {
         if patch == ListenerPatch::default() {
             return Err(Fault::invalid(
-                "the body changes nothing; give `algorithm`, `persistence`, `allowed_cidrs`, `vip_owner` or one of the `timeouts`",
+                "the body changes nothing; give `algorithm`, `persistence`, `allowed_cidrs`, `vip_owner`, `source_rate`, `max_flows` or one of the `timeouts`",
             ));
         }
-        let ListenerPatch { algorithm, persistence, timeouts, allowed_cidrs, vip_owner } = patch;
-        Ok(Self { algorithm, persistence, timeouts, allowed: allowed_cidrs, vip_owner })
+        let ListenerPatch { algorithm, persistence, timeouts, allowed_cidrs, vip_owner, source_rate, max_flows } =
+            patch;
+        Ok(Self { algorithm, persistence, timeouts, allowed: allowed_cidrs, vip_owner, source_rate, max_flows })
     }
 }
 

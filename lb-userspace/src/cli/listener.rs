@@ -1,12 +1,12 @@
 //! `drlb listener`.
 
-use super::args::values::{IdleArg, IdleKind, PersistenceArg};
+use super::args::values::{IdleArg, IdleKind, PersistenceArg, SourceRateArg};
 use super::args::{ListenerAdd, ListenerCommand, ListenerSet};
 use super::table::{port as port_text, span, table};
 use super::{Failure, Session, allow, backend, health, unix_now};
 use crate::api::types::{ListenerBody, ListenerPatch, Listeners};
 use crate::engine::status::{BackendState, ListenerStatus, SlotStates};
-use crate::model::{AllowList, Persistence, Protocol, Timeouts, TimeoutsChange, Vip, VipOwner};
+use crate::model::{AllowList, Persistence, Protocol, SourceRate, Timeouts, TimeoutsChange, Vip, VipOwner};
 
 pub(super) async fn run(session: &Session, command: ListenerCommand) -> Result<(), Failure> {
     let client = &session.client;
@@ -23,10 +23,13 @@ pub(super) async fn run(session: &Session, command: ListenerCommand) -> Result<(
                 allow,
                 allow_file,
                 vip_owner,
+                source_rate: rate,
+                max_flows,
                 slots,
             } = add;
             let persistence = wanted.map(|wanted| persistence(wanted, vip));
             let timeouts = timeouts(&idle)?;
+            let source_rate = rate.map(|rate| source_rate(rate, vip));
             let allowed_cidrs = allow::list(allow, allow_file.as_ref())?.unwrap_or_default();
             let body = ListenerBody {
                 name,
@@ -38,6 +41,8 @@ pub(super) async fn run(session: &Session, command: ListenerCommand) -> Result<(
                 timeouts,
                 allowed_cidrs,
                 vip_owner,
+                source_rate,
+                max_flows,
                 slots,
             };
             let answer = client.post(&["listeners"], &body).await?;
@@ -61,32 +66,42 @@ pub(super) async fn run(session: &Session, command: ListenerCommand) -> Result<(
 }
 
 async fn set(session: &Session, set: ListenerSet) -> Result<(), Failure> {
-    let ListenerSet {
-        name,
-        algorithm,
-        persistence: wanted,
-        no_persistence,
-        idle,
-        allow,
-        allow_file,
-        allow_any,
-        vip_owner,
-    } = set;
-    let path = ["listeners", name.as_str()];
-    let timeouts = timeouts(&idle)?;
-    let persistence = match wanted {
-        // Which prefix is meant is told by the VIP.
-        Some(wanted) if wanted.prefix.is_some() => {
-            let listener: ListenerStatus = session.client.get(&path).await?.parse()?;
-            Some(Some(persistence(wanted, listener.vip)))
-        }
-        Some(PersistenceArg { timeout, .. }) => Some(Some(sessions(timeout))),
-        None => no_persistence.then_some(None),
+    let path = ["listeners", set.name.as_str()];
+    let timeouts = timeouts(&set.idle)?;
+    let persistence_prefix = set.persistence.is_some_and(|wanted| wanted.prefix.is_some());
+    let rate_prefix = set.source_rate.is_some_and(|wanted| wanted.prefix.is_some());
+    // Which family's prefix is meant is told by the VIP.
+    let vip: Option<Vip> = if persistence_prefix || rate_prefix {
+        let listener: ListenerStatus = session.client.get(&path).await?.parse()?;
+        Some(listener.vip)
+    } else {
+        None
     };
-    let allowed_cidrs = if allow_any { Some(AllowList::default()) } else { allow::list(allow, allow_file.as_ref())? };
-    let patch = ListenerPatch { algorithm, persistence, timeouts, allowed_cidrs, vip_owner };
+    let persistence = match (set.persistence, vip) {
+        (Some(wanted), Some(vip)) => Some(Some(persistence(wanted, vip))),
+        (Some(wanted), None) => Some(Some(sessions(wanted.timeout))),
+        (None, _) => set.no_persistence.then_some(None),
+    };
+    let source_rate = match (set.source_rate, vip) {
+        (Some(wanted), Some(vip)) => Some(Some(source_rate(wanted, vip))),
+        (Some(wanted), None) => Some(Some(SourceRate::new(wanted.rate, wanted.burst.unwrap_or(wanted.rate)))),
+        (None, _) => set.no_source_rate.then_some(None),
+    };
+    let max_flows = set.max_flows.map(Some).or(set.no_max_flows.then_some(None));
+    let allowed_cidrs =
+        if set.allow_any { Some(AllowList::default()) } else { allow::list(set.allow, set.allow_file.as_ref())? };
+    let (algorithm, vip_owner) = (set.algorithm, set.vip_owner);
+    let patch = ListenerPatch { algorithm, persistence, timeouts, allowed_cidrs, vip_owner, source_rate, max_flows };
     let answer = session.client.patch(&path, &patch).await?;
     session.print(&answer, |listener: ListenerStatus| format!("changed listener {}", describe_settings(&listener)))
+}
+
+/// The limit of new flows for clients of a VIP, who speak its version of IP.
+fn source_rate(wanted: SourceRateArg, vip: Vip) -> SourceRate {
+    let mut rate = SourceRate::new(wanted.rate, wanted.burst.unwrap_or(wanted.rate));
+    let prefix = if vip.ip().is_ipv4() { &mut rate.ipv4_prefix } else { &mut rate.ipv6_prefix };
+    *prefix = wanted.prefix.unwrap_or(*prefix);
+    rate
 }
 
 /// Sessions of the clients of a VIP, who speak its version of IP.
@@ -134,12 +149,25 @@ fn describe_guards(listener: &ListenerStatus) -> String {
         VipOwner::Host => format!("This host's kernel answers for {}.\n", listener.vip),
         VipOwner::None => format!("Nobody answers for {}: it is to be routed to this host.\n", listener.vip),
     };
-    let prefixes = match listener.allowed {
-        0 => return text,
-        1 => "1 prefix".to_owned(),
-        count => format!("{count} prefixes"),
-    };
-    text.push_str(&format!("Takes packets from {prefixes} only; {} others were denied.\n", listener.refused.denied));
+    let refused = listener.refused;
+    if listener.allowed > 0 {
+        let prefixes =
+            if listener.allowed == 1 { "1 prefix".to_owned() } else { format!("{} prefixes", listener.allowed) };
+        text.push_str(&format!("Takes packets from {prefixes} only; {} others were denied.\n", refused.denied));
+    }
+    if let Some(SourceRate { rate, burst, ipv6_prefix, ipv4_prefix }) = listener.source_rate {
+        let prefix = if listener.vip.ip().is_ipv4() { ipv4_prefix } else { ipv6_prefix };
+        let above = refused.too_many_new_flows;
+        text.push_str(&format!(
+            "Each /{prefix} may begin {rate} flows a second, {burst} at once; {above} above that were dropped.\n"
+        ));
+    }
+    if let Some(most) = listener.max_flows {
+        let (now, above) = (listener.flows.unwrap_or(0), refused.too_many_flows);
+        text.push_str(&format!(
+            "There may be {most} flows, and there are {now}; {above} packets of others were dropped.\n"
+        ));
+    }
     text
 }
 

@@ -11,7 +11,7 @@ pub(super) async fn show(session: &Session) -> Result<(), Failure> {
 }
 
 fn render(stats: &Stats) -> String {
-    let numbers = ["PACKETS", "BYTES", "FLOWS", "COUNT", "DENIED"];
+    let numbers = ["PACKETS", "BYTES", "FLOWS", "COUNT", "DENIED", "TOO MANY NEW", "TOO MANY"];
     let outcomes = stats.outcomes.iter().map(|outcome| {
         [outcome.name.clone(), outcome.packets.to_string(), outcome.bytes.to_string(), outcome.meaning.clone()]
     });
@@ -29,11 +29,14 @@ fn render(stats: &Stats) -> String {
     text.push('\n');
     text.push_str(&table(["LISTENER", "BACKEND", "PACKETS", "BYTES", "FLOWS"], &numbers, backends));
     let refused = stats.listeners.iter().filter(|listener| listener.refused != RefusedStatus::default());
-    let refused: Vec<_> =
-        refused.map(|listener| [listener.name.to_string(), listener.refused.denied.to_string()]).collect();
+    let refused = refused.map(|listener| {
+        let RefusedStatus { denied, too_many_new_flows, too_many_flows } = listener.refused;
+        [listener.name.to_string(), denied.to_string(), too_many_new_flows.to_string(), too_many_flows.to_string()]
+    });
+    let refused: Vec<_> = refused.collect();
     if !refused.is_empty() {
         text.push('\n');
-        text.push_str(&table(["LISTENER", "DENIED"], &numbers, refused));
+        text.push_str(&table(["LISTENER", "DENIED", "TOO MANY NEW", "TOO MANY"], &numbers, refused));
     }
     text.push('\n');
     text.push_str(&table(["REMEMBERED", "COUNT", "MEANING"], &numbers, remembered(&stats.tracking)));
@@ -68,7 +71,7 @@ mod tests {
                 "outcomes": [{"name": "forwarded", "meaning": "Sent to a backend.", "packets": 12, "bytes": 900}],
                 "tracking": {"pins_young": 1, "pins_established": 20, "sessions": 3, "overflows": 0,
                              "unsteady_slots": 64, "last_sweep_ms": 2},
-                "listeners": [{"name": "web", "counters": {"packets": 12, "bytes": 900}, "refused": {"denied": 7}, "backends": [
+                "listeners": [{"name": "web", "counters": {"packets": 12, "bytes": 900}, "refused": {"denied": 7, "too_many_flows": 5}, "backends": [
                     {"address": "192.0.2.21", "flows": 21, "counters": {"packets": 12, "bytes": 900}},
                     {"address": "192.0.2.22", "flows": null, "counters": {"packets": 0, "bytes": 0}}
                 ]}]
@@ -84,8 +87,8 @@ web       all              12    900     21
 web       192.0.2.21       12    900     21
 web       192.0.2.22        0      0      -
 
-LISTENER  DENIED
-web            7
+LISTENER  DENIED  TOO MANY NEW  TOO MANY
+web            7             0         5
 
 REMEMBERED        COUNT  MEANING
 pins-young            1  Flows that only their first packet was seen of.

@@ -6,7 +6,7 @@ use std::fmt::Display;
 use super::wanted::{At, Flaw, Place, Wanted, WantedBackend, WantedListener};
 use crate::model::{
     Backend, BackendChange, Command, Desired, FromFile, HealthChange, Interface, Listener, ListenerChange,
-    MonitorTarget, Name, NewListener, Pool, Timeouts, TimeoutsChange, Vip, VipOwner, span,
+    MonitorTarget, Name, NewListener, Pool, SourceRate, Timeouts, TimeoutsChange, Vip, VipOwner, span,
 };
 
 /// What a file changes.
@@ -180,6 +180,15 @@ impl Planner {
             what.push(changed("VIP owner", listener.vip_owner, owner));
             change.vip_owner = Some(owner);
         }
+        if new.source_rate != listener.source_rate {
+            what.push(changed("new flows of a source", rate(listener.source_rate), rate(new.source_rate)));
+            change.source_rate = Some(new.source_rate);
+        }
+        if new.max_flows != listener.max_flows {
+            let most = |most: Option<u32>| most.map_or("any number".to_owned(), |most| most.to_string());
+            what.push(changed("flows at once", most(listener.max_flows), most(new.max_flows)));
+            change.max_flows = Some(new.max_flows);
+        }
         let line = format!("~ listener {}: {}", new.name, what.join(", "));
         self.add(place, Command::SetListener { name: new.name.clone(), change }, line)
     }
@@ -225,6 +234,10 @@ impl Planner {
 fn made_anew(listener: &Listener, pool: Option<&Pool>, new: &NewListener) -> bool {
     let slots = pool.is_some_and(|pool| new.slots.is_some_and(|slots| slots != pool.slots));
     listener.key() != new.listener().key() || slots
+}
+
+fn rate(rate: Option<SourceRate>) -> String {
+    rate.map_or("any number".to_owned(), |rate| format!("{} a second, {} at once", rate.rate, rate.burst))
 }
 
 fn changed<T: Display>(what: &str, before: T, after: T) -> String {

@@ -10,8 +10,8 @@ use toml::Spanned;
 use super::wanted::{At, DEFAULT_MODE, Flaw, Place, Wanted, WantedBackend, WantedListener};
 use crate::model::{
     Algorithm, AllowList, AttachMode, BackendAddr, Fault, HealthChange, HttpMethod, HttpVersion, Interface,
-    MonitorTarget, Name, NewListener, Persistence, Prefix, ProbeType, Protocol, StatusCodes, Timeouts, TimeoutsChange,
-    Vip, VipOwner, WhenAllDown, span,
+    MonitorTarget, Name, NewListener, Persistence, Prefix, ProbeType, Protocol, SourceRate, StatusCodes, Timeouts,
+    TimeoutsChange, Vip, VipOwner, WhenAllDown, span,
 };
 
 /// Reads a file (TOML 1.0).
@@ -63,7 +63,7 @@ struct InterfaceTable {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct ListenerTable {
     name: Name,
     vip: Vip,
@@ -74,8 +74,9 @@ struct ListenerTable {
     #[serde(default)]
     idle: IdleTable,
     slots: Option<u32>,
-    #[serde(rename = "vip-owner")]
     vip_owner: Option<VipOwner>,
+    source_rate: Option<SourceRateTable>,
+    max_flows: Option<u32>,
     #[serde(default)]
     allow: Vec<Prefix>,
     health: Option<Spanned<HealthTable>>,
@@ -88,6 +89,15 @@ struct ListenerTable {
 struct PersistenceTable {
     #[serde(default, deserialize_with = "seconds")]
     timeout: Option<u32>,
+    ipv4_prefix: Option<u8>,
+    ipv6_prefix: Option<u8>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct SourceRateTable {
+    rate: u32,
+    burst: Option<u32>,
     ipv4_prefix: Option<u8>,
     ipv6_prefix: Option<u8>,
 }
@@ -195,6 +205,8 @@ impl Reader<'_> {
             idle,
             slots,
             vip_owner,
+            source_rate,
+            max_flows,
             allow,
             health,
             backends,
@@ -219,6 +231,14 @@ impl Reader<'_> {
                 ipv6_prefix: ipv6_prefix.unwrap_or(unless_set.ipv6_prefix),
             }
         });
+        let source_rate = source_rate.map(|SourceRateTable { rate, burst, ipv4_prefix, ipv6_prefix }| {
+            let unless_set = SourceRate::new(rate, burst.unwrap_or(rate));
+            SourceRate {
+                ipv4_prefix: ipv4_prefix.unwrap_or(unless_set.ipv4_prefix),
+                ipv6_prefix: ipv6_prefix.unwrap_or(unless_set.ipv6_prefix),
+                ..unless_set
+            }
+        });
         let new = NewListener {
             name: name.clone(),
             vip,
@@ -229,6 +249,8 @@ impl Reader<'_> {
             timeouts: Timeouts::default().with(&idle),
             allowed: AllowList::from(allow),
             vip_owner,
+            source_rate,
+            max_flows,
             slots,
         };
         let health = match health {

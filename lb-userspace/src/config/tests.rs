@@ -23,6 +23,8 @@ persistence = { timeout = "10m", ipv4-prefix = 24 }
 idle = { established = "1h", udp = "90s" }
 slots = 101
 vip-owner = "host"
+source-rate = { rate = 20, burst = 100, ipv4-prefix = 24 }
+max-flows = 5000
 allow = [
     "198.51.100.0/24",
     "203.0.113.7/32",

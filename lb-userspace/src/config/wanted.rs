@@ -112,7 +112,8 @@ impl Wanted {
 impl WantedListener {
     fn of(listener: &Listener, pool: &Pool, default_owner: VipOwner) -> Self {
         // All fields by name: what is added to the model has to find its way into the file.
-        let Listener { name, vip, protocol, port, pool: _, allowed, vip_owner, admin_up: _ } = listener.clone();
+        let Listener { name, vip, protocol, port, pool: _, allowed, vip_owner, admin_up: _, source_rate, max_flows } =
+            listener.clone();
         let Pool { name: _, algorithm, persistence, timeouts, slots, health, backends } = pool.clone();
         let backends = backends.into_values().map(|backend| {
             let crate::model::Backend { address, weight, admin_up: up, drain: _, monitor } = backend;
@@ -129,6 +130,8 @@ impl WantedListener {
                 timeouts,
                 allowed,
                 vip_owner: (vip_owner != default_owner).then_some(vip_owner),
+                source_rate,
+                max_flows,
                 slots: Some(slots),
             },
             health: health.map(At::nowhere),

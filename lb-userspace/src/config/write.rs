@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::wanted::{DEFAULT_MODE, Wanted, WantedBackend, WantedListener};
 use crate::model::span::{show_milliseconds, show_seconds};
-use crate::model::{Algorithm, AllowList, HealthChange, HealthCheck, Interface, Persistence, Timeouts};
+use crate::model::{Algorithm, AllowList, HealthChange, HealthCheck, Interface, Persistence, SourceRate, Timeouts};
 
 /// Writes what [`read`](super::read()) reads as the same. What is as it is unless set is left out.
 #[must_use]
@@ -46,6 +46,17 @@ fn listener(text: &mut String, wanted: &WantedListener) {
     }
     if let Some(owner) = new.vip_owner {
         table.text("vip-owner", owner.name());
+    }
+    if let Some(SourceRate { rate, burst, ipv6_prefix, ipv4_prefix }) = new.source_rate {
+        let unless_set = SourceRate::new(rate, rate);
+        let mut inline = Inline(vec![format!("rate = {rate}")]);
+        inline.value_unless("burst", burst, unless_set.burst);
+        inline.value_unless("ipv4-prefix", ipv4_prefix, unless_set.ipv4_prefix);
+        inline.value_unless("ipv6-prefix", ipv6_prefix, unless_set.ipv6_prefix);
+        table.value("source-rate", inline.finish());
+    }
+    if let Some(most) = new.max_flows {
+        table.value("max-flows", most);
     }
     table.allow(&new.allowed);
     if let Some(check) = &wanted.health {

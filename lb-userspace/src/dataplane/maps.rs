@@ -10,12 +10,12 @@ use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValue
 use bytemuck::Pod;
 use lb_common::address::Address;
 use lb_common::backend::{Backend, BackendOwner, Load, Segment};
-use lb_common::limits::{MAX_ALLOW_WORDS, MAX_BACKENDS, MAX_SEGMENTS, MAX_SLOTS};
+use lb_common::limits::{MAX_ALLOW_WORDS, MAX_BACKENDS, MAX_LISTENERS, MAX_SEGMENTS, MAX_SLOTS};
 use lb_common::listener::{Listener, ListenerKey, Vip};
 use lb_common::maps::{
-    ALLOWED, BACKEND_COUNTERS, BACKEND_OWNERS, BACKENDS, EGRESS, LISTENER_COUNTERS, LISTENER_REFUSALS, LISTENERS,
-    LOADS, OUTCOME_COUNTERS, PIN_OVERFLOWS, PINS_CROWDED, PINS_ESTABLISHED, PINS_YOUNG, SEGMENTS, SESSIONS, SLOTS,
-    VIPS,
+    ALLOWED, BACKEND_COUNTERS, BACKEND_OWNERS, BACKENDS, EGRESS, LISTENER_COUNTERS, LISTENER_FLOWS, LISTENER_REFUSALS,
+    LISTENERS, LOADS, OUTCOME_COUNTERS, PIN_OVERFLOWS, PINS_CROWDED, PINS_ESTABLISHED, PINS_YOUNG, SEGMENTS, SESSIONS,
+    SLOTS, VIPS,
 };
 use lb_common::outcome::{Counter, Outcome, Refused};
 use lb_common::session::{Session, SessionKey};
@@ -31,6 +31,7 @@ use crate::reconcile::{Change, Held, Sizes};
 // aya wants types of its own trait, so the maps are opened by the words that the types of lb-common are made of.
 type Words<const N: usize> = [u32; N];
 type CounterWords = [u64; 2];
+type RefusedWords = [u64; 3];
 type Counters = PerCpuArray<MapData, CounterWords>;
 
 // The words of a `Load`.
@@ -42,7 +43,7 @@ const BATCH: usize = 4_096;
 
 /// The maps of a data plane, open for reading and writing.
 pub struct Maps {
-    listeners: HashMap<MapData, Words<5>, Words<12>>,
+    listeners: HashMap<MapData, Words<5>, Words<15>>,
     vips: HashMap<MapData, Words<4>, u32>,
     slots: Mapping<AtomicU32>,
     backends: Mapping<AtomicU64>,
@@ -57,7 +58,9 @@ pub struct Maps {
     /// One word: 1 while the tables of pins are crowded.
     pins_crowded: Mapping<AtomicU64>,
     allowed: Mapping<AtomicU64>,
-    listener_refusals: PerCpuArray<MapData, u64>,
+    listener_refusals: PerCpuArray<MapData, RefusedWords>,
+    /// Flows by a listener's id.
+    listener_flows: Mapping<AtomicU64>,
     segments: Array<MapData, Words<3>>,
     egress: DevMap<MapData>,
     outcome_counters: Counters,
@@ -118,6 +121,7 @@ impl Maps {
             pins_crowded: mapping(ebpf, PINS_CROWDED, size_of::<u64>())?,
             allowed: mapping(ebpf, ALLOWED, MAX_ALLOW_WORDS as usize * size_of::<u64>())?,
             listener_refusals: typed(ebpf, LISTENER_REFUSALS)?,
+            listener_flows: mapping(ebpf, LISTENER_FLOWS, MAX_LISTENERS as usize * size_of::<u64>())?,
             segments: typed(ebpf, SEGMENTS)?,
             egress: typed(ebpf, EGRESS)?,
             outcome_counters: typed(ebpf, OUTCOME_COUNTERS)?,
@@ -236,8 +240,9 @@ impl Maps {
                 if *new {
                     self.clear(LISTENER_COUNTERS, listener.id)?;
                     self.clear_refusals(listener.id)?;
+                    self.set_listener_flows(listener.id, 0);
                 }
-                let (key, value): (Words<5>, Words<12>) = (bytemuck::cast(*key), bytemuck::cast(*listener));
+                let (key, value): (Words<5>, Words<15>) = (bytemuck::cast(*key), bytemuck::cast(*listener));
                 self.listeners.insert(key, value, 0).map_err(map_fault(LISTENERS, "written"))
             }
             Change::RemoveListener { key } => {
@@ -266,7 +271,7 @@ impl Maps {
     /// The kernel refused it.
     pub fn listener_refusals(&self, id: u32) -> Result<Refused, Fault> {
         let values = self.listener_refusals.get(&id, 0).map_err(map_fault(LISTENER_REFUSALS, "read"))?;
-        Ok(values.iter().fold(Refused::default(), |sum, denied| sum.plus(Refused { denied: *denied })))
+        Ok(values.iter().fold(Refused::default(), |sum, words| sum.plus(bytemuck::cast(*words))))
     }
 
     /// What was sent to the backend of a place.
@@ -326,6 +331,19 @@ impl Maps {
         self.set_load_word(place, FLOWS, flows);
     }
 
+    /// Writes how many flows a listener has, by its id.
+    pub fn set_listener_flows(&mut self, id: u32, flows: u64) {
+        if let Some(word) = self.listener_flows.words().get(id as usize) {
+            word.store(flows, Ordering::Relaxed);
+        }
+    }
+
+    /// How many flows a listener has, by its id: those that were written, and those that began since.
+    #[must_use]
+    pub fn listener_flows(&self, id: u32) -> u64 {
+        self.listener_flows.words().get(id as usize).map_or(0, |word| word.load(Ordering::Relaxed))
+    }
+
     /// Pins that there was no room for, since the maps were made.
     ///
     /// # Errors
@@ -363,7 +381,7 @@ impl Maps {
     }
 
     fn clear_refusals(&mut self, id: u32) -> Result<(), Fault> {
-        let zero = PerCpuValues::try_from(vec![0; self.cpus])
+        let zero = PerCpuValues::try_from(vec![[0; 3]; self.cpus])
             .map_err(|error| Fault::internal(format!("a counter cannot be cleared: {error}")))?;
         self.listener_refusals.set(id, zero, 0).map_err(map_fault(LISTENER_REFUSALS, "written"))
     }

@@ -181,6 +181,14 @@ impl DataPlane for Dataplane {
         self.maps.set_flows(place, flows);
     }
 
+    fn set_listener_flows(&mut self, id: u32, flows: u64) {
+        self.maps.set_listener_flows(id, flows);
+    }
+
+    fn listener_flows(&self, id: u32) -> u64 {
+        self.maps.listener_flows(id)
+    }
+
     fn pin_overflows(&self) -> Result<u64, Fault> {
         self.maps.pin_overflows()
     }

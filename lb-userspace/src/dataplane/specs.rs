@@ -11,6 +11,7 @@ use lb_common::listener::{Listener, ListenerKey, Vip};
 use lb_common::maps;
 use lb_common::outcome::{Counter, Outcome, Refused};
 use lb_common::probe::{ProbeKey, ProbeTarget};
+use lb_common::rate::SourceKey;
 use lb_common::session::{Session, SessionKey};
 use lb_common::slot::SlotLine;
 use lb_common::track::pin::{Pin, PinKey};
@@ -63,7 +64,7 @@ const fn per_cpu(name: &'static str, value_size: usize, max_entries: u32) -> Spe
     Spec { name, map_type: MapType::PerCpuArray as u32, key_size: 4, value_size, max_entries, flags: 0 }
 }
 
-const SPECS: [Spec; 24] = [
+const SPECS: [Spec; 26] = [
     hash(maps::LISTENERS, size_of::<ListenerKey>(), size_of::<Listener>(), limits::MAX_LISTENERS),
     hash(maps::VIPS, size_of::<Address>(), size_of::<Vip>(), limits::MAX_VIPS),
     array(maps::SLOTS, size_of::<SlotLine>(), limits::MAX_SLOTS / limits::SLOTS_PER_LINE as u32, BPF_F_MMAPABLE),
@@ -96,6 +97,11 @@ const SPECS: [Spec; 24] = [
     array(maps::PINS_CROWDED, size_of::<u64>(), 1, BPF_F_MMAPABLE),
     array(maps::ALLOWED, size_of::<u64>(), limits::MAX_ALLOW_WORDS, BPF_F_MMAPABLE),
     per_cpu(maps::LISTENER_REFUSALS, size_of::<Refused>(), limits::MAX_LISTENERS),
+    Spec {
+        map_type: MapType::LruHash as u32,
+        ..hash(maps::SOURCES, size_of::<SourceKey>(), size_of::<u64>(), limits::MAX_SOURCES)
+    },
+    array(maps::LISTENER_FLOWS, size_of::<u64>(), limits::MAX_LISTENERS, BPF_F_MMAPABLE),
     Spec {
         name: maps::EVENTS,
         map_type: MapType::RingBuf as u32,
@@ -180,6 +186,6 @@ mod tests {
         let wanted = SPECS[0];
         let found = Spec { value_size: 20, max_entries: 10, ..wanted };
         let fault = compare(&wanted, &found, Path::new("/sys/fs/bpf/drlb/v1/LISTENERS")).expect_err("it differs");
-        assert!(fault.message.contains("(value size 20 instead of 48, size 10 instead of 16384)"), "{}", fault.message);
+        assert!(fault.message.contains("(value size 20 instead of 60, size 10 instead of 16384)"), "{}", fault.message);
     }
 }

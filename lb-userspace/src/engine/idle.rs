@@ -75,6 +75,12 @@ impl DataPlane for Idle {
 
     fn set_flows(&mut self, _place: u32, _flows: u32) {}
 
+    fn set_listener_flows(&mut self, _id: u32, _flows: u64) {}
+
+    fn listener_flows(&self, _id: u32) -> u64 {
+        0
+    }
+
     fn pin_overflows(&self) -> Result<u64, Fault> {
         Ok(0)
     }

@@ -14,8 +14,8 @@ pub(super) use take::{Others, Sources, take};
 pub(super) use vips::vips;
 
 use crate::model::{
-    Algorithm, AllowList, AttachMode, BackendAddr, HealthCheck, MonitorTarget, Name, Persistence, Protocol, Timeouts,
-    Vip, VipOwner, XdpMode,
+    Algorithm, AllowList, AttachMode, BackendAddr, HealthCheck, MonitorTarget, Name, Persistence, Protocol, SourceRate,
+    Timeouts, Vip, VipOwner, XdpMode,
 };
 
 /// All that there is to know of a running balancer.
@@ -246,6 +246,15 @@ pub struct ListenerStatus {
     /// Who answers for the VIP.
     #[serde(default)]
     pub vip_owner: VipOwner,
+    /// How fast each source may begin flows; `null` for as fast as it likes.
+    #[serde(default)]
+    pub source_rate: Option<SourceRate>,
+    /// How many flows there may be at once; `null` for any number.
+    #[serde(default)]
+    pub max_flows: Option<u32>,
+    /// How many flows there are, where they are limited: as of the last sweep, and those that began since; else `null`.
+    #[serde(default)]
+    pub flows: Option<u64>,
     /// How many prefixes it takes packets from; 0 for everywhere.
     #[serde(default)]
     pub allowed: usize,
@@ -413,11 +422,18 @@ impl From<Counter> for Counters {
 pub struct RefusedStatus {
     /// Their source is not on its allow-list.
     pub denied: u64,
+    /// Their source begins too many new flows a second.
+    #[serde(default)]
+    pub too_many_new_flows: u64,
+    /// There are as many flows as there may be.
+    #[serde(default)]
+    pub too_many_flows: u64,
 }
 
 impl From<Refused> for RefusedStatus {
     fn from(refused: Refused) -> Self {
-        Self { denied: refused.denied }
+        let Refused { denied, too_many_new_flows, too_many_flows } = refused;
+        Self { denied, too_many_new_flows, too_many_flows }
     }
 }
 

@@ -1,7 +1,8 @@
 //! The engine on a data plane and a store in memory.
 
-use lb_common::address::MacAddr;
+use lb_common::address::{Address, MacAddr, Port};
 use lb_common::flow::Flow;
+use lb_common::listener::Listener;
 use lb_common::track::pin::{Moment, Pin, PinKey};
 
 use self::host::Host;
@@ -45,6 +46,8 @@ fn add_listener(text: &str, port: u16) -> Command {
         timeouts: Timeouts::default(),
         allowed: AllowList::default(),
         vip_owner: None,
+        source_rate: None,
+        max_flows: None,
         slots: Some(101),
     })
 }
@@ -468,6 +471,46 @@ fn what_is_announced_are_the_vips_that_are_ours_on_the_interfaces_that_are_attac
     let status = core.status().expect("a status");
     let [vip] = &status.vips[..] else { panic!("one VIP, not {:?}", status.vips) };
     assert!(vip.rivals[0].reason.starts_with("the host 02:09:09:09:09:09 behind eth1 has 192.0.2.10, too"), "{vip:?}");
+}
+
+#[test]
+fn a_sweep_counts_the_flows_at_work_of_the_listeners_that_limit_them() {
+    let host = Host::new();
+    let mut core = host.start();
+    usual(&mut core);
+    let limit = |max_flows| {
+        let change = ListenerChange { max_flows: Some(max_flows), ..ListenerChange::default() };
+        Command::SetListener { name: name("web"), change }
+    };
+    do_all(&mut core, [limit(Some(5))]);
+    let listener = *host.plane().held.listeners.values().next().expect("a listener");
+    assert!(listener.pins_every_flow() && listener.guards & Listener::GUARD_FLOWS != 0 && listener.max_flows == 5);
+    let now = host.plane().now;
+    let insert = |port, state, pool| {
+        let flow = Flow {
+            source: Address::from(std::net::Ipv4Addr::new(198, 51, 100, 7)),
+            destination: Address::from(std::net::Ipv4Addr::new(192, 0, 2, 10)),
+            source_port: Port::from_host(port),
+            destination_port: Port::from_host(80),
+            protocol: 6,
+            reserved: [0; 3],
+        };
+        let pin = Pin { backend: 0, state, reserved: 0, check: 0, seen: now, slot: 0 };
+        host.plane().pins[1].insert(PinKey::new(&flow, pool), pin);
+    };
+    for (port, state) in [(1, Pin::ESTABLISHED), (2, Pin::ESTABLISHED), (3, Pin::CLOSING), (4, Pin::HANDSHAKE)] {
+        insert(port, state, listener.pool);
+    }
+    // The program counted flows that began; a sweep knows better.
+    host.plane().listener_flows.insert(listener.id, 99);
+    sweep(&mut core);
+    assert_eq!(host.plane().listener_flows[&listener.id], 2);
+    let status = core.status().expect("a status");
+    assert_eq!((status.listeners[0].max_flows, status.listeners[0].flows), (Some(5), Some(2)));
+    do_all(&mut core, [limit(None)]);
+    let listener = *host.plane().held.listeners.values().next().expect("a listener");
+    assert!(!listener.pins_every_flow() && listener.guards == 0, "{listener:?}");
+    assert_eq!(core.status().expect("a status").listeners[0].flows, None);
 }
 
 #[test]

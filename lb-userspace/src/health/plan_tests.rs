@@ -29,6 +29,8 @@ fn web() -> Desired {
         timeouts: Timeouts::default(),
         slots: None,
         vip_owner: None,
+        source_rate: None,
+        max_flows: None,
         allowed: AllowList::default(),
     };
     run(&mut desired, &Command::AddListener(new));

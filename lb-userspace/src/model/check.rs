@@ -9,6 +9,7 @@ use super::choices::{Protocol, VipOwner};
 use super::command::{BackendChange, Command, ListenerChange, NewListener};
 use super::desired::{Desired, Edit};
 use super::fault::Fault;
+use super::guards::check_max_flows;
 use super::health::{HealthChange, MonitorTarget};
 use super::name::Name;
 use super::objects::{Backend, Interface, Listener, Pool, PoolSettings};
@@ -87,8 +88,20 @@ impl Desired {
     }
 
     fn add_listener(&self, new: &NewListener) -> Result<Vec<Edit>, Fault> {
-        let NewListener { name, vip, protocol, port, algorithm, persistence, timeouts, allowed, vip_owner, slots } =
-            new.clone();
+        let NewListener {
+            name,
+            vip,
+            protocol,
+            port,
+            algorithm,
+            persistence,
+            timeouts,
+            allowed,
+            vip_owner,
+            source_rate,
+            max_flows,
+            slots,
+        } = new.clone();
         if protocol == Protocol::Ip && port != 0 {
             return Err(Fault::invalid(format!(
                 "listener `{name}` has protocol ip, which takes every port; leave out port {port} or choose tcp, udp or \
@@ -100,6 +113,8 @@ impl Desired {
         persistence.map_or(Ok(()), |persistence| persistence.check())?;
         timeouts.check()?;
         allowed.check(vip)?;
+        source_rate.map_or(Ok(()), |rate| rate.check())?;
+        max_flows.map_or(Ok(()), check_max_flows)?;
         if self.listeners.contains_key(&name) {
             return Err(Fault::conflict(format!("there is already a listener `{name}`; choose another name")));
         }
@@ -115,6 +130,8 @@ impl Desired {
             allowed,
             vip_owner: self.owner_of(vip, vip_owner)?,
             admin_up: true,
+            source_rate,
+            max_flows,
         };
         if let Some(other) = self.listeners.values().find(|other| other.key() == listener.key()) {
             return Err(Fault::conflict(format!(
@@ -152,6 +169,10 @@ impl Desired {
             after.allowed = allowed.clone();
         }
         after.vip_owner = change.vip_owner.unwrap_or(after.vip_owner);
+        after.source_rate = change.source_rate.unwrap_or(after.source_rate);
+        after.max_flows = change.max_flows.unwrap_or(after.max_flows);
+        after.source_rate.map_or(Ok(()), |rate| rate.check())?;
+        after.max_flows.map_or(Ok(()), check_max_flows)?;
         let pool = (settings != pool.settings()).then_some(Edit::PutPool(settings));
         // The other listeners of the VIP, which have the same owner.
         let others = self.listeners.values().filter(|other| other.vip == listener.vip && other.name != listener.name);

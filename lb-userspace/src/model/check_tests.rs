@@ -20,6 +20,8 @@ fn new(text: &str, vip: &str, protocol: Protocol, port: u16) -> NewListener {
         timeouts: Timeouts::default(),
         allowed: AllowList::default(),
         vip_owner: None,
+        source_rate: None,
+        max_flows: None,
         slots: None,
     }
 }

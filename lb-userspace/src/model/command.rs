@@ -6,6 +6,7 @@ use super::address::{BackendAddr, Vip};
 use super::allow::AllowList;
 use super::choices::{Algorithm, AttachMode, Protocol, VipOwner};
 use super::desired::FromFile;
+use super::guards::SourceRate;
 use super::health::HealthChange;
 use super::name::Name;
 use super::objects::Listener;
@@ -116,6 +117,10 @@ pub struct NewListener {
     pub allowed: AllowList,
     /// Who answers for the VIP; `None` for who does already, or the agent's default.
     pub vip_owner: Option<VipOwner>,
+    /// How fast each source may begin flows; `None` for as fast as it likes.
+    pub source_rate: Option<SourceRate>,
+    /// How many flows there may be at once; `None` for any number.
+    pub max_flows: Option<u32>,
     /// Slots of the lookup table, a prime; [`lb_common::limits::DEFAULT_SLOTS`] if not given.
     pub slots: Option<u32>,
 }
@@ -133,6 +138,8 @@ impl NewListener {
             allowed: self.allowed.clone(),
             vip_owner: self.vip_owner.unwrap_or_default(),
             admin_up: true,
+            source_rate: self.source_rate,
+            max_flows: self.max_flows,
         }
     }
 }
@@ -150,6 +157,10 @@ pub struct ListenerChange {
     pub allowed: Option<AllowList>,
     /// Who answers for the VIP, for all of its listeners.
     pub vip_owner: Option<VipOwner>,
+    /// How fast each source may begin flows; `Some(None)` for as fast as it likes.
+    pub source_rate: Option<Option<SourceRate>>,
+    /// How many flows there may be at once; `Some(None)` for any number.
+    pub max_flows: Option<Option<u32>>,
 }
 
 /// What to change of a backend; `None` leaves it as it is.

@@ -10,6 +10,7 @@ mod choices;
 mod command;
 mod desired;
 mod fault;
+mod guards;
 mod health;
 mod name;
 mod objects;
@@ -27,6 +28,7 @@ pub use choices::{
 pub use command::{BackendChange, Command, ListenerChange, NewListener};
 pub use desired::{Desired, Edit, FromFile};
 pub use fault::{Fault, FaultKind};
+pub use guards::SourceRate;
 pub use health::{
     HealthChange, HealthCheck, HttpProbe, HttpsProbe, MonitorTarget, Probe, StatusCodes, TlsProbe, UdpProbe,
 };

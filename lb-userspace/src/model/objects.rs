@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::address::{BackendAddr, Vip};
 use super::allow::AllowList;
 use super::choices::{Algorithm, AttachMode, Protocol, VipOwner};
+use super::guards::SourceRate;
 use super::health::{HealthCheck, MonitorTarget};
 use super::name::Name;
 use super::tracking::{Drain, Persistence, Timeouts};
@@ -44,6 +45,12 @@ pub struct Listener {
     /// False when an operator took it out of service: its packets are treated as if it were not there.
     #[serde(default = "in_service", skip_serializing_if = "Clone::clone")]
     pub admin_up: bool,
+    /// How fast each source may begin flows; `None` for as fast as it likes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_rate: Option<SourceRate>,
+    /// How many flows there may be at once; `None` for any number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_flows: Option<u32>,
 }
 
 const fn in_service() -> bool {

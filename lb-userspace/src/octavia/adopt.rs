@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::catalogue::{Catalogue, Object};
 use super::listeners::{OWN_PROTOCOL, takes};
 use super::networks;
-use super::project::{allowed_of, check_of, name_of, persistence_of, serves_every_port, target_of};
+use super::project::{allowed_of, check_of, max_flows_of, name_of, persistence_of, serves_every_port, target_of};
 use super::schema::Kind;
 use super::value::Attributes;
 use super::work::Settings;
@@ -155,6 +155,10 @@ impl Adoption<'_> {
                 let ranges: Vec<String> = listener.allowed.prefixes().iter().map(ToString::to_string).collect();
                 let ranges = if ranges.is_empty() { Value::Null } else { json!(ranges) };
                 object.attributes.insert("allowed_cidrs".to_owned(), ranges);
+            }
+            if max_flows_of(object) != listener.max_flows {
+                let limit = listener.max_flows.map_or(-1, i64::from);
+                object.attributes.insert("connection_limit".to_owned(), json!(limit));
             }
             object.attributes.insert("default_pool_id".to_owned(), pool.clone().map_or(Value::Null, Value::String));
         });

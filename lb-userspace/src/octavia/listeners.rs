@@ -107,8 +107,10 @@ fn check_options(work: &Work<'_>, owner: &str, protocol: &str, attributes: &Attr
 
 /// Checks the allowed ranges and the limit of connections.
 fn check_access(work: &Work<'_>, owner: &str, attributes: &Attributes) -> Result<(), Refusal> {
-    if attributes.get("connection_limit").and_then(Value::as_i64).is_some_and(|limit| limit != -1) {
-        return Err(Refusal::unsupported("connection_limit, as this version does not count connections"));
+    let most = i64::from(limits::MAX_ESTABLISHED_PINS);
+    let limit = attributes.get("connection_limit").and_then(Value::as_i64).unwrap_or(-1);
+    if limit == 0 || limit > most {
+        return Err(Refusal::unsupported(format!("connection_limit {limit}; give 1 to {most}, or -1 for any number")));
     }
     let Some(ranges) = attributes.get("allowed_cidrs").and_then(Value::as_array) else { return Ok(()) };
     let vip = work.catalogue.find(Kind::LoadBalancer, owner)?.text("vip_address").to_owned();

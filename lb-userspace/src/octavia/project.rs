@@ -127,12 +127,13 @@ impl Wanted {
             let (protocol, port) = takes(listener);
             let admin_up = listener.flag("admin_state_up") && object.flag("admin_state_up");
             let before = desired.listeners.get(&name).cloned();
-            let allowed = allowed_of(listener)?;
+            let (allowed, max_flows) = (allowed_of(listener)?, max_flows_of(listener));
             let wanted = match before {
-                Some(before) => Listener { vip, protocol, port, pool, admin_up, allowed, ..before },
+                Some(before) => Listener { vip, protocol, port, pool, admin_up, allowed, max_flows, ..before },
                 None => {
                     let vip_owner = owner_of(desired, vip);
-                    Listener { name: name.clone(), vip, protocol, port, pool, admin_up, allowed, vip_owner }
+                    let (name, source_rate) = (name.clone(), None);
+                    Listener { name, vip, protocol, port, pool, admin_up, allowed, vip_owner, source_rate, max_flows }
                 }
             };
             self.listeners.insert(name, wanted);
@@ -165,6 +166,12 @@ pub(super) fn allowed_of(listener: &Object) -> Result<AllowList, Fault> {
     let ranges = listener.attributes.get("allowed_cidrs").and_then(Value::as_array);
     let ranges = ranges.into_iter().flatten().filter_map(Value::as_str);
     Ok(AllowList::from(ranges.map(str::parse).collect::<Result<Vec<Prefix>, Fault>>()?))
+}
+
+/// How many connections a listener takes at once; -1 says any number.
+pub(super) fn max_flows_of(listener: &Object) -> Option<u32> {
+    let limit = listener.attributes.get("connection_limit").and_then(Value::as_i64);
+    limit.filter(|limit| *limit > 0).and_then(|limit| u32::try_from(limit).ok())
 }
 
 /// A timeout of a listener in milliseconds, if it is another than it is unless set.

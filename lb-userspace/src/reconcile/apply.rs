@@ -98,6 +98,12 @@ pub trait DataPlane: Send {
     /// Writes how many flows the backend of a place has.
     fn set_flows(&mut self, place: u32, flows: u32);
 
+    /// Writes how many flows a listener has, by its id, where they are limited.
+    fn set_listener_flows(&mut self, id: u32, flows: u64);
+
+    /// How many flows a listener has, by its id: those that were written, and those that began since.
+    fn listener_flows(&self, id: u32) -> u64;
+
     /// Pins that there was no room for, since the maps were made.
     ///
     /// # Errors

@@ -75,6 +75,14 @@ impl DataPlane for Arc<Mutex<Memory>> {
         open(self).set_flows(place, flows);
     }
 
+    fn set_listener_flows(&mut self, id: u32, flows: u64) {
+        open(self).set_listener_flows(id, flows);
+    }
+
+    fn listener_flows(&self, id: u32) -> u64 {
+        open(self).listener_flows(id)
+    }
+
     fn pin_overflows(&self) -> Result<u64, Fault> {
         open(self).pin_overflows()
     }
@@ -114,6 +122,7 @@ pub(crate) struct Memory {
     pub(crate) pins: [HashMap<PinKey, Pin>; 2],
     pub(crate) sessions: HashMap<SessionKey, Session>,
     pub(crate) flows: BTreeMap<u32, u32>,
+    pub(crate) listener_flows: BTreeMap<u32, u64>,
     pub(crate) overflows: u64,
     /// By the listeners' ids.
     pub(crate) counters: HashMap<u32, Counter>,
@@ -148,6 +157,7 @@ impl Memory {
             pins: Default::default(),
             sessions: HashMap::new(),
             flows: BTreeMap::new(),
+            listener_flows: BTreeMap::new(),
             overflows: 0,
             counters: HashMap::new(),
             crowded: false,
@@ -344,6 +354,14 @@ impl DataPlane for Memory {
 
     fn set_flows(&mut self, place: u32, flows: u32) {
         self.flows.insert(place, flows);
+    }
+
+    fn set_listener_flows(&mut self, id: u32, flows: u64) {
+        self.listener_flows.insert(id, flows);
+    }
+
+    fn listener_flows(&self, id: u32) -> u64 {
+        self.listener_flows.get(&id).copied().unwrap_or(0)
     }
 
     fn pin_overflows(&self) -> Result<u64, Fault> {

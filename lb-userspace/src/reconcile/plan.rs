@@ -61,7 +61,8 @@ pub fn plan(
     let mut stages = Stages::default();
     for (pool, served) in pools_in(desired, scope) {
         let keys: Vec<_> = served.iter().map(|listener| listener.key()).collect();
-        let mut planned = pools.plan(pool, &keys)?;
+        let limited = served.iter().any(|listener| listener.max_flows.is_some());
+        let mut planned = pools.plan(pool, &keys, limited)?;
         if planned.moves {
             // The places move: the listeners go over to the copies before anything else changes in them, so that slots
             // and places match at every moment.
@@ -74,7 +75,7 @@ pub fn plan(
             let id = listeners.id(&listener.key())?;
             let (guard, write) = allowed.plan(listener)?;
             stages.allowed.extend(write);
-            let after = guard.of(planned.listener(id, pool, listener.vip));
+            let after = with_limits(guard.of(planned.listener(id, pool, listener.vip)), listener);
             stages.listeners.extend(listeners.put(listener.key(), after));
         }
         stages.places.append(&mut planned.places);
@@ -94,6 +95,22 @@ pub fn plan(
     changes.append(&mut stages.free);
     changes.extend(segments.clear);
     Ok(changes)
+}
+
+/// A listener in the maps, with the limits that are wanted.
+fn with_limits(held: Listener, wanted: &model::Listener) -> Listener {
+    let mut after = held;
+    if let Some(rate) = wanted.source_rate {
+        after.guards |= Listener::GUARD_RATE;
+        after.rate_prefix = if wanted.vip.ip().is_ipv4() { rate.ipv4_prefix } else { rate.ipv6_prefix };
+        after.rate_interval = rate.interval();
+        after.rate_burst = rate.burst;
+    }
+    if let Some(flows) = wanted.max_flows {
+        after.guards |= Listener::GUARD_FLOWS;
+        after.max_flows = flows;
+    }
+    after
 }
 
 /// The pools to look at, each with all its listeners, in the order of their names.

@@ -66,7 +66,7 @@ pub(super) struct PoolPlan {
 }
 
 impl PoolPlan {
-    /// A listener of this pool, with that id, that takes packets from everywhere.
+    /// A listener of this pool, with that id, that takes all packets.
     pub(super) fn listener(&self, id: u32, pool: &Pool, vip: Vip) -> Listener {
         let Region { slots_base, slots_len, backends_base, backends_len } = self.region;
         Listener {
@@ -81,12 +81,16 @@ impl PoolPlan {
             algorithm: self.mode.algorithm,
             before: self.mode.before,
             persistence: persistence_of(pool, vip),
-            guards: 0,
+            guards: if self.mode.limited { Listener::GUARD_PINS } else { 0 },
             allow_base: 0,
             allow_len: 0,
             allow_from: 0,
             allow_bits: 0,
+            rate_prefix: 0,
             reserved: 0,
+            rate_interval: 0,
+            rate_burst: 0,
+            max_flows: 0,
         }
     }
 }
@@ -148,14 +152,14 @@ impl<'a> PoolPlanner<'a> {
         Self { view, unhealthy, held, segments, kept, numbers: BTreeSet::new(), taken: None }
     }
 
-    /// Plans a pool that the listeners with these keys share.
-    pub(super) fn plan(&mut self, pool: &Pool, keys: &[ListenerKey]) -> Result<PoolPlan, Fault> {
+    /// Plans a pool that the listeners with these keys share. `limited`: one of them limits its flows.
+    pub(super) fn plan(&mut self, pool: &Pool, keys: &[ListenerKey], limited: bool) -> Result<PoolPlan, Fault> {
         let held = self.held;
         let listeners: Vec<&Listener> = keys.iter().filter_map(|key| held.listeners.get(key)).collect();
         let mut plan = PoolPlan {
             region: Region::default(),
             number: 0,
-            mode: Mode::after(pool, listeners.iter().copied()),
+            mode: Mode::after(pool, limited, listeners.iter().copied()),
             schedule: (0, 0),
             moves: false,
             copies: Vec::new(),

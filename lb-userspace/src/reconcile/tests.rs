@@ -16,7 +16,7 @@ use crate::health::Unhealthy;
 use crate::maglev;
 use crate::model::{
     self, Algorithm, AllowList, AttachMode, BackendAddr, BackendChange, Command, Desired, Drain, Edit, Fault,
-    ListenerChange, Name, NewListener, Persistence, Prefix, Protocol, Timeouts, TimeoutsChange, Vip, VipOwner,
+    ListenerChange, Name, NewListener, Persistence, Prefix, Protocol, Timeouts, Vip, VipOwner,
 };
 use crate::neighbour::{Link, NetworkView, Reach, Unresolved, Vlan};
 use crate::tracking::Tracker;
@@ -101,6 +101,8 @@ impl World {
                     allowed: AllowList::default(),
                     vip_owner: VipOwner::Xdp,
                     admin_up: true,
+                    source_rate: None,
+                    max_flows: None,
                 };
                 let taken = |other: &model::Listener| other.name == listener.name || other.key() == listener.key();
                 let family = |pool: &model::Pool| pool.backends.keys().all(|backend| backend.family() == vip.family());
@@ -388,6 +390,8 @@ fn new_listener() -> impl Strategy<Value = NewListener> {
             timeouts: TIMEOUTS,
             allowed: AllowList::default(),
             vip_owner: None,
+            source_rate: None,
+            max_flows: None,
             slots: Some(slots),
         },
     )
@@ -406,11 +410,12 @@ fn command() -> impl Strategy<Value = Command> {
     let algorithm = prop::option::of(prop::sample::select(Algorithm::ALL));
     let session = Persistence { timeout: 2, ipv6_prefix: 64, ipv4_prefix: 32 };
     let persistence = prop::option::weighted(0.2, prop::option::of(Just(session)));
+    let max_flows = prop::option::weighted(0.2, prop::option::of(Just(1_000)));
     prop_oneof![
         1 => interface().prop_map(|interface| Command::Attach { interface, mode: AttachMode::Native }),
         1 => interface().prop_map(|interface| Command::Detach { interface }),
         3 => new_listener().prop_map(Command::AddListener),
-        3 => (name(), algorithm, persistence).prop_map(|(name, algorithm, persistence)| Command::SetListener { name, change: ListenerChange { algorithm, persistence, timeouts: TimeoutsChange::default(), allowed: None, vip_owner: None } }),
+        3 => (name(), algorithm, persistence, max_flows).prop_map(|(name, algorithm, persistence, max_flows)| Command::SetListener { name, change: ListenerChange { algorithm, persistence, max_flows, ..ListenerChange::default() } }),
         3 => (name(), allowed()).prop_map(|(name, allowed)| Command::SetListener { name, change: ListenerChange { allowed: Some(allowed), ..ListenerChange::default() } }),
         3 => (name(), address()).prop_map(|(listener, address)| Command::DrainBackend { listener, address, deadline: None }),
         1 => name().prop_map(|name| Command::RemoveListener { name }),
@@ -477,6 +482,8 @@ fn a_pool_at_work() -> World {
         timeouts: TIMEOUTS,
         allowed: AllowList::default(),
         vip_owner: None,
+        source_rate: None,
+        max_flows: None,
         slots: Some(13),
     })));
     for last in 0..4 {
@@ -503,14 +510,10 @@ fn step_at_work() -> impl Strategy<Value = Step> {
     let session = Persistence { timeout: 2, ipv6_prefix: 64, ipv4_prefix: 32 };
     let persistence = prop::option::weighted(0.3, prop::option::of(Just(session)));
     let algorithm = prop::option::of(prop::sample::select(Algorithm::ALL));
-    let switch = move |(algorithm, persistence)| {
-        let change = ListenerChange {
-            algorithm,
-            persistence,
-            timeouts: TimeoutsChange::default(),
-            allowed: None,
-            vip_owner: None,
-        };
+    // A limit that no test reaches: what it changes is that every flow is pinned.
+    let max_flows = prop::option::weighted(0.3, prop::option::of(Just(1_000)));
+    let switch = move |(algorithm, persistence, max_flows)| {
+        let change = ListenerChange { algorithm, persistence, max_flows, ..ListenerChange::default() };
         Step::Command(Command::SetListener { name: listener(), change })
     };
     let add = move |address| Step::Command(Command::AddBackend { listener: listener(), address, weight: 1 });
@@ -518,7 +521,7 @@ fn step_at_work() -> impl Strategy<Value = Step> {
     let drain = move |address| Step::Command(Command::DrainBackend { listener: listener(), address, deadline: None });
     prop_oneof![
         2 => (address(), change).prop_map(set),
-        2 => (algorithm, persistence).prop_map(switch),
+        2 => (algorithm, persistence, max_flows).prop_map(switch),
         2 => address().prop_map(add),
         1 => address().prop_map(remove),
         1 => address().prop_map(drain),

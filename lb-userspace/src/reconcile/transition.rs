@@ -18,6 +18,8 @@ pub(super) struct Mode {
     pub(super) before: u8,
     /// True if the pool pins every flow.
     pub(super) pins: bool,
+    /// True if it does so as a listener limits its flows.
+    pub(super) limited: bool,
 }
 
 /// The number of an algorithm in a listener.
@@ -57,16 +59,17 @@ const fn before_of(algorithm: u8) -> u8 {
 }
 
 impl Mode {
-    /// The mode that a pool takes, given the listeners that it has in the maps.
-    pub(super) fn after<'a>(pool: &Pool, mut held: impl Iterator<Item = &'a Listener>) -> Self {
+    /// The mode that a pool takes, given the listeners that it has in the maps, and whether one of those that it is to have limits
+    /// its flows.
+    pub(super) fn after<'a>(pool: &Pool, limited: bool, mut held: impl Iterator<Item = &'a Listener>) -> Self {
         let algorithm = algorithm_of(pool.algorithm);
-        let needs_pins = algorithm > Listener::SOURCE_IP || pool.persistence.is_some();
+        let needs_pins = algorithm > Listener::SOURCE_IP || pool.persistence.is_some() || limited;
         let unpinned = held.by_ref().map(unpinned_go_by).find(|before| *before != Listener::BEFORE_NOTHING);
         let before = match unpinned {
             Some(before) if needs_pins || before != before_of(algorithm) => before,
             _ => Listener::BEFORE_NOTHING,
         };
-        Self { algorithm, before, pins: needs_pins || before != Listener::BEFORE_NOTHING }
+        Self { algorithm, before, pins: needs_pins || before != Listener::BEFORE_NOTHING, limited }
     }
 
     /// True if every flow is pinned, so that no packet needs to know what its slot had before.
@@ -102,7 +105,7 @@ mod tests {
         let persistence = if from.1 { 128 } else { 0 };
         let (algorithm, before) = (algorithm_of(from.0), from.2);
         let listener = Listener { algorithm, before, persistence, ..Listener::zeroed() };
-        Mode::after(&pool, std::iter::once(&listener)).before
+        Mode::after(&pool, false, std::iter::once(&listener)).before
     }
 
     #[test]

@@ -29,6 +29,9 @@ impl Tracker {
         pool.look_for_packets(plane, now)?;
         pool.counted = std::mem::take(&mut pool.counts);
         pool.write_loads(plane, held);
+        for id in pool.limited() {
+            plane.set_listener_flows(id, pool.at_work.get(&id).copied().unwrap_or(0));
+        }
         let drained = pool.drained(began, now);
         if let Some(name) = &pool.name {
             step.drained = drained.into_iter().map(|address| (name.clone(), address)).collect();

@@ -17,6 +17,7 @@ mod sweep;
 use std::collections::{BTreeSet, HashMap};
 
 use lb_common::limits::{MAX_ESTABLISHED_PINS, MAX_YOUNG_PINS};
+use lb_common::listener::Listener;
 use lb_common::track::pin::{Moment, Table, Timing};
 use lb_common::track::sweep::{Fill, is_crowded};
 
@@ -100,6 +101,7 @@ impl Tracker {
             let known = self.pools.contains_key(&held_listener.pool);
             let tracked = self.pools.entry(held_listener.pool).or_default();
             tracked.adopt(held_listener, now);
+            tracked.listens(listener.key(), held_listener);
             tracked.set(pool, *idle, held, now);
             // A pool that never had a backend has no table.
             if held_listener.slots_len > 0 {
@@ -108,6 +110,10 @@ impl Tracker {
             if !known || reread {
                 tracked.look_at_slots(held, now);
             }
+        }
+        for (number, tracked) in &mut self.pools {
+            let own = |listener: &Listener, id| listener.pool == *number && listener.id == id;
+            tracked.forget_listeners(|key, id| held.listeners.get(key).is_some_and(|listener| own(listener, id)));
         }
         let held: BTreeSet<u32> = held.listeners.values().map(|listener| listener.pool).collect();
         let before = self.pools.len();

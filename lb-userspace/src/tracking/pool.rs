@@ -1,9 +1,10 @@
 //! What is known of one pool's flows.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use lb_common::address::Port;
 use lb_common::hash;
-use lb_common::listener::Listener;
+use lb_common::listener::{Listener, ListenerKey};
 use lb_common::slot::Slot;
 use lb_common::track::change::{Vacancy, Watch};
 use lb_common::track::pin::{Moment, Pin, PinKey, Timeouts, Timing};
@@ -59,6 +60,10 @@ pub(super) struct Tracked {
     pub(super) listener: Listener,
     /// Ids of all the listeners that it has, or once had.
     pub(super) ids: BTreeSet<u32>,
+    /// The listeners' ids, and whether they limit their flows, by what they listen on.
+    listens: BTreeMap<ListenerKey, (u32, bool)>,
+    /// Flows at work that the sweep has counted so far, by the ids of such listeners.
+    pub(super) at_work: HashMap<u32, u64>,
     pub(super) timing: Timing,
     /// The longest that a flow of its protocols may be silent, in ticks.
     pub(super) idle: u32,
@@ -87,6 +92,8 @@ impl Default for Tracked {
             name: None,
             listener: bytemuck::Zeroable::zeroed(),
             ids: BTreeSet::new(),
+            listens: BTreeMap::new(),
+            at_work: HashMap::new(),
             timing: Timing { timeouts: Timeouts::DEFAULT, grace: GRACE },
             idle: 0,
             session: None,
@@ -185,6 +192,7 @@ impl Tracked {
 
     pub(super) fn begin_sweep(&mut self) {
         self.counts.clear();
+        self.at_work.clear();
         for slot in self.unsteady.values_mut() {
             slot.pins = 0;
         }
@@ -205,8 +213,40 @@ impl Tracked {
         if !done {
             count.flows += 1;
             count.active += u32::from(pin.state != Pin::CLOSING);
+            self.count_limited(key, pin);
         }
         done
+    }
+
+    /// Counts a flow with the listener that limits it. One of which only the first packet was seen is not at work: it was
+    /// counted by the program when it began, and is forgotten with the next sweep, so that a flood of SYNs keeps nobody out
+    /// for longer.
+    fn count_limited(&mut self, key: &PinKey, pin: &Pin) {
+        if self.limited().next().is_none() || matches!(pin.state, Pin::CLOSING | Pin::HANDSHAKE) {
+            return;
+        }
+        let exact = ListenerKey::exact(&key.flow());
+        let keys = [exact, ListenerKey { port: Port::ANY, ..exact }, ListenerKey::any_protocol(exact.vip)];
+        // The most exact one has the flow, whether it is limited or not.
+        let listener = keys.iter().find_map(|key| self.listens.get(key));
+        if let Some((id, true)) = listener {
+            *self.at_work.entry(*id).or_default() += 1;
+        }
+    }
+
+    /// Takes up one of its listeners by what it listens on.
+    pub(super) fn listens(&mut self, key: ListenerKey, listener: &Listener) {
+        self.listens.insert(key, (listener.id, listener.guards & Listener::GUARD_FLOWS != 0));
+    }
+
+    /// Forgets listeners that are not its own any more.
+    pub(super) fn forget_listeners(&mut self, is_own: impl Fn(&ListenerKey, u32) -> bool) {
+        self.listens.retain(|key, (id, _)| is_own(key, *id));
+    }
+
+    /// The ids of the listeners that limit their flows.
+    pub(super) fn limited(&self) -> impl Iterator<Item = u32> {
+        self.listens.values().filter(|(_, limited)| *limited).map(|(id, _)| *id)
     }
 
     fn listener_slot(&self, key: &PinKey) -> u32 {

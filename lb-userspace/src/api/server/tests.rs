@@ -17,8 +17,8 @@ use crate::engine::status::{
     RivalStatus, SlotStates, TrackingStatus, VipStatus,
 };
 use crate::model::{
-    Algorithm, AllowList, AttachMode, ListenerChange, NewListener, Persistence, Protocol, Timeouts, TimeoutsChange,
-    VipOwner, XdpMode,
+    Algorithm, AllowList, AttachMode, ListenerChange, NewListener, Persistence, Protocol, SourceRate, Timeouts,
+    TimeoutsChange, VipOwner, XdpMode,
 };
 
 /// Takes every command and remembers it; knows one listener with one backend, and one interface.
@@ -95,13 +95,16 @@ fn status_of_one() -> Status {
         persistence: None,
         timeouts: Timeouts::default(),
         vip_owner: VipOwner::Host,
+        source_rate: None,
+        max_flows: Some(100),
+        flows: Some(7),
         allowed: 1,
         allowed_cidrs: Some(vec!["2001:db8::/32".parse().expect("a prefix")].into()),
         health: None,
         slots: 65_537,
         slot_states: SlotStates { steady: 65_530, moving: 7, settling: 0 },
         counters,
-        refused: RefusedStatus { denied: 9 },
+        refused: RefusedStatus { denied: 9, too_many_new_flows: 8, too_many_flows: 7 },
         backends: vec![backend],
     };
     let interface = InterfaceStatus {
@@ -219,6 +222,8 @@ async fn each_request_becomes_its_command() {
         timeouts: Timeouts::default(),
         allowed: AllowList::default(),
         vip_owner: None,
+        source_rate: None,
+        max_flows: None,
         slots: None,
     };
     assert_eq!(served.last_command(), Command::AddListener(listener.clone()));
@@ -267,6 +272,13 @@ async fn what_a_patch_does_not_name_stays_and_null_is_a_value() {
         ),
         (r#"{"persistence": null}"#, ListenerChange { persistence: Some(None), ..none.clone() }),
         (r#"{"timeouts": {"udp": 30}}"#, ListenerChange { timeouts: udp, ..none.clone() }),
+        (r#"{"max_flows": null}"#, ListenerChange { max_flows: Some(None), ..none.clone() }),
+        (r#"{"max_flows": 7}"#, ListenerChange { max_flows: Some(Some(7)), ..none.clone() }),
+        (
+            r#"{"source_rate": {"rate": 5, "burst": 9}}"#,
+            ListenerChange { source_rate: Some(Some(SourceRate::new(5, 9))), ..none.clone() },
+        ),
+        (r#"{"source_rate": null}"#, ListenerChange { source_rate: Some(None), ..none.clone() }),
         (r#"{"allowed_cidrs": []}"#, ListenerChange { allowed: Some(AllowList::default()), ..none.clone() }),
         (
             r#"{"allowed_cidrs": ["2001:db8::7/32"]}"#,

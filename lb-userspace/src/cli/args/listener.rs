@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Subcommand};
 
-use super::values::{IdleArg, PersistenceArg, algorithm, idle, persistence, protocol, vip_owner};
+use super::values::{
+    IdleArg, PersistenceArg, SourceRateArg, algorithm, idle, persistence, protocol, source_rate, vip_owner,
+};
 use crate::model::{Algorithm, Name, Prefix, Protocol, Vip, VipOwner};
 
 /// `drlb listener`
@@ -73,6 +75,16 @@ pub struct ListenerAdd {
     /// address; none, nobody: it is routed to this host. Unless set, as for the VIP's other listeners, or the agent's default.
     #[arg(long, value_parser = vip_owner())]
     pub vip_owner: Option<VipOwner>,
+    /// Let each source begin no more than RATE flows a second, and BURST at once (as many as RATE unless set).
+    ///
+    /// What is above that is dropped, flows at work are not. A source is a client's address, or its leading PREFIX bits: 32 for
+    /// IPv4 and 64 for IPv6 unless set. Flows of TCP, SCTP and QUIC are counted; other UDP has no first packet to see.
+    #[arg(long, value_name = "RATE[:BURST][/PREFIX]", value_parser = source_rate)]
+    pub source_rate: Option<SourceRateArg>,
+    /// Let there be no more than so many flows at once: new ones are dropped then, those at work stay. Every flow is remembered
+    /// for that.
+    #[arg(long, value_name = "N")]
+    pub max_flows: Option<u32>,
     /// Slots of the lookup table, a prime; 65537 unless set. More slots follow the weights more closely.
     #[arg(long, value_name = "N")]
     pub slots: Option<u32>,
@@ -109,4 +121,16 @@ pub struct ListenerSet {
     /// Who answers ARP, neighbour discovery and ping for the VIP. All listeners of the VIP change.
     #[arg(long, group = "change", value_parser = vip_owner())]
     pub vip_owner: Option<VipOwner>,
+    /// Let each source begin no more than RATE flows a second, as in `drlb listener add`.
+    #[arg(long, group = "change", value_name = "RATE[:BURST][/PREFIX]", value_parser = source_rate)]
+    pub source_rate: Option<SourceRateArg>,
+    /// Let sources begin flows as fast as they like.
+    #[arg(long, group = "change", conflicts_with = "source_rate")]
+    pub no_source_rate: bool,
+    /// Let there be no more than so many flows at once, as in `drlb listener add`. Flows above that stay.
+    #[arg(long, group = "change", value_name = "N")]
+    pub max_flows: Option<u32>,
+    /// Let there be any number of flows.
+    #[arg(long, group = "change", conflicts_with = "max_flows")]
+    pub no_max_flows: bool,
 }

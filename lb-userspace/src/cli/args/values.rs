@@ -9,7 +9,9 @@ use super::Output;
 use crate::api::types::MOST_FLOWS;
 use crate::backend_setup::Format;
 use crate::model::span::seconds as span;
-use crate::model::{Algorithm, AttachMode, HttpMethod, HttpVersion, ProbeType, Protocol, Vip, VipOwner, WhenAllDown};
+use crate::model::{
+    Algorithm, AttachMode, HttpMethod, HttpVersion, ProbeType, Protocol, SourceRate, Vip, VipOwner, WhenAllDown,
+};
 
 /// What `--persistence` says: what is left out is the agent's to choose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +19,17 @@ pub struct PersistenceArg {
     /// For how many seconds a session outlives the beginning of its last flow.
     pub timeout: Option<u32>,
     /// How many leading bits of a client's address make one session.
+    pub prefix: Option<u8>,
+}
+
+/// What `--source-rate` says: what is left out is the agent's to choose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SourceRateArg {
+    /// New flows a second.
+    pub rate: u32,
+    /// New flows at once.
+    pub burst: Option<u32>,
+    /// How many leading bits of a client's address are one source.
     pub prefix: Option<u8>,
 }
 
@@ -159,6 +172,26 @@ fn bits(text: &str) -> Result<u8, String> {
     })
 }
 
+/// `RATE[:BURST][/PREFIX]`
+pub(super) fn source_rate(text: &str) -> Result<SourceRateArg, String> {
+    let (head, prefix) = match text.split_once('/') {
+        Some((head, prefix)) => (head, Some(bits(prefix)?)),
+        None => (text, None),
+    };
+    let (rate, burst) = match head.split_once(':') {
+        Some((rate, burst)) => (flows(rate)?, Some(flows(burst)?)),
+        None => (flows(head)?, None),
+    };
+    Ok(SourceRateArg { rate, burst, prefix })
+}
+
+fn flows(text: &str) -> Result<u32, String> {
+    let most = SourceRate::MOST;
+    text.parse().ok().filter(|flows| (1..=most).contains(flows)).ok_or_else(|| {
+        format!("`{text}` is not a number of flows from 1 to {most}; write RATE, RATE:BURST or RATE:BURST/PREFIX")
+    })
+}
+
 /// `KIND=TIME`
 pub(super) fn idle(text: &str) -> Result<IdleArg, String> {
     let names = || IdleKind::ALL.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(", ");
@@ -190,6 +223,25 @@ mod tests {
             ("source-ip/0", "`0` is not a prefix"),
             ("source-ip/129", "`129` is not a prefix"),
             ("source-ip/64:300", "`64:300` is not a prefix"),
+        ] {
+            let refusal = read(text).expect_err(text);
+            assert!(refusal.contains(part), "{text}: {refusal}");
+        }
+    }
+
+    #[test]
+    fn a_source_rate_may_have_a_burst_and_a_prefix() {
+        let read = |text| source_rate(text).map(|arg| (arg.rate, arg.burst, arg.prefix));
+        assert_eq!(read("20"), Ok((20, None, None)));
+        assert_eq!(read("20:100"), Ok((20, Some(100), None)));
+        assert_eq!(read("20:100/24"), Ok((20, Some(100), Some(24))));
+        assert_eq!(read("20/56"), Ok((20, None, Some(56))));
+        for (text, part) in [
+            ("", "`` is not a number of flows from 1 to 1000000"),
+            ("0", "`0` is not a number of flows"),
+            ("1000001", "`1000001` is not a number"),
+            ("20:", "`` is not a number of flows"),
+            ("20/129", "`129` is not a prefix"),
         ] {
             let refusal = read(text).expect_err(text);
             assert!(refusal.contains(part), "{text}: {refusal}");

@@ -67,6 +67,8 @@ impl Imported {
             timeouts: Timeouts::default(),
             allowed: AllowList::from(Vec::new()),
             vip_owner: None,
+            source_rate: None,
+            max_flows: None,
             slots: None,
         };
         let backends = self.backends(vip, port, servers);

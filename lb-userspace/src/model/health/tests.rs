@@ -15,6 +15,8 @@ fn listener(protocol: Protocol, port: u16) -> Listener {
         allowed: AllowList::default(),
         vip_owner: VipOwner::Xdp,
         admin_up: true,
+        source_rate: None,
+        max_flows: None,
     }
 }
 
@@ -164,6 +166,8 @@ fn the_pool_has_its_check_until_it_is_unset() {
         timeouts: Timeouts::default(),
         allowed: AllowList::default(),
         vip_owner: None,
+        source_rate: None,
+        max_flows: None,
         slots: None,
     };
     run(&Command::AddListener(new)).expect("added");

@@ -19,6 +19,8 @@ fn add(text: &str, vip: &str, protocol: Protocol, port: u16) -> Command {
         slots: Some(251),
         allowed: crate::model::AllowList::default(),
         vip_owner: None,
+        source_rate: None,
+        max_flows: None,
     })
 }
 
