@@ -514,6 +514,29 @@ fn a_sweep_counts_the_flows_at_work_of_the_listeners_that_limit_them() {
 }
 
 #[test]
+fn the_region_of_an_allow_list_is_free_again_when_no_packet_can_read_it() {
+    let host = Host::new();
+    let mut core = host.start();
+    usual(&mut core);
+    let allow = |prefix: &str| {
+        let allowed = Some(vec![prefix.parse().expect("a prefix")].into());
+        let change = ListenerChange { allowed, ..ListenerChange::default() };
+        Command::SetListener { name: name("web"), change }
+    };
+    let base = || host.plane().held.listeners.values().next().expect("a listener").allow_base;
+    let mut bases = Vec::new();
+    for prefix in ["10.0.0.0/8", "10.1.0.0/16", "10.2.0.0/16"] {
+        do_all(&mut core, [allow(prefix)]);
+        bases.push(base());
+    }
+    assert!(bases[0] != bases[1] && bases[1] != bases[2] && bases[0] != bases[2], "{bases:?}");
+    let now = host.plane().now;
+    host.plane().now = Moment(now.0 + Moment::ticks(3_000));
+    do_all(&mut core, [allow("10.3.0.0/16")]);
+    assert_eq!(base(), bases[0], "the first one is free by now");
+}
+
+#[test]
 fn targets_are_all_backends() {
     let host = Host::new();
     let mut core = host.start();
