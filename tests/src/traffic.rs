@@ -43,7 +43,18 @@ impl Echo {
     /// # Errors
     /// The address is not the host's, or the port is taken.
     pub fn udp(host: &Host, address: IpAddr, port: u16) -> Result<Self> {
-        let at = SocketAddr::new(address, port);
+        Self::datagrams(host, SocketAddr::new(address, port), answer)
+    }
+
+    /// Answers DNS queries (RFC 1035) to this address: whatever the name, its TXT record is the host's name.
+    ///
+    /// # Errors
+    /// As [`Echo::udp`].
+    pub fn dns(host: &Host, address: IpAddr) -> Result<Self> {
+        Self::datagrams(host, SocketAddr::new(address, 53), dns_answer)
+    }
+
+    fn datagrams(host: &Host, at: SocketAddr, answer: fn(&str, &[u8]) -> Vec<u8>) -> Result<Self> {
         let socket = host.enter(|| {
             let socket =
                 UdpSocket::bind(at).with_context(|| format!("host `{}` cannot take UDP at {at}", host.name()))?;
@@ -101,6 +112,24 @@ impl Drop for Echo {
 
 fn answer(name: &str, to: &[u8]) -> Vec<u8> {
     [name.as_bytes(), b" ", to].concat()
+}
+
+/// A response with one TXT record; nothing to what is no query of one question.
+fn dns_answer(name: &str, query: &[u8]) -> Vec<u8> {
+    const HEADER: usize = 12;
+    let labels = query.get(HEADER..).unwrap_or_default();
+    // The name ends with an empty label; its type and class follow.
+    let Some(end) = labels.iter().position(|byte| *byte == 0).filter(|end| labels.len() >= end + 5) else {
+        return Vec::new();
+    };
+    let mut response = query[..HEADER].to_vec();
+    // A response, recursion available, no error; one question, one answer.
+    response[2..HEADER].copy_from_slice(&[0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0]);
+    response.extend(&labels[..end + 5]);
+    // The name of the question, TXT, IN, not to be kept; the record is one string.
+    response.extend([0xc0, 0x0c, 0, 16, 0, 1, 0, 0, 0, 0, 0, name.len() as u8 + 1, name.len() as u8]);
+    response.extend(name.as_bytes());
+    response
 }
 
 fn raw_socket(address: IpAddr, protocol: u8, patience: Duration) -> Result<Socket> {

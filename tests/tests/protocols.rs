@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 
 use anyhow::{Result, ensure};
 use drlb_tests::agent::set_up_backend;
-use drlb_tests::everywhere;
 use drlb_tests::http::{self, Server};
 use drlb_tests::segment::{Family, vip};
 use drlb_tests::traffic::{ESP, Echo, GRE, ask_ip, ask_udp};
 use drlb_tests::world::World;
+use drlb_tests::{at_two_corners, everywhere};
 
 fn udp_is_answered_and_spread(world: &mut World, family: Family) -> Result<()> {
     let to = SocketAddr::new(vip(family, 0), 53);
@@ -32,6 +32,29 @@ fn udp_is_answered_and_spread(world: &mut World, family: Family) -> Result<()> {
     Ok(())
 }
 everywhere!(udp_is_answered_and_spread);
+
+fn dig_is_answered_by_every_backend(world: &mut World, family: Family) -> Result<()> {
+    let vip = vip(family, 0);
+    world.add_listener("dns", vip, "udp", Some(53))?;
+    let mut servers = Vec::new();
+    for backend in &world.segment.backends {
+        servers.push(Echo::dns(&backend.host, vip)?);
+        world.add_backend("dns", backend.address(family), 1)?;
+    }
+    world.agent.wait_until_serving("dns")?;
+    world.agent.wait_until_nothing_moves("dns")?;
+    let server = format!("@{vip}");
+    let mut answers = BTreeMap::<String, u32>::new();
+    for _ in 0..60 {
+        let answer = world.client().run("dig", &[&server, "who.example", "TXT", "+short", "+tries=3", "+time=5"])?;
+        *answers.entry(answer.trim().to_owned()).or_default() += 1;
+    }
+    // That one of three backends gets none of 60 flows happens once in 10 billion times.
+    let names: Vec<_> = answers.keys().map(String::as_str).collect();
+    ensure!(names == ["\"backend-1\"", "\"backend-2\"", "\"backend-3\""], "answers: {answers:?}");
+    Ok(())
+}
+at_two_corners!(dig_is_answered_by_every_backend);
 
 fn a_listener_of_protocol_ip_takes_every_protocol_and_port(world: &mut World, family: Family) -> Result<()> {
     let vip = vip(family, 1);

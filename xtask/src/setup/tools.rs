@@ -17,6 +17,7 @@ const DENY_VERSION: &str = "0.20.2";
 /// Programs of the system: each with an argument that it answers, its package and what it does for us.
 const SYSTEM: &[(&str, &str, &str, &str)] = &[
     ("ip", "-V", "iproute2", "ip (makes the network of the tests)"),
+    ("dig", "-v", "bind9-dnsutils", "dig (asks DNS servers in the tests)"),
     ("jq", "--version", "jq", "jq (reads JSON in the scripts of the tests)"),
     ("ethtool", "--version", "ethtool", "ethtool (sets the offloads of that network)"),
 ];
