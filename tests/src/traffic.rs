@@ -16,6 +16,8 @@ use crate::host::Host;
 
 /// GRE (RFC 2784).
 pub const GRE: u8 = 47;
+/// SCTP (RFC 9260).
+pub const SCTP: u8 = 132;
 /// ESP (RFC 4303).
 pub const ESP: u8 = 50;
 

@@ -7,9 +7,14 @@ use anyhow::{Result, ensure};
 use drlb_tests::agent::set_up_backend;
 use drlb_tests::http::{self, Server};
 use drlb_tests::segment::{Family, vip};
-use drlb_tests::traffic::{ESP, Echo, GRE, ask_ip, ask_udp};
+use drlb_tests::traffic::{ESP, Echo, GRE, SCTP, ask_ip, ask_udp};
 use drlb_tests::world::World;
 use drlb_tests::{at_two_corners, everywhere};
+
+/// An SCTP packet (RFC 9260) from port 10000 to port 9 with an INIT chunk.
+const SCTP_INIT: &str = "\x27\x10\0\x09\0\0\0\0\0\0\0\0\x01\0\0\x14\0\0\0\x01\0\0\x10\0\0\x0a\0\x0a\0\0\0\x01";
+/// The packet after it, with a COOKIE ECHO chunk.
+const SCTP_COOKIE_ECHO: &str = "\x27\x10\0\x09\0\0\0\x01\0\0\0\0\x0a\0\0\x08cook";
 
 fn udp_is_answered_and_spread(world: &mut World, family: Family) -> Result<()> {
     let to = SocketAddr::new(vip(family, 0), 53);
@@ -65,6 +70,7 @@ fn a_listener_of_protocol_ip_takes_every_protocol_and_port(world: &mut World, fa
         set_up_backend(&backend.host, &[vip])?;
         servers.push(Echo::ip(&backend.host, vip, GRE)?);
         servers.push(Echo::ip(&backend.host, vip, ESP)?);
+        servers.push(Echo::ip(&backend.host, vip, SCTP)?);
         servers.push(Echo::udp(&backend.host, vip, 5060)?);
         web_servers.push(Server::start(&backend.host, 8443)?);
         world.add_backend("all", backend.address(family), 1)?;
@@ -78,6 +84,9 @@ fn a_listener_of_protocol_ip_takes_every_protocol_and_port(world: &mut World, fa
             ensure!(next == first, "protocol {protocol}: `{first}` answered, then `{next}`, and it is one flow");
         }
     }
+    let begun = ask_ip(client, vip, SCTP, SCTP_INIT)?;
+    let data = ask_ip(client, vip, SCTP, SCTP_COOKIE_ECHO)?;
+    ensure!(begun == data, "an association that `{begun}` began went on at `{data}`");
     ask_udp(client, SocketAddr::new(vip, 5060), "hello")?;
     for port in [80, 8443] {
         http::get(client, vip, port)?;
