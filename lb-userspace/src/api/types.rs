@@ -170,6 +170,9 @@ pub struct ListenerPatch {
     /// How many flows there may be at once; `null` for any number.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     pub max_flows: Option<Option<u32>>,
+    /// Whether it is in service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admin_up: Option<bool>,
 }
 
 /// A field that is there, be it `null`. One that is not there is `None` by its default.
@@ -183,12 +186,20 @@ impl TryFrom<ListenerPatch> for ListenerChange {
     fn try_from(patch: ListenerPatch) -> Result<Self, Fault> {
         if patch == ListenerPatch::default() {
             return Err(Fault::invalid(
-                "the body changes nothing; give `algorithm`, `persistence`, `allowed_cidrs`, `vip_owner`, `source_rate`, `max_flows` or one of the `timeouts`",
+                "the body changes nothing; give `algorithm`, `persistence`, `allowed_cidrs`, `vip_owner`, `source_rate`, `max_flows`, `admin_up` or one of the `timeouts`",
             ));
         }
-        let ListenerPatch { algorithm, persistence, timeouts, allowed_cidrs, vip_owner, source_rate, max_flows } =
-            patch;
-        Ok(Self { algorithm, persistence, timeouts, allowed: allowed_cidrs, vip_owner, source_rate, max_flows })
+        let ListenerPatch {
+            algorithm,
+            persistence,
+            timeouts,
+            allowed_cidrs: allowed,
+            vip_owner,
+            source_rate,
+            max_flows,
+            admin_up,
+        } = patch;
+        Ok(Self { algorithm, persistence, timeouts, allowed, vip_owner, source_rate, max_flows, admin_up })
     }
 }
 

@@ -91,7 +91,9 @@ async fn set(session: &Session, set: ListenerSet) -> Result<(), Failure> {
     let allowed_cidrs =
         if set.allow_any { Some(AllowList::default()) } else { allow::list(set.allow, set.allow_file.as_ref())? };
     let (algorithm, vip_owner) = (set.algorithm, set.vip_owner);
-    let patch = ListenerPatch { algorithm, persistence, timeouts, allowed_cidrs, vip_owner, source_rate, max_flows };
+    let admin_up = (set.up || set.down).then_some(set.up);
+    let patch =
+        ListenerPatch { algorithm, persistence, timeouts, allowed_cidrs, vip_owner, source_rate, max_flows, admin_up };
     let answer = session.client.patch(&path, &patch).await?;
     session.print(&answer, |listener: ListenerStatus| format!("changed listener {}", describe_settings(&listener)))
 }
@@ -149,6 +151,9 @@ fn describe_guards(listener: &ListenerStatus) -> String {
         VipOwner::Host => format!("This host's kernel answers for {}.\n", listener.vip),
         VipOwner::None => format!("Nobody answers for {}: it is to be routed to this host.\n", listener.vip),
     };
+    if !listener.admin_up {
+        text.push_str(&format!("Out of service; put it back with `drlb listener set {} --up`.\n", listener.name));
+    }
     let refused = listener.refused;
     if listener.allowed > 0 {
         let prefixes =

@@ -109,7 +109,7 @@ impl Planner {
     }
 
     fn listener(&mut self, wanted: &At<WantedListener>) -> Result<(), Flaw> {
-        let WantedListener { new, health, backends } = &wanted.value;
+        let WantedListener { new, up, health, backends } = &wanted.value;
         let name = &new.name;
         match self.after.listeners.get(name).cloned() {
             None => {
@@ -118,6 +118,12 @@ impl Planner {
                 self.add(wanted.place, Command::AddListener(new.clone()), line)?;
             }
             Some(listener) => self.settings(wanted.place, new, &listener)?,
+        }
+        let is_up = self.after.listeners.get(name).is_none_or(|listener| listener.admin_up);
+        if *up != is_up {
+            let change = ListenerChange { admin_up: Some(*up), ..ListenerChange::default() };
+            let line = format!("~ listener {name}: {}", if *up { "up" } else { "down" });
+            self.add(wanted.place, Command::SetListener { name: name.clone(), change }, line)?;
         }
         let probed = self.pool(name).and_then(|pool| pool.health.clone());
         match (health, probed) {

@@ -77,6 +77,7 @@ struct ListenerTable {
     vip_owner: Option<VipOwner>,
     source_rate: Option<SourceRateTable>,
     max_flows: Option<u32>,
+    up: Option<bool>,
     #[serde(default)]
     allow: Vec<Prefix>,
     health: Option<Spanned<HealthTable>>,
@@ -207,6 +208,7 @@ impl Reader<'_> {
             vip_owner,
             source_rate,
             max_flows,
+            up,
             allow,
             health,
             backends,
@@ -262,7 +264,7 @@ impl Reader<'_> {
             }
         };
         let backends = backends.into_iter().map(|table| self.backend(table)).collect();
-        Ok(At { value: WantedListener { new, health, backends }, place })
+        Ok(At { value: WantedListener { new, up: up.unwrap_or(true), health, backends }, place })
     }
 
     fn backend(&self, table: Spanned<BackendTable>) -> At<WantedBackend> {

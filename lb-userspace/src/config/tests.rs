@@ -25,6 +25,7 @@ slots = 101
 vip-owner = "host"
 source-rate = { rate = 20, burst = 100, ipv4-prefix = 24 }
 max-flows = 5000
+up = false
 allow = [
     "198.51.100.0/24",
     "203.0.113.7/32",
@@ -114,6 +115,7 @@ fn the_difference_is_told_and_made() {
             "- interface eth2 in mode generic",
             "+ interface eth2 in mode auto",
             "~ listener web: algorithm source-ip → round-robin, idle time established 1h → 15m, allowed prefixes 2 → 1, VIP owner host → xdp",
+            "~ listener web: up",
             "~ listener web: health check of type http",
             "~ listener web: backend 192.0.2.21: weight 10 → 20",
             "~ listener web: backend 192.0.2.22: up",

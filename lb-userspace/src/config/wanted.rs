@@ -20,6 +20,8 @@ pub struct Wanted {
 pub struct WantedListener {
     /// The listener and its pool.
     pub new: NewListener,
+    /// Whether it is in service.
+    pub up: bool,
     /// How its backends are probed.
     pub health: Option<At<HealthCheck>>,
     /// Its backends, in the file's order.
@@ -112,7 +114,7 @@ impl Wanted {
 impl WantedListener {
     fn of(listener: &Listener, pool: &Pool, default_owner: VipOwner) -> Self {
         // All fields by name: what is added to the model has to find its way into the file.
-        let Listener { name, vip, protocol, port, pool: _, allowed, vip_owner, admin_up: _, source_rate, max_flows } =
+        let Listener { name, vip, protocol, port, pool: _, allowed, vip_owner, admin_up, source_rate, max_flows } =
             listener.clone();
         let Pool { name: _, algorithm, persistence, timeouts, slots, health, backends } = pool.clone();
         let backends = backends.into_values().map(|backend| {
@@ -134,6 +136,7 @@ impl WantedListener {
                 max_flows,
                 slots: Some(slots),
             },
+            up: admin_up,
             health: health.map(At::nowhere),
             backends: backends.collect(),
         }

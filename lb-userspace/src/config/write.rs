@@ -58,6 +58,9 @@ fn listener(text: &mut String, wanted: &WantedListener) {
     if let Some(most) = new.max_flows {
         table.value("max-flows", most);
     }
+    if !wanted.up {
+        table.value("up", false);
+    }
     table.allow(&new.allowed);
     if let Some(check) = &wanted.health {
         table.value("health", health(&check.value));

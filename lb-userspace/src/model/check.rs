@@ -171,6 +171,7 @@ impl Desired {
         after.vip_owner = change.vip_owner.unwrap_or(after.vip_owner);
         after.source_rate = change.source_rate.unwrap_or(after.source_rate);
         after.max_flows = change.max_flows.unwrap_or(after.max_flows);
+        after.admin_up = change.admin_up.unwrap_or(after.admin_up);
         after.source_rate.map_or(Ok(()), |rate| rate.check())?;
         after.max_flows.map_or(Ok(()), check_max_flows)?;
         let pool = (settings != pool.settings()).then_some(Edit::PutPool(settings));

@@ -161,6 +161,8 @@ pub struct ListenerChange {
     pub source_rate: Option<Option<SourceRate>>,
     /// How many flows there may be at once; `Some(None)` for any number.
     pub max_flows: Option<Option<u32>>,
+    /// Whether it is in service. While it is not, its packets are treated as if it were not there.
+    pub admin_up: Option<bool>,
 }
 
 /// What to change of a backend; `None` leaves it as it is.

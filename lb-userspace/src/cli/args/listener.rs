@@ -133,4 +133,10 @@ pub struct ListenerSet {
     /// Let there be any number of flows.
     #[arg(long, group = "change", conflicts_with = "max_flows")]
     pub no_max_flows: bool,
+    /// Put it back in service.
+    #[arg(long, group = "change")]
+    pub up: bool,
+    /// Take it out of service: its packets are treated as if it were not there. Its settings and backends stay.
+    #[arg(long, group = "change", conflicts_with = "up")]
+    pub down: bool,
 }

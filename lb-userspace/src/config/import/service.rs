@@ -73,7 +73,7 @@ impl Imported {
         };
         let backends = self.backends(vip, port, servers);
         let health = health(&new.listener(), self).map(At::nowhere);
-        self.wanted.listeners.push(At::nowhere(WantedListener { new, health, backends }));
+        self.wanted.listeners.push(At::nowhere(WantedListener { new, up: true, health, backends }));
     }
 
     /// A name that says what the listener takes: `tcp-192.0.2.10-80`.

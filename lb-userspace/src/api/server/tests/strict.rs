@@ -27,7 +27,7 @@ async fn a_wrong_body_is_refused_with_the_place_and_reaches_nobody() {
             "PATCH",
             "/v1/listeners/web",
             "{}".into(),
-            "the body changes nothing; give `algorithm`, `persistence`, `allowed_cidrs`, `vip_owner`, `source_rate`, `max_flows` or one of the `timeouts`",
+            "the body changes nothing; give `algorithm`, `persistence`, `allowed_cidrs`, `vip_owner`, `source_rate`, `max_flows`, `admin_up` or one of the `timeouts`",
         ),
         ("PATCH", "/v1/listeners/web", r#"{"timeouts": {}}"#.into(), "the body changes nothing"),
         (
