@@ -333,7 +333,7 @@ mod tests {
         is_wrong("lb-ebpf/src/rewrite.rs", "use crate::select;", "steps never call each other");
         is_wrong("lb-ebpf/src/rewrite.rs", "fn f() { crate::select::run() }", "steps never call each other");
         is_wrong("lb-ebpf/src/parse/mod.rs", "use crate::account::finish;", "steps never call each other");
-        is_wrong("lb-ebpf/src/select.rs", "use crate::pipeline::run;", "know the pipeline");
+        is_wrong("lb-ebpf/src/select.rs", "use crate::pipeline::run;", "run the pipeline know it");
     }
 
     #[test]
