@@ -85,7 +85,6 @@ pub(super) fn start(core: Core, requests: mpsc::Receiver<Request>, newest: Mailb
                 sweep_at: now,
                 swept_at: now,
                 unsettled_since: None,
-                answered_at: None,
             }
             .run(),
         );
@@ -104,9 +103,7 @@ struct Loop {
     sweep_at: Instant,
     /// When the last one began.
     swept_at: Instant,
-    /// When a request of the API was answered last.
-    answered_at: Option<Instant>,
-    /// Since when something waits to be carried out.
+    /// Since when something waits to be carried out: from before its answer on.
     unsettled_since: Option<Instant>,
 }
 
@@ -132,13 +129,15 @@ impl Loop {
                     self.waiting.push(Waiting { command, reply, until });
                 }
                 Request::Octavia(request, came_at, reply) => {
-                    // Who asks after another was answered finds its change carried out. Who asked while the other was at
-                    // work is the second of two that change the same, and is refused if it is so.
-                    if self.core.is_unsettled() && self.answered_at.is_none_or(|answered| came_at > answered) {
+                    // Who asks after any of the changes that wait was answered finds them carried out. Who asked before is
+                    // the second of two that change the same, and is refused if it is so.
+                    if self.core.is_unsettled() && self.unsettled_since.is_none_or(|since| came_at > since) {
                         self.settle();
                     }
                     let answered = self.core.octavia(&request);
-                    self.answered_at = Some(Instant::now());
+                    if self.core.is_unsettled() {
+                        self.unsettled_since.get_or_insert_with(Instant::now);
+                    }
                     let _ = reply.send(answered);
                 }
                 Request::Status(reply) => {
