@@ -9,6 +9,7 @@
 
 pub mod agent;
 pub mod capture;
+pub mod control;
 pub mod flood;
 pub mod flows;
 pub mod fragmenting;

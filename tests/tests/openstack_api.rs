@@ -1,128 +1,14 @@
 //! Many clients of the OpenStack API at once, and an agent that is killed while it serves them. There is no data plane.
 
 use std::collections::BTreeSet;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use drlb_tests::agent::binary;
+use drlb_tests::control::{Agent, SUBNET};
 use drlb_tests::wait::{SOON, until};
 use serde_json::{Value, json};
-
-/// Any subnet: without a data plane all are taken.
-const SUBNET: &str = "11111111-1111-4111-8111-111111111111";
-
-/// An agent without a data plane. It is killed when it is dropped.
-struct Agent {
-    folder: tempfile::TempDir,
-    port: u16,
-    process: Child,
-}
-
-impl Agent {
-    fn start() -> Result<Self> {
-        let folder = tempfile::tempdir()?;
-        std::fs::write(folder.path().join("drlb.toml"), "[api]\nauth = \"none\"\n")?;
-        // A free port: the system gives one, and hardly gives it again at once.
-        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let process = launch(folder.path(), port)?;
-        let agent = Self { folder, port, process };
-        agent.wait()?;
-        Ok(agent)
-    }
-
-    fn wait(&self) -> Result<()> {
-        let client = self.client();
-        until("the agent to answer", SOON, || match client.get("loadbalancers?limit=1") {
-            Ok((200, _)) => Ok(()),
-            other => Err(format!("{other:?}")),
-        })
-    }
-
-    fn kill_and_start_again(&mut self) -> Result<()> {
-        self.process.kill()?;
-        self.process.wait()?;
-        self.process = launch(self.folder.path(), self.port)?;
-        self.wait()
-    }
-
-    fn client(&self) -> Client {
-        let config = ureq::Agent::config_builder().proxy(None).http_status_as_error(false);
-        let config = config.timeout_connect(Some(PATIENCE)).timeout_recv_response(Some(PATIENCE));
-        Client { agent: config.build().new_agent(), base: format!("http://127.0.0.1:{}/v2.0/lbaas", self.port) }
-    }
-}
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn launch(folder: &Path, port: u16) -> Result<Child> {
-    let mut command = Command::new(binary()?);
-    command.arg("--socket").arg(folder.join("s")).args(["agent", "--data-plane", "off", "--state-dir"]);
-    command.arg(folder.join("state")).arg("--config").arg(folder.join("drlb.toml"));
-    command.args(["--api-listen", &format!("127.0.0.1:{port}")]).stdin(Stdio::null()).stderr(Stdio::null());
-    command.spawn().context("cannot start the agent")
-}
-
-/// How long one of a thousand clients waits for its turn.
-const PATIENCE: Duration = Duration::from_secs(120);
-
-#[derive(Clone)]
-struct Client {
-    agent: ureq::Agent,
-    base: String,
-}
-
-impl Client {
-    fn get(&self, path: &str) -> Result<(u16, Value)> {
-        answer(self.agent.get(format!("{}/{path}", self.base)).call())
-    }
-
-    fn post(&self, path: &str, body: &Value) -> Result<(u16, Value)> {
-        answer(self.agent.post(format!("{}/{path}", self.base)).send(body.to_string()))
-    }
-
-    fn put(&self, path: &str, body: &Value) -> Result<(u16, Value)> {
-        answer(self.agent.put(format!("{}/{path}", self.base)).send(body.to_string()))
-    }
-
-    /// Makes an object and returns its id.
-    fn make(&self, path: &str, body: &Value) -> Result<String> {
-        let (status, made) = self.post(path, body)?;
-        ensure!(status == 201, "POST {path} {body}: {status} {made}");
-        let object = made.as_object().and_then(|made| made.values().next()).context("no object")?;
-        Ok(object["id"].as_str().context("no id")?.to_owned())
-    }
-
-    /// The ids of a list, page by page.
-    fn ids(&self, list: &str) -> Result<BTreeSet<String>> {
-        let (mut ids, mut marker) = (BTreeSet::new(), String::new());
-        loop {
-            let (status, body) = self.get(&format!("{list}?limit=500{marker}"))?;
-            ensure!(status == 200, "{list}: {status} {body}");
-            let page = body[list].as_array().context("no list")?;
-            let Some(last) = page.last() else { return Ok(ids) };
-            marker = format!("&marker={}", last["id"].as_str().context("no id")?);
-            ids.extend(page.iter().filter_map(|one| one["id"].as_str().map(str::to_owned)));
-        }
-    }
-}
-
-fn answer(answered: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Result<(u16, Value)> {
-    let mut response = answered?;
-    let text = response.body_mut().read_to_string()?;
-    let body = if text.is_empty() { Value::Null } else { serde_json::from_str(&text)? };
-    Ok((response.status().as_u16(), body))
-}
 
 fn load_balancer(name: &str) -> Value {
     json!({ "loadbalancer": { "name": name, "vip_subnet_id": SUBNET } })

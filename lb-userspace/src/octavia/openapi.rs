@@ -46,7 +46,7 @@ pub fn document() -> Value {
     );
     paths.insert("/quotas".to_owned(), json!({ "get": list(Kind::Quota) }));
     paths.insert("/quotas/{id}".to_owned(), quota());
-    paths.insert("/providers".to_owned(), json!({ "get": { "responses": answers(&[(200, "The provider.")]) } }));
+    others(&mut paths);
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -57,6 +57,30 @@ pub fn document() -> Value {
         "servers": [{ "url": "/v2.0/lbaas" }, { "url": "/v2/lbaas" }],
         "paths": paths,
     })
+}
+
+/// The paths of what is only looked at, and of what direct routing does not do.
+fn others(paths: &mut Map<String, Value>) {
+    let mut look = |path: &str, names: &[&str], what: &str| {
+        let mut found = json!({ "get": { "responses": answers(&[(200, what), (404, "There is no such object.")]) } });
+        if !names.is_empty() {
+            found["parameters"] = parameters(names);
+        }
+        paths.insert(path.to_owned(), found);
+    };
+    look("/quotas/defaults", &[], "The quota of a project that has none of its own.");
+    look("/quotas/{id}/default", &["id"], "What the project's quota is unless set.");
+    look("/providers", &[], "The provider.");
+    look("/providers/{id}/flavor_capabilities", &["id"], "What flavors can say: nothing.");
+    look("/providers/{id}/availability_zone_capabilities", &["id"], "What availability zones can say: nothing.");
+    look("/l7policies", &[], "There is none.");
+    let refused = answers(&[(501, "Direct routing does not look into connections.")]);
+    let body = body(&json!({ "type": "object" }));
+    paths["/l7policies"]["post"] = json!({ "requestBody": body, "responses": refused });
+    paths.insert(
+        "/l7policies/{id}/rules".to_owned(),
+        json!({ "parameters": parameters(&["id"]), "post": { "requestBody": body, "responses": refused } }),
+    );
 }
 
 fn parameters(names: &[&str]) -> Value {
@@ -104,6 +128,11 @@ fn create(kind: Kind) -> Value {
 }
 
 fn one(kind: Kind, path: &[&str]) -> Value {
+    let gone = [(204, "It is removed."), (404, "There is none."), (409, "It is in use, or changes.")];
+    let mut remove = json!({ "responses": answers(&gone) });
+    if kind == Kind::LoadBalancer {
+        remove["parameters"] = json!([{ "name": "cascade", "in": "query", "schema": { "type": "string" } }]);
+    }
     let mut changed = vec![(200, "It is changed, and carried out next.")];
     changed.extend(REFUSALS);
     let schema = wrapped(kind, object(kind.fields(), true));
@@ -111,7 +140,7 @@ fn one(kind: Kind, path: &[&str]) -> Value {
         "parameters": parameters(path),
         "get": { "responses": answers(&[(200, "The object."), (404, "There is no such object.")]) },
         "put": { "requestBody": body(&schema), "responses": answers(&changed) },
-        "delete": { "responses": answers(&[(204, "It is removed."), (404, "There is none."), (409, "It is in use, or changes.")]) },
+        "delete": remove,
     })
 }
 

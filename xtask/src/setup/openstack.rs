@@ -1,5 +1,5 @@
-//! The OpenStack clients that the tests run: a virtual environment of Python in the target folder, with the versions that
-//! `tests/openstack/requirements.txt` names.
+//! The OpenStack clients that the tests run, and what fuzzes the API: a virtual environment of Python in the target folder,
+//! with the versions that `tests/openstack/requirements.txt` names.
 
 use std::fs;
 use std::process::{Command, Stdio};
