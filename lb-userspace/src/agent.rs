@@ -26,13 +26,14 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
 use crate::announce;
 use crate::api::openstack::{self, Access, tcp};
 use crate::api::{server, socket};
 use crate::engine::{Engine, EngineConfig, Feeds, Program};
+use crate::events::{EventKind, EventLog, News};
 use crate::health;
 use crate::model::{Fault, VipOwner};
 use crate::neighbour::{NetworkView, Targets, netlink};
@@ -91,7 +92,9 @@ async fn run_parts(config: Config) -> Result<(), Fault> {
     let port = tcp::bind(&api)?;
     let openstack = octavia::Settings { project: directory.home.id.clone(), data_plane, networks };
     let (engine, feeds, program) = Engine::start(EngineConfig { state_dir, pin_dir, openstack, vip_owner })?;
-    let Feeds { targets, owned, watched, checks, checked } = feeds;
+    let Feeds { targets, owned, watched, checks, checked, events: log } = feeds;
+    let plane = if data_plane { "" } else { ", without a data plane" };
+    log.tell(News::new(EventKind::AgentStarted, format!("drlb {} started{plane}", env!("CARGO_PKG_VERSION"))));
     let (health_out, mut health) = watch::channel(Arc::default());
     let (events, checking) = match program {
         Some(Program { events, probes }) => {
@@ -99,9 +102,10 @@ async fn run_parts(config: Config) -> Result<(), Fault> {
         }
         None => (None, None),
     };
+    let told = log.clone();
     let mut announcer = tokio::spawn(async move {
         match events {
-            Some(events) => announce::task::run(owned, events, watched).await,
+            Some(events) => announce::task::run(owned, events, watched, told).await,
             // Without a data plane, there is nothing to announce.
             None => std::future::pending().await,
         }
@@ -118,7 +122,7 @@ async fn run_parts(config: Config) -> Result<(), Fault> {
     }
 
     if let Some(file) = &file {
-        apply(&engine, file).await?;
+        apply(&engine, file, &log).await?;
     }
 
     let (stop_api, api_stopped) = watch::channel(());
@@ -147,7 +151,6 @@ async fn run_parts(config: Config) -> Result<(), Fault> {
         }
     });
     tell_service_manager("READY=1");
-    let plane = if data_plane { "" } else { ", without a data plane" };
     info!("drlb {} is ready on {}{plane}", env!("CARGO_PKG_VERSION"), socket.display());
 
     let joined = |result: Result<io::Result<()>, tokio::task::JoinError>| {
@@ -162,7 +165,7 @@ async fn run_parts(config: Config) -> Result<(), Fault> {
             result = &mut local => break Err(joined(result)),
             result = &mut remote => break Err(joined(result)),
             signal = signals.next() => match signal {
-                Told::Reload => reload(&engine, file.as_deref()).await,
+                Told::Reload => reload(&engine, file.as_deref(), &log).await,
                 Told::Stop(signal) => {
                     info!("{signal}: the agent stops, and forwarding goes on where drlb is attached");
                     break Ok(());
@@ -172,6 +175,7 @@ async fn run_parts(config: Config) -> Result<(), Fault> {
     };
 
     announcer.abort();
+    log.close();
     tell_service_manager("STOPPING=1");
     let _ = stop_api.send(());
     for server in [local, remote] {
@@ -194,27 +198,36 @@ async fn run_parts(config: Config) -> Result<(), Fault> {
 }
 
 /// Makes the interfaces and listeners what the configuration file says.
-async fn apply(engine: &Engine, file: &Path) -> Result<(), Fault> {
+async fn apply(engine: &Engine, file: &Path, log: &EventLog) -> Result<(), Fault> {
     let shown = file.display();
-    let text = std::fs::read_to_string(file)
-        .map_err(|error| Fault::unavailable(format!("{shown} could not be read: {error}")))?;
-    let changes = engine.apply(text, false).await;
-    let changes = changes.map_err(|fault| Fault { message: format!("{shown}: {}", fault.message), ..fault })?;
-    for change in &changes {
-        info!("{change}");
+    let applied = match std::fs::read_to_string(file) {
+        Ok(text) => engine.apply(text, false).await,
+        Err(error) => Err(Fault::unavailable(format!("it could not be read: {error}"))),
+    };
+    match applied {
+        Ok(changes) => {
+            for change in &changes {
+                info!("{change}");
+            }
+            let text = format!("all is as {shown} says; {} changes were made", changes.len());
+            log.tell(News::new(EventKind::ConfigurationApplied, text));
+            Ok(())
+        }
+        Err(fault) => {
+            let fault = Fault { message: format!("{shown}: {}", fault.message), ..fault };
+            let text = format!("nothing was changed: {fault}");
+            log.tell(News::new(EventKind::ConfigurationRefused, text));
+            Err(fault)
+        }
     }
-    info!("all is as {shown} says; {} changes were made", changes.len());
-    Ok(())
 }
 
-/// The same on SIGHUP, where a file that is wrong is no reason to end.
-async fn reload(engine: &Engine, file: Option<&Path>) {
+/// The same on SIGHUP, where a file that is wrong is no reason to end: it is in the log.
+async fn reload(engine: &Engine, file: Option<&Path>, log: &EventLog) {
     match file {
         None => warn!("SIGHUP: there is no configuration file to read; give one with --config"),
         Some(file) => {
-            if let Err(fault) = apply(engine, file).await {
-                error!("SIGHUP: nothing was changed: {fault}");
-            }
+            let _ = apply(engine, file, log).await;
         }
     }
 }

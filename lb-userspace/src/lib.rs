@@ -14,6 +14,7 @@ pub mod dataplane;
 pub mod doctor;
 pub mod engine;
 pub mod ethernet;
+pub mod events;
 pub mod health;
 pub mod keystone;
 pub mod maglev;

@@ -6,6 +6,7 @@ use std::process::Stdio;
 use anyhow::{Context, Result, bail, ensure};
 use lb_userspace::engine::Status;
 use lb_userspace::engine::status::{BackendState, BackendStatus, ListenerStatus};
+use lb_userspace::events::{Event, Events};
 
 use crate::host::{Host, Process};
 use crate::wait::{SOON, until};
@@ -216,6 +217,29 @@ impl Agent {
     pub fn status(&self) -> Result<Status> {
         let json = self.tell(&["status", "-o", "json"])?;
         serde_json::from_str(&json).with_context(|| format!("`drlb status -o json` printed {json}"))
+    }
+
+    /// The events that `drlb events -o json` shows with these filters, as `--kind link-up`.
+    ///
+    /// # Errors
+    /// It refuses, or prints something else than its documented JSON.
+    pub fn events(&self, filters: &[&str]) -> Result<Vec<Event>> {
+        let json = self.tell(&[&["events", "-o", "json", "--limit", "8192"], filters].concat())?;
+        let events: Events =
+            serde_json::from_str(&json).with_context(|| format!("`drlb events -o json` printed {json}"))?;
+        Ok(events.events)
+    }
+
+    /// Waits until there is an event that these filters let through and whose text has all of these words in it.
+    ///
+    /// # Errors
+    /// There is none, in a minute; the message has those that there are.
+    pub fn wait_for_event(&self, filters: &[&str], words: &[&str]) -> Result<Event> {
+        until(&format!("an event {filters:?} with {words:?}"), SOON, || {
+            let events = self.events(filters).map_err(|error| format!("{error:#}"))?;
+            let found = events.iter().find(|event| words.iter().all(|word| event.text.contains(word)));
+            found.cloned().ok_or_else(|| format!("there are {:?}", events.iter().map(|e| &e.text).collect::<Vec<_>>()))
+        })
     }
 
     /// What the status says of a listener.

@@ -53,6 +53,32 @@ pub struct Keeper {
     answered: BTreeMap<(IpAddr, u32), Duration>,
     /// By VIP, MAC and interface.
     heard: BTreeMap<(IpAddr, MacAddr, u32), Heard>,
+    /// What happened and was not taken yet.
+    happened: Vec<Happened>,
+}
+
+/// Something that happened to a VIP on an interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Happened {
+    /// What.
+    pub what: What,
+    /// The VIP.
+    pub vip: IpAddr,
+    /// The interface's name.
+    pub interface: String,
+}
+
+/// What can happen to a VIP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// It is announced from now on.
+    Announced,
+    /// The host with that MAC says that it has it.
+    Contested(MacAddr),
+    /// The host with that MAC wanted it.
+    Wanted(MacAddr),
+    /// It was announced against the host with that MAC.
+    Defended(MacAddr),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -91,6 +117,10 @@ impl Keeper {
     pub fn due(&mut self, now: Duration) -> Vec<Sending> {
         let mut frames = Vec::new();
         for ((vip, ifindex), due) in self.due.iter_mut().filter(|(_, due)| due.at <= now) {
+            if due.sent == 0 {
+                let interface = self.owned.name_of(*ifindex);
+                self.happened.push(Happened { what: What::Announced, vip: *vip, interface });
+            }
             let mac = due.port.mac;
             frames.push(Sending { ifindex: *ifindex, frame: announcement(*vip, mac) });
             if due.sent == 0 || due.sent == BURST {
@@ -122,6 +152,11 @@ impl Keeper {
             oldest.map(|oldest| self.heard.remove(&oldest));
         }
         let claims = event.kind == Event::CLAIMS;
+        let known = self.heard.get(&place).filter(|heard| now < heard.at + FORGET);
+        if known.is_none_or(|heard| claims && !heard.claims) {
+            let what = if claims { What::Contested(event.mac) } else { What::Wanted(event.mac) };
+            self.happened.push(Happened { what, vip, interface: self.owned.name_of(event.ifindex) });
+        }
         let heard = self.heard.entry(place).or_insert(Heard { claims, at: now, frames: 0 });
         *heard = Heard { claims: claims || heard.claims, at: now, frames: heard.frames + 1 };
         let (last, pause) = match event.kind {
@@ -133,20 +168,25 @@ impl Keeper {
             return Vec::new();
         }
         last.insert(key, now);
+        if claims {
+            let what = What::Defended(event.mac);
+            self.happened.push(Happened { what, vip, interface: self.owned.name_of(event.ifindex) });
+        }
         vec![Sending { ifindex: event.ifindex, frame: announcement(vip, due.port.mac) }]
+    }
+
+    /// Takes what happened since the last time, the oldest first.
+    pub fn take_happened(&mut self) -> Vec<Happened> {
+        std::mem::take(&mut self.happened)
     }
 
     /// The other hosts that were heard not long ago. `unix` is this moment in seconds since 1970.
     pub fn rivals(&mut self, now: Duration, unix: u64) -> Vec<Rival> {
         self.heard.retain(|_, heard| now < heard.at + FORGET);
-        let name = |ifindex: u32| {
-            let port = self.owned.ports.iter().find(|(_, port)| port.ifindex == ifindex);
-            port.map_or_else(|| ifindex.to_string(), |(name, _)| name.clone())
-        };
         let rival = |(&(vip, mac, ifindex), heard): (&(IpAddr, MacAddr, u32), &Heard)| Rival {
             vip,
             mac,
-            interface: name(ifindex),
+            interface: self.owned.name_of(ifindex),
             claims: heard.claims,
             seen: unix.saturating_sub(now.saturating_sub(heard.at).as_secs()),
             frames: heard.frames,
@@ -266,6 +306,26 @@ mod tests {
         assert_eq!(keeper.hear(&event(v4(), OTHER_PORT.mac, Event::CLAIMS), seconds(1)), []);
         assert_eq!(keeper.hear(&event(v6(), RIVAL, Event::CLAIMS), seconds(1)), []);
         assert_eq!(keeper.rivals(seconds(1), 1), []);
+    }
+
+    #[test]
+    fn what_happens_is_told_once_until_it_happens_anew() {
+        let mut keeper = Keeper::default();
+        let told = |keeper: &mut Keeper| keeper.take_happened().into_iter().map(|one| one.what).collect::<Vec<_>>();
+        keeper.owns(owned(&[v4()], &[("eth1", PORT)]), seconds(0));
+        keeper.due(seconds(0));
+        let announced = Happened { what: What::Announced, vip: v4(), interface: "eth1".into() };
+        assert_eq!(keeper.take_happened(), [announced]);
+        keeper.due(seconds(2));
+        assert_eq!(told(&mut keeper), []);
+        keeper.hear(&event(v4(), RIVAL, Event::PROBES), seconds(3));
+        keeper.hear(&event(v4(), RIVAL, Event::PROBES), seconds(4));
+        assert_eq!(told(&mut keeper), [What::Wanted(RIVAL)]);
+        keeper.hear(&event(v4(), RIVAL, Event::CLAIMS), seconds(5));
+        keeper.hear(&event(v4(), RIVAL, Event::CLAIMS), seconds(6));
+        assert_eq!(told(&mut keeper), [What::Contested(RIVAL), What::Defended(RIVAL)]);
+        keeper.hear(&event(v4(), RIVAL, Event::CLAIMS), seconds(7) + FORGET);
+        assert_eq!(told(&mut keeper), [What::Contested(RIVAL), What::Defended(RIVAL)]);
     }
 
     #[test]

@@ -19,6 +19,15 @@ pub struct Owned {
     pub ports: BTreeMap<String, Port>,
 }
 
+impl Owned {
+    /// The name of the interface with that index; the index itself if the program is not attached to it.
+    #[must_use]
+    pub fn name_of(&self, ifindex: u32) -> String {
+        let port = self.ports.iter().find(|(_, port)| port.ifindex == ifindex);
+        port.map_or_else(|| ifindex.to_string(), |(name, _)| name.clone())
+    }
+}
+
 /// An interface that the program is attached to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Port {

@@ -16,10 +16,12 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tracing::warn;
 
-use super::keeper::{Keeper, Sending};
+use super::keeper::{Happened, Keeper, Sending, What};
 use super::{Owned, Watched};
 use crate::engine::Events;
 use crate::ethernet::socket::PacketSocket;
+use crate::events::{EventKind, EventLog, News};
+use crate::model::Vip;
 
 /// How long the task waits when nothing is due: any time will do.
 const IDLE: Duration = Duration::from_secs(3_600);
@@ -32,6 +34,7 @@ pub async fn run(
     mut owned: watch::Receiver<Arc<Owned>>,
     mut events: Events,
     watched: watch::Sender<Arc<Watched>>,
+    log: EventLog,
 ) -> io::Result<()> {
     let start = Instant::now();
     let (socket, fault) = match PacketSocket::open() {
@@ -49,6 +52,9 @@ pub async fn run(
     loop {
         let now = start.elapsed();
         send(socket.as_ref(), &keeper.due(now));
+        // Without a socket, nothing is announced or defended.
+        let is_heard = |one: &Happened| socket.is_some() || matches!(one.what, What::Contested(_) | What::Wanted(_));
+        log.tell_all(keeper.take_happened().into_iter().filter(is_heard).filter_map(news_of));
         let rivals = keeper.rivals(now, unix_now());
         let latest = Watched { rivals, fault: fault.clone() };
         watched.send_if_modified(|known| {
@@ -70,6 +76,23 @@ pub async fn run(
             () = sleep_until(next) => {}
         }
     }
+}
+
+/// What happened to a VIP, for the log.
+fn news_of(Happened { what, vip, interface }: Happened) -> Option<News> {
+    let (kind, text) = match what {
+        What::Announced => (EventKind::VipAnnounced, format!("{vip} is announced on {interface}")),
+        What::Contested(mac) => {
+            (EventKind::VipContested, format!("the host {mac} behind {interface} says that it has {vip}"))
+        }
+        What::Wanted(mac) => {
+            (EventKind::VipWanted, format!("the host {mac} behind {interface} wanted {vip} for itself"))
+        }
+        What::Defended(mac) => {
+            (EventKind::VipDefended, format!("{vip} was announced on {interface} against the host {mac}"))
+        }
+    };
+    Some(News::new(kind, text).of_vip(Vip::try_from(vip).ok()?).on(interface))
 }
 
 fn send(socket: Option<&PacketSocket>, frames: &[Sending]) {

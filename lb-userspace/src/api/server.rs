@@ -13,11 +13,12 @@ use tokio::net::UnixListener;
 
 use super::respond::{Body, Failure, Json, OptionalBody, Parameters, Segments, TextBody, Toml, without_parameters};
 use super::types::{
-    Applied, BackendBody, BackendPatch, Backends, ConfigQuery, DrainBody, FLOWS, FlowsQuery, InterfaceBody, Interfaces,
-    ListenerBody, ListenerPatch, Listeners, MOST_FLOWS, NoParameters, Stats,
+    Applied, BackendBody, BackendPatch, Backends, ConfigQuery, DrainBody, EventsQuery, FLOWS, FlowsQuery,
+    InterfaceBody, Interfaces, ListenerBody, ListenerPatch, Listeners, MOST_FLOWS, NoParameters, Stats,
 };
 use crate::engine::status::{BackendStatus, InterfaceStatus, ListenerStatus};
 use crate::engine::{Engine, Flows, Status};
+use crate::events::{Events, Query};
 use crate::model::{BackendAddr, Command, Fault, HealthChange, HealthCheck, Name};
 
 /// The longest body that is read, in bytes: an allow-list of the most prefixes, each of the longest text.
@@ -38,6 +39,8 @@ pub trait Balancer: Clone + Send + Sync + 'static {
     fn export(&self) -> impl Future<Output = Result<String, Fault>> + Send;
     /// What is remembered of flows; see [`Engine::flows`].
     fn flows(&self, listener: Option<Name>, limit: usize) -> impl Future<Output = Result<Flows, Fault>> + Send;
+    /// What happened; see [`Engine::events`].
+    fn events(&self, query: Query, patience: Duration) -> impl Future<Output = Events> + Send;
 }
 
 impl Balancer for Engine {
@@ -59,6 +62,10 @@ impl Balancer for Engine {
 
     fn flows(&self, listener: Option<Name>, limit: usize) -> impl Future<Output = Result<Flows, Fault>> + Send {
         Engine::flows(self, listener, limit)
+    }
+
+    fn events(&self, query: Query, patience: Duration) -> impl Future<Output = Events> + Send {
+        Engine::events(self, query, patience)
     }
 }
 
@@ -103,6 +110,7 @@ pub fn router<B: Balancer>(balancer: B) -> Router {
         .route_layer(middleware::from_fn(without_parameters))
         // Below that layer stands what takes parameters.
         .route("/v1/flows", get(flows::<B>))
+        .route("/v1/events", get(events::<B>))
         .route("/v1/config", get(export::<B>).put(apply::<B>))
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
@@ -299,6 +307,11 @@ async fn flows<B: Balancer>(
         return Err(Fault::invalid(format!("`limit` cannot be {limit}; give 1 to {MOST_FLOWS}")).into());
     }
     Ok(Json(StatusCode::OK, balancer.flows(listener, limit).await?))
+}
+
+async fn events<B: Balancer>(State(balancer): State<B>, Parameters(query): Parameters<EventsQuery>) -> Answer<Events> {
+    let (query, patience) = query.resolve()?;
+    Ok(Json(StatusCode::OK, balancer.events(query, patience).await))
 }
 
 fn find_interface(status: Status, name: &str) -> Result<InterfaceStatus, Fault> {

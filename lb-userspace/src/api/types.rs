@@ -2,12 +2,16 @@
 //!
 //! A body with a field that is not listed here is refused, so that a misspelt setting is never silently ignored.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::engine::Status;
 use crate::engine::status::{
     BackendStatus, Counters, InterfaceStatus, ListenerStatus, OutcomeStatus, RefusedStatus, TrackingStatus,
 };
+use crate::events::{EventCount, MOST_EVENTS, Query};
 use crate::model::{
     Algorithm, AllowList, AttachMode, BackendAddr, BackendChange, Fault, ListenerChange, Name, NewListener,
     Persistence, Protocol, SourceRate, Timeouts, TimeoutsChange, Vip, VipOwner,
@@ -24,6 +28,54 @@ pub struct ErrorBody {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NoParameters {}
+
+/// The longest time that `GET /v1/events` waits for something to happen, in seconds.
+pub const LONGEST_WAIT: u64 = 30;
+/// How many events are shown unless asked for more or fewer.
+pub const EVENTS: usize = 100;
+
+/// The parameters of `GET /v1/events`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EventsQuery {
+    /// Only events after the one with this number.
+    pub after: Option<u64>,
+    /// So many at most.
+    pub limit: Option<usize>,
+    /// Only of these kinds, with commas between them.
+    pub kind: Option<String>,
+    /// Only about this listener.
+    pub listener: Option<Name>,
+    /// Only about this VIP.
+    pub vip: Option<Vip>,
+    /// Only about this backend.
+    pub backend: Option<BackendAddr>,
+    /// Only about this interface.
+    pub interface: Option<String>,
+    /// If there is none, wait so many seconds for one.
+    pub wait: u64,
+}
+
+impl EventsQuery {
+    /// What is asked for, and how long to wait for it.
+    ///
+    /// # Errors
+    /// A number is out of range, or there is no such kind.
+    pub fn resolve(self) -> Result<(Query, Duration), Fault> {
+        let Self { after, limit, kind, listener, vip, backend, interface, wait } = self;
+        let limit = limit.unwrap_or(EVENTS);
+        if !(1..=MOST_EVENTS).contains(&limit) {
+            return Err(Fault::invalid(format!("`limit` cannot be {limit}; give 1 to {MOST_EVENTS}")));
+        }
+        if wait > LONGEST_WAIT {
+            return Err(Fault::invalid(format!("`wait` cannot be {wait}; give 0 to {LONGEST_WAIT} seconds")));
+        }
+        let kinds = kind.as_deref().map_or(Ok(BTreeSet::new()), |codes| codes.split(',').map(str::parse).collect());
+        let kinds = kinds.map_err(Fault::invalid)?;
+        let query = Query { after, limit, kinds, listener, vip, backend, interface };
+        Ok((query, Duration::from_secs(wait)))
+    }
+}
 
 /// The parameters of `PUT /v1/config`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -304,6 +356,9 @@ pub struct Stats {
     pub tracking: TrackingStatus,
     /// What was sent to the backends, by listener.
     pub listeners: Vec<ListenerStats>,
+    /// How often each kind of event happened.
+    #[serde(default)]
+    pub events: Vec<EventCount>,
 }
 
 /// A listener's counters.
@@ -341,6 +396,6 @@ impl From<Status> for Stats {
             backends: l.backends.into_iter().map(backend).collect(),
         };
         let listeners = status.listeners.into_iter().map(listener).collect();
-        Self { outcomes: status.outcomes, tracking: status.tracking, listeners }
+        Self { outcomes: status.outcomes, tracking: status.tracking, listeners, events: status.events }
     }
 }

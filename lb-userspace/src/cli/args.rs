@@ -2,6 +2,7 @@
 
 mod backend;
 mod config;
+mod events;
 mod health;
 mod listener;
 pub(super) mod values;
@@ -14,6 +15,7 @@ use clap_complete::Shell;
 
 pub use self::backend::BackendCommand;
 pub use self::config::{ApplyArgs, ImportArgs, ImportFormat};
+pub use self::events::EventsArgs;
 pub use self::health::{HealthCommand, HealthSet};
 pub use self::listener::{ListenerAdd, ListenerCommand, ListenerSet};
 use self::values::{limit, mode, on_or_off, output, vip_owner};
@@ -102,6 +104,10 @@ pub enum Command {
     ///
     /// While nothing changes, source-ip-port and source-ip remember no flow: then there is nothing to show.
     Flows(FlowsArgs),
+    /// Show what happened lately: to backends, neighbours, links, VIPs, the program and the configuration.
+    ///
+    /// The agent keeps the latest 8192 in memory; its log has all. docs/events.md lists the kinds.
+    Events(EventsArgs),
     /// Print the hash of a password that is read from standard input, for the agent's configuration.
     HashPassword,
     /// Make the balancer what a file says.

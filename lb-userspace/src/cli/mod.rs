@@ -20,6 +20,7 @@ mod backend;
 mod config;
 mod doctor;
 mod drain;
+mod events;
 mod flows;
 mod health;
 mod interface;
@@ -102,6 +103,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Doctor => wait_for(doctor::run(&session)),
         Command::Stats => wait_for(stats::show(&session)),
         Command::Flows(args) => wait_for(flows::show(&session, args)),
+        Command::Events(args) => wait_for(events::show(&session, args)),
     }
 }
 

@@ -40,6 +40,14 @@ fn render(stats: &Stats) -> String {
     }
     text.push('\n');
     text.push_str(&table(["REMEMBERED", "COUNT", "MEANING"], &numbers, remembered(&stats.tracking)));
+    let happened: Vec<_> = stats.events.iter().filter(|event| event.count > 0).collect();
+    if !happened.is_empty() {
+        let rows = happened
+            .into_iter()
+            .map(|event| [event.kind.code().to_owned(), event.count.to_string(), event.kind.meaning().to_owned()]);
+        text.push('\n');
+        text.push_str(&table(["EVENT", "COUNT", "MEANING"], &numbers, rows));
+    }
     text
 }
 
@@ -71,6 +79,7 @@ mod tests {
                 "outcomes": [{"name": "forwarded", "meaning": "Sent to a backend.", "packets": 12, "bytes": 900}],
                 "tracking": {"pins_young": 1, "pins_established": 20, "sessions": 3, "overflows": 0,
                              "unsteady_slots": 64, "last_sweep_ms": 2},
+                "events": [{"kind": "link-up", "count": 0}, {"kind": "link-down", "count": 3}],
                 "listeners": [{"name": "web", "counters": {"packets": 12, "bytes": 900}, "refused": {"denied": 7, "too_many_flows": 5}, "backends": [
                     {"address": "192.0.2.21", "flows": 21, "counters": {"packets": 12, "bytes": 900}},
                     {"address": "192.0.2.22", "flows": null, "counters": {"packets": 0, "bytes": 0}}
@@ -96,6 +105,9 @@ pins-established     20  Flows at work.
 sessions              3  Clients whose new flows go to the backend of their last one.
 unsteady-slots       64  Slots that a change has moved, and whose flows are remembered therefore.
 overflows             0  Times that there was no room to remember a flow at work; it may get another backend.
+
+EVENT      COUNT  MEANING
+link-down      3  A link went down, or lost its carrier.
 ";
         assert_eq!(render(&stats), expected);
     }

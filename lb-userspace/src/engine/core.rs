@@ -10,10 +10,12 @@ use tokio::sync::watch;
 
 use super::Feeds;
 use super::health::Health;
+use super::news::Told;
 use super::openstack::{OpenStack, doubled};
 use super::status::{self, Flows, Status};
 use crate::announce::{Owned, Port, Watched};
 use crate::config::{self, Plan, Wanted};
+use crate::events::{EventKind, News};
 use crate::health::HealthView;
 use crate::model::{BackendAddr, Command, Desired, Drain, Edit, Fault, Name, VipOwner};
 use crate::neighbour::{NetworkView, Targets};
@@ -37,6 +39,7 @@ pub(super) struct Core {
     /// Why interfaces could not be attached, by name.
     link_faults: BTreeMap<String, Fault>,
     pub(super) health: Health,
+    pub(super) told: Told,
     targets: watch::Sender<Arc<Targets>>,
     owned: watch::Sender<Arc<Owned>>,
     /// Others that have or want our VIPs; `None` where nobody watches.
@@ -90,6 +93,7 @@ impl Core {
             view: None,
             link_faults: BTreeMap::new(),
             health,
+            told: Told::default(),
             targets,
             owned: watch::Sender::default(),
             watched: None,
@@ -102,7 +106,7 @@ impl Core {
         self.watched = Some(receiver);
         let (targets, owned) = (self.targets.subscribe(), self.owned.subscribe());
         let (checks, checked) = (self.health.checks(), self.health.counters());
-        Feeds { targets, owned, watched, checks, checked }
+        Feeds { targets, owned, watched, checks, checked, events: self.told.log.clone() }
     }
 
     /// True if the picture of the network is enough for a command. It may lag behind the kernel: an interface that was
@@ -225,7 +229,9 @@ impl Core {
     /// # Errors
     /// What it asks for could not be done; it is tried again by the next comparison.
     pub(super) fn network_changed(&mut self, view: Arc<NetworkView>) -> Result<(), Fault> {
-        let scope = match self.view.replace(Arc::clone(&view)) {
+        let before = self.view.replace(Arc::clone(&view));
+        self.tell_network(before.as_deref(), &view);
+        let scope = match before {
             None => Some(Scope::All),
             Some(before) => self.what_moved(&before, &view),
         };
@@ -236,7 +242,8 @@ impl Core {
         self.logged(|core| {
             if scope == Scope::All {
                 // An interface that went took its link with it.
-                core.held.attached = core.plane.attached()?;
+                let before = std::mem::replace(&mut core.held.attached, core.plane.attached()?);
+                core.tell_gone(&before);
             }
             let done = core.reconcile(&view, &scope, None);
             core.health.ask(&core.desired, &view, &core.held);
@@ -255,7 +262,8 @@ impl Core {
             core.tracker.sync(&core.desired, &core.held, None, true, core.plane.now());
             let found = plan(&core.desired, &view, core.health.unhealthy(), &core.held, &Scope::All)?;
             if !found.is_empty() {
-                tracing::warn!("the maps were not as they should be; {} changes repair them", found.len());
+                let text = format!("the maps were not as they should be; {} changes repair them", found.len());
+                core.told.log.tell(News::new(EventKind::MapsRepaired, text));
             }
             let done = core.reconcile(&view, &Scope::All, None);
             core.settled(&done);
@@ -269,6 +277,7 @@ impl Core {
     /// # Errors
     /// What follows from it could not be done; it is tried again by the next comparison.
     pub(super) fn health_changed(&mut self, found: Arc<HealthView>) -> Result<(), Fault> {
+        self.tell_standings(|key| self.health.standing(key), self.health.view(), &found);
         let changed = self.health.take(&self.desired, found);
         let Some(view) = self.view.clone().filter(|_| !changed.is_empty()) else { return Ok(()) };
         let pools = changed.into_iter().map(|(pool, _)| pool).collect();
@@ -290,7 +299,8 @@ impl Core {
         let tracking = status::tracking(&self.tracker, self.plane.as_mut())?;
         let (desired, held, health) = (&self.desired, &self.held, &self.health);
         let watched = self.watched.as_ref().map(|watched| Arc::clone(&watched.borrow())).unwrap_or_default();
-        let others = status::Others { tracking, vips: status::vips(desired, held, &watched) };
+        let (vips, events) = (status::vips(desired, held, &watched), self.told.log.counts());
+        let others = status::Others { tracking, vips, events };
         let (link_faults, tracker, plane) = (&self.link_faults, &self.tracker, self.plane.as_ref());
         status::take(&status::Sources { desired, view, held, health, link_faults, tracker, plane }, others)
     }
@@ -357,7 +367,7 @@ impl Core {
             {
                 let mut backend = backend.clone();
                 backend.drain = Some(Drain { drained: true, ..drain });
-                tracing::info!("backend {address} of pool `{pool}` has drained");
+                self.tell_drained(pool, *address);
                 edits.push(Edit::PutBackend(pool.clone(), backend));
             }
         }
@@ -449,12 +459,12 @@ impl Core {
         for change in &links.first {
             // What failed is tried again with everything, not with every small change.
             let tried = *scope != Scope::All && self.link_faults.contains_key(change.interface());
-            if !tried && let Err(fault) = self.link(change) {
-                if must == Some(change.interface()) {
-                    self.link_faults.remove(change.interface());
-                    return Err(fault);
-                }
-                tracing::warn!("{fault}");
+            if !tried
+                && let Err(fault) = self.link(change)
+                && must == Some(change.interface())
+            {
+                self.link_faults.remove(change.interface());
+                return Err(fault);
             }
         }
         self.held.tell_time(self.plane.now());
@@ -483,7 +493,9 @@ impl Core {
 
     fn link(&mut self, change: &LinkChange) -> Result<(), Fault> {
         let name = change.interface().to_owned();
-        match self.plane.link(change) {
+        let done = self.plane.link(change);
+        self.tell_link(change, done.as_ref().map(Option::as_ref));
+        match done {
             Ok(attached) => {
                 self.link_faults.remove(&name);
                 match attached {

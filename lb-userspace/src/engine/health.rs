@@ -137,6 +137,11 @@ impl Health {
         });
     }
 
+    /// What the checks found last.
+    pub(super) fn view(&self) -> &HealthView {
+        &self.view
+    }
+
     /// The backends that are to take no traffic.
     pub(super) const fn unhealthy(&self) -> &Unhealthy {
         &self.known.unhealthy

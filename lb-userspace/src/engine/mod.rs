@@ -8,12 +8,14 @@ mod core;
 mod events;
 mod health;
 mod idle;
+mod news;
 mod openstack;
 pub mod status;
 mod thread;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -27,6 +29,7 @@ use self::thread::Request;
 use crate::announce::{Owned, Watched};
 use crate::config::Plan;
 use crate::dataplane::Dataplane;
+use crate::events::{self as log, EventLog, Query};
 use crate::health::{Checks, HealthCounters, HealthView, ProbePlane};
 use crate::model::{Command, Fault, Name, VipOwner};
 use crate::neighbour::{NetworkView, Targets};
@@ -71,6 +74,8 @@ pub struct Feeds {
     pub checks: watch::Receiver<Arc<Checks>>,
     /// Where those who check count.
     pub checked: Arc<HealthCounters>,
+    /// Where others tell what happened.
+    pub events: EventLog,
 }
 
 /// The newest picture of the network, and of the backends' health, that the engine has not taken yet.
@@ -87,6 +92,7 @@ type Mailbox = Arc<Mutex<Newest>>;
 pub struct Engine {
     requests: mpsc::Sender<Request>,
     newest: Mailbox,
+    events: EventLog,
 }
 
 impl Engine {
@@ -118,8 +124,9 @@ impl Engine {
         let (requests, receiver) = mpsc::channel(DEPTH);
         let newest = Mailbox::default();
         let feeds = core.feeds();
+        let events = feeds.events.clone();
         thread::start(core, receiver, Arc::clone(&newest))?;
-        Ok((Self { requests, newest }, feeds))
+        Ok((Self { requests, newest, events }, feeds))
     }
 
     /// Does a command: returns when it is persisted and the maps are so. A command that is refused or fails leaves all
@@ -167,6 +174,11 @@ impl Engine {
     /// There is no such listener, the maps could not be read, or the engine has stopped.
     pub async fn flows(&self, listener: Option<Name>, limit: usize) -> Result<Flows, Fault> {
         self.ask(|reply| Request::Flows(listener, limit, reply)).await?
+    }
+
+    /// What happened, as far as it is asked for. If there is nothing, waits until there is, but no longer than `patience`.
+    pub async fn events(&self, query: Query, patience: Duration) -> log::Events {
+        self.events.ask(query, patience).await
     }
 
     /// Answers a request of the OpenStack API: returns when what it changes is persisted. The maps follow.

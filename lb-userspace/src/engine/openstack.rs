@@ -165,7 +165,9 @@ impl Core {
     pub(super) fn settled(&mut self, done: &Result<(), Fault>) {
         let failure = done.as_ref().err().map(|fault| fault.message.as_str());
         if failure.is_some() || self.openstack.catalogue.is_pending() || self.openstack.catalogue.has_errors() {
+            let before = self.openstack.catalogue.errors().clone();
             self.openstack.catalogue.settle(failure);
+            self.tell_errors(&before);
         }
     }
 

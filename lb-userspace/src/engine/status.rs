@@ -13,6 +13,7 @@ pub(super) use flows::{flows, tracking};
 pub(super) use take::{Others, Sources, take};
 pub(super) use vips::vips;
 
+use crate::events::EventCount;
 use crate::model::{
     Algorithm, AllowList, AttachMode, BackendAddr, HealthCheck, MonitorTarget, Name, Persistence, Protocol, SourceRate,
     Timeouts, Vip, VipOwner, XdpMode,
@@ -39,6 +40,9 @@ pub struct Status {
     /// How the health checks get on.
     #[serde(default)]
     pub checks: ChecksStatus,
+    /// How often each kind of event happened, since this agent started, in the order of their documentation.
+    #[serde(default)]
+    pub events: Vec<EventCount>,
 }
 
 /// How the health checks get on, since this agent started.

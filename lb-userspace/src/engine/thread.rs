@@ -21,6 +21,8 @@ const FULL_COMPARISON: Duration = Duration::from_secs(60);
 const RETRY: Duration = Duration::from_secs(2);
 /// How often what is remembered of flows is looked through, while there is something.
 const SWEEP: Duration = Duration::from_secs(1);
+/// How often it is looked whether flows were refused, or could not be remembered.
+const LIMITS: Duration = Duration::from_secs(1);
 /// The pause after a sweep, in times of what it took: where there is so much that it takes long, sweeps are fewer.
 const PAUSE: u32 = 3;
 /// How long a command waits for the picture of the network that it needs. The first one takes the kernel some
@@ -84,6 +86,8 @@ pub(super) fn start(core: Core, requests: mpsc::Receiver<Request>, newest: Mailb
                 compare_at: now,
                 sweep_at: now,
                 swept_at: now,
+                began: now,
+                limits_at: now,
                 unsettled_since: None,
             }
             .run(),
@@ -103,6 +107,10 @@ struct Loop {
     sweep_at: Instant,
     /// When the last one began.
     swept_at: Instant,
+    /// When the thread began.
+    began: Instant,
+    /// When the limits are looked at next.
+    limits_at: Instant,
     /// Since when something waits to be carried out: from before its answer on.
     unsettled_since: Option<Instant>,
 }
@@ -159,6 +167,7 @@ impl Loop {
             self.execute_what_can_be();
             self.compare_if_due();
             self.sweep_if_due();
+            self.look_at_limits_if_due();
         };
         self.core.stop();
         // Closes the store and the maps before anyone hears that they are closed.
@@ -175,7 +184,15 @@ impl Loop {
         }
         let sweep = self.core.has_flows().then_some(self.sweep_at);
         let waiting = self.waiting.iter().map(|waiting| waiting.until);
-        waiting.chain(sweep).fold(self.compare_at, Instant::min)
+        waiting.chain(sweep).fold(self.compare_at.min(self.limits_at), Instant::min)
+    }
+
+    fn look_at_limits_if_due(&mut self) {
+        let now = Instant::now();
+        if now >= self.limits_at {
+            self.core.look_at_limits(now - self.began);
+            self.limits_at = now + LIMITS;
+        }
     }
 
     fn sweep_if_due(&mut self) {

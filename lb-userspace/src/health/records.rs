@@ -63,8 +63,8 @@ impl Records {
         result: Result<(), String>,
         now: Duration,
         unix: u64,
-    ) -> Step {
-        let Some(record) = self.records.get_mut(key) else { return Step::Same };
+    ) {
+        let Some(record) = self.records.get_mut(key) else { return };
         let before = (record.machine.is_flapping(), record.machine.needed(&check.spec));
         let step = record.machine.probed(result.is_ok(), &check.spec, now);
         if step != Step::Same {
@@ -80,7 +80,6 @@ impl Records {
         let after = (record.machine.is_flapping(), record.machine.needed(&check.spec));
         self.news |= step != Step::Same || before != after || record.reason != reason || !record.looked;
         (record.reason, record.looked) = (reason, true);
-        step
     }
 
     /// Takes whether a backend that is down answers by its own address.
@@ -103,11 +102,6 @@ impl Records {
     /// True if a backend is down.
     pub(super) fn is_down(&self, key: &CheckKey) -> bool {
         self.records.get(key).is_some_and(|record| record.machine.standing() == Standing::Down)
-    }
-
-    /// What was last wrong with a backend.
-    pub(super) fn reason(&self, key: &CheckKey) -> &str {
-        self.records.get(key).and_then(|record| record.reason.as_deref()).unwrap_or_default()
     }
 
     /// True if there is something that was not told.

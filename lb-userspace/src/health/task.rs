@@ -32,7 +32,6 @@ use tokio::task::{JoinSet, LocalSet};
 use tokio::time::{Instant, sleep_until};
 
 use super::ground::Ground;
-use super::machine::Step;
 use super::own::{self, Done, Job};
 use super::ports::{self, Ports};
 use super::probe::{self, From, Means, Pinger, Trust};
@@ -342,14 +341,7 @@ impl Checker {
         let checks = Arc::clone(&self.checks);
         let Some(check) = checks.checks.get(key) else { return };
         let failed = result.is_err();
-        let step = self.records.probed(key, check, result, now, unix_now());
-        match step {
-            Step::Same => {}
-            Step::CameUp => tracing::info!("backend {} of pool `{}` is up", key.1, key.0),
-            Step::WentDown => {
-                tracing::info!("backend {} of pool `{}` is down: {}", key.1, key.0, self.records.reason(key))
-            }
-        }
+        self.records.probed(key, check, result, now, unix_now());
         if failed && self.records.is_down(key) && matches!(check.way, Way::Vip { .. }) {
             self.round += 1;
             let round = self.round;

@@ -30,6 +30,17 @@ pub struct NetworkView {
     pub links: BTreeMap<String, Link>,
     /// This host's own addresses by the index of their link, each with the length of its network's prefix, in their order.
     pub addresses: BTreeMap<u32, Vec<(IpAddr, u8)>>,
+    /// What of the kernel's announcements was missed.
+    pub missed: Missed,
+}
+
+/// What of the kernel's announcements was missed, since this agent started. All was read anew each time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Missed {
+    /// How often.
+    pub times: u64,
+    /// Why, the last time.
+    pub why: Option<String>,
 }
 
 /// A network interface of this host.

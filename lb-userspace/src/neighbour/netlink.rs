@@ -174,7 +174,8 @@ impl Follower {
             Event::NeighbourGone(key) => self.picture.remove_neighbour(key),
             Event::Routes => self.must_look_up = true,
             Event::Missed(why) => {
-                tracing::warn!("reading links, routes and neighbours anew: {why}");
+                self.picture.missed.times += 1;
+                self.picture.missed.why = Some(why);
                 self.must_resync = true;
             }
         }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use lb_common::address::MacAddr;
 
-use super::{Link, NetworkView, Reach, Targets, Unresolved, Vlan};
+use super::{Link, Missed, NetworkView, Reach, Targets, Unresolved, Vlan};
 use crate::model::BackendAddr;
 
 /// A neighbour entry's identity: the kernel keeps one for each link and address.
@@ -99,6 +99,8 @@ pub struct Picture {
     pub routes: BTreeMap<BackendAddr, Route>,
     /// This host's own addresses by the index of their link, with the length of their network's prefix.
     pub addresses: BTreeMap<u32, Vec<(IpAddr, u8)>>,
+    /// What of the kernel's announcements was missed.
+    pub missed: Missed,
     /// IPv4 and IPv6 neighbours of all links.
     neighbours: BTreeMap<NeighbourKey, Neighbour>,
     /// The MAC that each target's neighbour entry had last, as long as the kernel has not found it to be silent.
@@ -170,7 +172,7 @@ impl Picture {
                 Some((link.name.clone(), view))
             })
             .collect();
-        NetworkView { backends, links, addresses: self.addresses.clone() }
+        NetworkView { backends, links, addresses: self.addresses.clone(), missed: self.missed.clone() }
     }
 
     /// What the kernel shall do so that every target is resolved and nothing else is kept fresh on our account.

@@ -279,6 +279,12 @@ impl Catalogue {
         if owner.is_some_and(|owner| self.errors.contains_key(&owner)) { ERROR } else { ACTIVE }
     }
 
+    /// The load balancers that could not be carried out, by id, and why.
+    #[must_use]
+    pub const fn errors(&self) -> &BTreeMap<String, String> {
+        &self.errors
+    }
+
     /// Why a load balancer could not be carried out.
     #[must_use]
     pub fn error(&self, id: &str) -> Option<&str> {

@@ -124,6 +124,8 @@ pub(crate) struct Memory {
     pub(crate) flows: BTreeMap<u32, u32>,
     pub(crate) listener_flows: BTreeMap<u32, u64>,
     pub(crate) overflows: u64,
+    /// What each listener refused.
+    pub(crate) refused: Refused,
     /// By the listeners' ids.
     pub(crate) counters: HashMap<u32, Counter>,
     pub(crate) crowded: bool,
@@ -159,6 +161,7 @@ impl Memory {
             flows: BTreeMap::new(),
             listener_flows: BTreeMap::new(),
             overflows: 0,
+            refused: Refused::default(),
             counters: HashMap::new(),
             crowded: false,
             left: Vec::new(),
@@ -319,7 +322,7 @@ impl DataPlane for Memory {
     }
 
     fn listener_refusals(&self, _: u32) -> Result<Refused, Fault> {
-        Ok(Refused::default())
+        Ok(self.refused)
     }
 
     fn backend_counter(&self, _: u32) -> Result<Counter, Fault> {

@@ -16,6 +16,8 @@ use crate::engine::status::{
     BackendState, Counters, DrainStatus, FlowState, FlowStatus, InterfaceState, OutcomeStatus, RefusedStatus,
     RivalStatus, SlotStates, TrackingStatus, VipStatus,
 };
+use crate::events::ring::Ring;
+use crate::events::{EventCount, EventKind, News};
 use crate::model::{
     Algorithm, AllowList, AttachMode, ListenerChange, NewListener, Persistence, Protocol, SourceRate, Timeouts,
     TimeoutsChange, VipOwner, XdpMode,
@@ -50,6 +52,13 @@ impl Balancer for StandIn {
     async fn flows(&self, listener: Option<Name>, limit: usize) -> Result<Flows, Fault> {
         self.asked_for_flows.lock().expect("no panic").push(FlowsQuery { listener, limit: Some(limit) });
         Ok(flows_of_one())
+    }
+
+    async fn events(&self, query: Query, patience: Duration) -> Events {
+        let text = format!("{query:?} {patience:?}");
+        let mut ring = Ring::new(41);
+        ring.push(News::new(EventKind::LinkUp, text).on("eth1"), 1_000);
+        ring.ask(&Query { limit: 1, ..Query::default() })
     }
 }
 
@@ -141,6 +150,7 @@ fn status_of_one() -> Status {
         outcomes: vec![outcome],
         tracking: TrackingStatus { pins_established: 7, ..TrackingStatus::default() },
         checks: crate::engine::status::ChecksStatus::default(),
+        events: vec![EventCount { kind: EventKind::LinkUp, count: 3 }],
     }
 }
 
@@ -402,4 +412,34 @@ async fn a_silent_client_does_not_keep_the_server_alive() {
     stop.send(()).expect("the server waits for it");
     let limit = LAST_REQUESTS + Duration::from_secs(5);
     tokio::time::timeout(limit, server).await.expect("in time").expect("no panic").expect("no error");
+}
+
+#[tokio::test]
+async fn events_are_asked_for_by_what_they_are_about() {
+    let served = Served::start(None);
+    let path = "/v1/events?after=7&limit=9&kind=link-up,link-down&listener=web&vip=192.0.2.10&backend=192.0.2.21&interface=eth1&wait=3";
+    let (status, _, body) = served.raw("GET", path, "").await;
+    assert_eq!(status, 200, "{body}");
+    let events: Events = serde_json::from_str(&body).expect("events");
+    let asked = Query {
+        after: Some(7),
+        limit: 9,
+        kinds: [EventKind::LinkUp, EventKind::LinkDown].into(),
+        listener: Some("web".parse().expect("a name")),
+        vip: Some("192.0.2.10".parse().expect("a VIP")),
+        backend: Some("192.0.2.21".parse().expect("an address")),
+        interface: Some("eth1".to_owned()),
+    };
+    assert_eq!(events.events[0].text, format!("{asked:?} 3s"));
+    assert_eq!((events.events[0].number, events.next, events.lost), (42, 42, 0));
+    let refusals = [
+        ("limit=0", "`limit` cannot be 0; give 1 to 8192"),
+        ("wait=31", "`wait` cannot be 31; give 0 to 30 seconds"),
+        ("kind=link-sideways", "there is no kind of event `link-sideways`; docs/events.md lists them"),
+        ("color=red", "unknown field `color`"),
+    ];
+    for (parameters, sentence) in refusals {
+        let (status, _, body) = served.raw("GET", &format!("/v1/events?{parameters}"), "").await;
+        assert!(status == 400 && body.contains(sentence), "{parameters}: {status} {body}");
+    }
 }

@@ -8,6 +8,7 @@ use lb_common::limits::MAX_WEIGHT;
 use super::Output;
 use crate::api::types::MOST_FLOWS;
 use crate::backend_setup::Format;
+use crate::events::{EventKind, MOST_EVENTS};
 use crate::model::span::seconds as span;
 use crate::model::{
     Algorithm, AttachMode, HttpMethod, HttpVersion, ProbeType, Protocol, SourceRate, Vip, VipOwner, WhenAllDown,
@@ -148,6 +149,17 @@ pub(super) fn limit(text: &str) -> Result<usize, String> {
         .ok()
         .filter(|limit| (1..=MOST_FLOWS).contains(limit))
         .ok_or_else(|| format!("a limit is a whole number from 1 to {MOST_FLOWS}"))
+}
+
+pub(super) fn event_limit(text: &str) -> Result<usize, String> {
+    text.parse()
+        .ok()
+        .filter(|limit| (1..=MOST_EVENTS).contains(limit))
+        .ok_or_else(|| format!("a limit is a whole number from 1 to {MOST_EVENTS}"))
+}
+
+pub(super) fn event_kind() -> impl TypedValueParser<Value = EventKind> {
+    choice(EventKind::ALL, EventKind::code)
 }
 
 /// `source-ip[:TIME][/PREFIX]`

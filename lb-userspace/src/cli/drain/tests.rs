@@ -8,6 +8,7 @@ use super::*;
 use crate::api::server::{Balancer, router, serve};
 use crate::api::socket;
 use crate::engine::status::{Flows, Status};
+use crate::events::{Events, Query};
 use crate::model::{Command, Fault};
 
 /// Shows the backend as a script has it, one step a request; the last step stays.
@@ -52,6 +53,10 @@ impl Balancer for Script {
 
     async fn flows(&self, _: Option<Name>, _: usize) -> Result<Flows, Fault> {
         panic!("a drain asks for no flows")
+    }
+
+    async fn events(&self, _: Query, _: Duration) -> Events {
+        panic!("a drain asks for no events")
     }
 }
 

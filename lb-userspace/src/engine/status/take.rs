@@ -14,6 +14,7 @@ use super::{
     ListenerStatus, OutcomeStatus, SlotStates, Status, TrackingStatus, VipStatus,
 };
 use crate::engine::health::Health;
+use crate::events::EventCount;
 use crate::health::{Cause, Standing};
 use crate::model::{self, Desired, Fault, Interface};
 use crate::neighbour::{NetworkView, Reach};
@@ -27,6 +28,8 @@ pub(in crate::engine) struct Others {
     pub(in crate::engine) tracking: TrackingStatus,
     /// The VIPs.
     pub(in crate::engine) vips: Vec<VipStatus>,
+    /// How often each kind of event happened.
+    pub(in crate::engine) events: Vec<EventCount>,
 }
 
 /// What a snapshot is taken of.
@@ -45,7 +48,10 @@ pub(in crate::engine) struct Sources<'a> {
 ///
 /// # Errors
 /// A counter cannot be read.
-pub(in crate::engine) fn take(sources: &Sources<'_>, Others { tracking, vips }: Others) -> Result<Status, Fault> {
+pub(in crate::engine) fn take(
+    sources: &Sources<'_>,
+    Others { tracking, vips, events }: Others,
+) -> Result<Status, Fault> {
     let Sources { desired, view, held, health, link_faults, tracker, plane } = *sources;
     let segments = held_segments(held, view);
     let snapshot = Snapshot { view, held, health, tracker, plane, segments };
@@ -67,6 +73,7 @@ pub(in crate::engine) fn take(sources: &Sources<'_>, Others { tracking, vips }: 
         vips,
         tracking,
         checks: health.totals(),
+        events,
         outcomes: Outcome::ALL.iter().map(outcome).collect::<Result<_, Fault>>()?,
     })
 }
