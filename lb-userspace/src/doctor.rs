@@ -191,7 +191,8 @@ impl Findings {
             | BackendState::AdminDown
             | BackendState::Draining
             | BackendState::Drained
-            | BackendState::NoWeight => {}
+            | BackendState::NoWeight
+            | BackendState::StandingBy => {}
         }
         let Some(health) = &backend.health else { return };
         if health.flapping {

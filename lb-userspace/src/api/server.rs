@@ -19,7 +19,7 @@ use super::types::{
 use crate::engine::status::{BackendStatus, InterfaceStatus, ListenerStatus};
 use crate::engine::{Engine, Flows, Status};
 use crate::events::{Events, Query};
-use crate::model::{BackendAddr, Command, Fault, HealthChange, HealthCheck, Name};
+use crate::model::{BackendAddr, BackendChange, Command, Fault, HealthChange, HealthCheck, Name};
 
 /// The longest body that is read, in bytes: an allow-list of the most prefixes, each of the longest text.
 pub(super) const LONGEST_BODY: usize = 4 << 20;
@@ -240,8 +240,15 @@ async fn add_backend<B: Balancer>(
     Body(body): Body<BackendBody>,
 ) -> Answer<BackendStatus> {
     let listener: Name = listener.parse()?;
-    let BackendBody { address, weight } = body;
-    balancer.execute(Command::AddBackend { listener: listener.clone(), address, weight }).await?;
+    let BackendBody { address, weight, backup } = body;
+    let add = Command::AddBackend { listener: listener.clone(), address, weight };
+    let command = if backup {
+        let change = BackendChange { backup: Some(true), ..BackendChange::default() };
+        Command::All(vec![add, Command::SetBackend { listener: listener.clone(), address, change }])
+    } else {
+        add
+    };
+    balancer.execute(command).await?;
     Ok(Json(StatusCode::CREATED, find_backend(balancer.status().await?, &listener, address)?))
 }
 

@@ -264,6 +264,9 @@ pub struct BackendBody {
     /// Its weight, 0 to 256; 1 if not given.
     #[serde(default = "one")]
     pub weight: u16,
+    /// Whether it takes new flows only while none of the others does.
+    #[serde(default)]
+    pub backup: bool,
 }
 
 const fn one() -> u16 {
@@ -286,6 +289,9 @@ pub struct BackendPatch {
     /// The port to probe; `null` for the health check's.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     pub monitor_port: Option<Option<u16>>,
+    /// Whether it takes new flows only while none of the others does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup: Option<bool>,
 }
 
 impl TryFrom<BackendPatch> for BackendChange {
@@ -294,11 +300,11 @@ impl TryFrom<BackendPatch> for BackendChange {
     fn try_from(patch: BackendPatch) -> Result<Self, Fault> {
         if patch == BackendPatch::default() {
             return Err(Fault::invalid(
-                "the body changes nothing; give `weight`, `admin_up`, `monitor_address` or `monitor_port`",
+                "the body changes nothing; give `weight`, `admin_up`, `backup`, `monitor_address` or `monitor_port`",
             ));
         }
-        let BackendPatch { weight, admin_up, monitor_address, monitor_port } = patch;
-        Ok(Self { weight, admin_up, monitor_address, monitor_port })
+        let BackendPatch { weight, admin_up, monitor_address, monitor_port, backup } = patch;
+        Ok(Self { weight, admin_up, monitor_address, monitor_port, backup })
     }
 }
 

@@ -9,11 +9,12 @@ use crate::engine::status::{BackendState, BackendStatus, HealthStatus, ListenerS
 pub(super) async fn run(session: &Session, command: BackendCommand) -> Result<(), Failure> {
     let client = &session.client;
     match command {
-        BackendCommand::Add { listener, address, weight } => {
-            let body = BackendBody { address, weight };
+        BackendCommand::Add { listener, address, weight, backup } => {
+            let body = BackendBody { address, weight, backup };
             let answer = client.post(&["listeners", listener.as_str(), "backends"], &body).await?;
             session.print(&answer, |backend: BackendStatus| {
-                format!("added backend {} to {listener}, weight {}\n", backend.address, backend.weight)
+                let role = role_of(&backend);
+                format!("added backend {} to {listener}, weight {}{role}\n", backend.address, backend.weight)
             })
         }
         BackendCommand::List { listener } => match session.output {
@@ -27,18 +28,31 @@ pub(super) async fn run(session: &Session, command: BackendCommand) -> Result<()
                 session.print(&answer, |listener: ListenerStatus| list(listener.slots, &listener.backends, unix_now()))
             }
         },
-        BackendCommand::Set { listener, address, weight, up, down, monitor_address, monitor_port, no_monitor } => {
+        BackendCommand::Set {
+            listener,
+            address,
+            weight,
+            up,
+            down,
+            monitor_address,
+            monitor_port,
+            no_monitor,
+            backup,
+            no_backup,
+        } => {
             let patch = BackendPatch {
                 weight,
                 admin_up: (up || down).then_some(up),
                 monitor_address: if no_monitor { Some(None) } else { monitor_address.map(Some) },
                 monitor_port: if no_monitor { Some(None) } else { monitor_port.map(Some) },
+                backup: (backup || no_backup).then_some(backup),
             };
             let path = ["listeners", listener.as_str(), "backends", &address.to_string()];
             let answer = client.patch(&path, &patch).await?;
             session.print(&answer, |backend: BackendStatus| {
                 let service = if backend.admin_up { "in service" } else { "out of service" };
-                format!("changed backend {} of {listener}: weight {}, {service}\n", backend.address, backend.weight)
+                let (weight, role) = (backend.weight, role_of(&backend));
+                format!("changed backend {} of {listener}: weight {weight}, {service}{role}\n", backend.address)
             })
         }
         BackendCommand::Drain { listener, address, deadline, wait } => {
@@ -50,6 +64,11 @@ pub(super) async fn run(session: &Session, command: BackendCommand) -> Result<()
         }
         BackendCommand::Setup { vips, format } => super::texts::backend_setup(format, vips),
     }
+}
+
+/// What a backend is beside a server of its weight.
+const fn role_of(backend: &BackendStatus) -> &'static str {
+    if backend.backup { ", backup" } else { "" }
 }
 
 /// Backends of a listener with that many slots, and below what keeps each from taking traffic. `now` is in seconds of
@@ -76,7 +95,7 @@ pub(super) fn list(slots: u32, backends: &[BackendStatus], now: u64) -> String {
             (BackendState::Draining, Some(drain), _) => {
                 text.push_str(&format!("{address} is draining: {}.\n", drain::state(drain, now)));
             }
-            (BackendState::NoWeight, _, Some(reason)) => {
+            (BackendState::NoWeight | BackendState::StandingBy, _, Some(reason)) => {
                 text.push_str(&format!("{address} takes no new flows: {reason}.\n"));
             }
             (_, _, Some(reason)) if backend.slots > 0 => {

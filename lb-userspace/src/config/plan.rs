@@ -200,7 +200,7 @@ impl Planner {
     }
 
     fn backend(&mut self, listener: &Name, wanted: &At<WantedBackend>) -> Result<(), Flaw> {
-        let WantedBackend { address, weight, up, monitor } = wanted.value;
+        let WantedBackend { address, weight, up, monitor, backup } = wanted.value;
         let known = self.pool(listener).and_then(|pool| pool.backends.get(&address).cloned());
         if known.is_none() {
             let command = Command::AddBackend { listener: listener.clone(), address, weight };
@@ -217,6 +217,10 @@ impl Planner {
         if up != before.admin_up {
             what.push(if up { "up" } else { "down" }.to_owned());
             change.admin_up = Some(up);
+        }
+        if backup != before.backup {
+            what.push(if backup { "backup" } else { "no backup" }.to_owned());
+            change.backup = Some(backup);
         }
         let MonitorTarget { address: monitor_address, port: monitor_port } = monitor;
         if monitor_address != before.monitor.address {

@@ -151,6 +151,7 @@ struct BackendTable {
     up: Option<bool>,
     monitor_address: Option<BackendAddr>,
     monitor_port: Option<u16>,
+    backup: Option<bool>,
 }
 
 /// A span of time as text, or a number of seconds.
@@ -269,9 +270,10 @@ impl Reader<'_> {
 
     fn backend(&self, table: Spanned<BackendTable>) -> At<WantedBackend> {
         let place = self.place(&table);
-        let BackendTable { address, weight, up, monitor_address, monitor_port } = table.into_inner();
+        let BackendTable { address, weight, up, monitor_address, monitor_port, backup } = table.into_inner();
         let monitor = MonitorTarget { address: monitor_address, port: monitor_port };
-        At { value: WantedBackend { address, weight: weight.unwrap_or(1), up: up.unwrap_or(true), monitor }, place }
+        let (weight, up, backup) = (weight.unwrap_or(1), up.unwrap_or(true), backup.unwrap_or(false));
+        At { value: WantedBackend { address, weight, up, monitor, backup }, place }
     }
 }
 

@@ -41,6 +41,7 @@ monitor-port = 81
 [[listeners.backends]]
 address = "192.0.2.22"
 up = false
+backup = true
 
 [[listeners]]
 name = "all"
@@ -91,8 +92,9 @@ fn a_file_makes_what_it_says() {
     assert_eq!((pool.slots, pool.timeouts.established, pool.timeouts.udp, pool.timeouts.other), (101, 3_600, 90, 300));
     let check = pool.health.as_ref().expect("a check");
     assert_eq!((check.delay_ms, check.timeout_ms, check.port), (2_500, 1_000, Some(8_443)));
-    let backends: Vec<_> = pool.backends.values().map(|backend| (backend.weight, backend.admin_up)).collect();
-    assert_eq!(backends, [(10, true), (1, false)]);
+    let backends: Vec<_> =
+        pool.backends.values().map(|backend| (backend.weight, backend.admin_up, backend.backup)).collect();
+    assert_eq!(backends, [(10, true, false), (1, false, true)]);
 }
 
 #[test]

@@ -39,6 +39,8 @@ pub struct WantedBackend {
     pub up: bool,
     /// Where it is probed.
     pub monitor: MonitorTarget,
+    /// Whether it takes new flows only while none of the others does.
+    pub backup: bool,
 }
 
 /// A part of a file, and where it stands.
@@ -118,8 +120,8 @@ impl WantedListener {
             listener.clone();
         let Pool { name: _, algorithm, persistence, timeouts, slots, health, backends } = pool.clone();
         let backends = backends.into_values().map(|backend| {
-            let crate::model::Backend { address, weight, admin_up: up, drain: _, monitor } = backend;
-            At::nowhere(WantedBackend { address, weight, up, monitor })
+            let crate::model::Backend { address, weight, admin_up: up, drain: _, monitor, backup } = backend;
+            At::nowhere(WantedBackend { address, weight, up, monitor, backup })
         });
         Self {
             new: NewListener {

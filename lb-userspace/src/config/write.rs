@@ -66,7 +66,7 @@ fn listener(text: &mut String, wanted: &WantedListener) {
         table.value("health", health(&check.value));
     }
     for at in &wanted.backends {
-        let WantedBackend { address, weight, up, monitor } = &at.value;
+        let WantedBackend { address, weight, up, monitor, backup } = &at.value;
         let mut table = Table::new(text, "[[listeners.backends]]");
         table.text("address", &address.to_string());
         if *weight != 1 {
@@ -74,6 +74,9 @@ fn listener(text: &mut String, wanted: &WantedListener) {
         }
         if !up {
             table.value("up", up);
+        }
+        if *backup {
+            table.value("backup", backup);
         }
         if let Some(address) = monitor.address {
             table.text("monitor-address", &address.to_string());

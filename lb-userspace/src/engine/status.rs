@@ -294,6 +294,9 @@ pub struct BackendStatus {
     pub weight: u16,
     /// False when an operator took it out of service.
     pub admin_up: bool,
+    /// True if it takes new flows only while none of the others does.
+    #[serde(default)]
+    pub backup: bool,
     /// Whether it takes traffic.
     pub state: BackendState,
     /// If it does not: why, and what to do.
@@ -362,6 +365,8 @@ pub enum BackendState {
     Drained,
     /// Its weight is 0: it takes no new flows, and keeps those that it has.
     NoWeight,
+    /// It is a backup, and others serve: it takes no new flows, and keeps those that it has.
+    StandingBy,
     /// No health check has come to an end yet.
     Unproven,
     /// Its service does not answer.
@@ -384,6 +389,7 @@ impl BackendState {
             Self::Draining => "draining",
             Self::Drained => "drained",
             Self::NoWeight => "no-weight",
+            Self::StandingBy => "standing-by",
             Self::Unproven => "unproven",
             Self::ServiceDown => "service-down",
             Self::VipPathBroken => "vip-path-broken",

@@ -253,6 +253,7 @@ impl Desired {
                 address: change.monitor_address.unwrap_or(old.monitor.address),
                 port: change.monitor_port.unwrap_or(old.monitor.port),
             },
+            backup: change.backup.unwrap_or(old.backup),
         };
         weight_in_range(address, backend.weight)?;
         if backend.monitor.port == Some(0) {

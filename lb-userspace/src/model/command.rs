@@ -176,4 +176,6 @@ pub struct BackendChange {
     pub monitor_address: Option<Option<BackendAddr>>,
     /// The port to probe; `Some(None)` for the health check's.
     pub monitor_port: Option<Option<u16>>,
+    /// Whether it takes new flows only while none of the others does.
+    pub backup: Option<bool>,
 }

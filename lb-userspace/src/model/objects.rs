@@ -109,13 +109,21 @@ pub struct Backend {
     /// Where it is probed, where that differs from the others of its pool.
     #[serde(default)]
     pub monitor: MonitorTarget,
+    /// True if it takes new flows only while none of the others of its pool does.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub backup: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+const fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 impl Backend {
     /// A backend in service, with nothing set but its weight.
     #[must_use]
     pub fn new(address: BackendAddr, weight: u16) -> Self {
-        Self { address, weight, admin_up: true, drain: None, monitor: MonitorTarget::default() }
+        Self { address, weight, admin_up: true, drain: None, monitor: MonitorTarget::default(), backup: false }
     }
 }
 

@@ -232,6 +232,7 @@ impl Adoption<'_> {
             seen.insert(backend.address);
             self.set(Kind::Member, &member, |object| {
                 object.attributes.insert("weight".to_owned(), json!(backend.weight));
+                object.attributes.insert("backup".to_owned(), json!(backend.backup));
                 if pool_up && object.flag("admin_state_up") != backend.admin_up {
                     object.attributes.insert("admin_state_up".to_owned(), json!(backend.admin_up));
                 }
@@ -247,6 +248,7 @@ impl Adoption<'_> {
             attributes.insert("protocol_port".to_owned(), json!(listener.port));
             attributes.insert("weight".to_owned(), json!(backend.weight));
             attributes.insert("admin_state_up".to_owned(), json!(backend.admin_up));
+            attributes.insert("backup".to_owned(), json!(backend.backup));
             attributes.insert("pool_id".to_owned(), json!(id));
             let member = self.add(Kind::Member, &project, None, attributes);
             self.set(Kind::Member, &member, |object| {

@@ -146,9 +146,6 @@ fn check_address(work: &Work<'_>, owner: &str, address: &str) -> Result<(), Refu
 
 /// What can be given at creation and changed later.
 fn check_options(attributes: &Attributes) -> Result<(), Refusal> {
-    if attributes.get("backup").and_then(Value::as_bool).unwrap_or(false) {
-        return Err(Refusal::unsupported("backup members, as this version has none"));
-    }
     match text(attributes, "monitor_address").map(str::parse::<BackendAddr>) {
         Some(Err(fault)) => Err(Refusal::validation(fault.message)),
         _ => Ok(()),

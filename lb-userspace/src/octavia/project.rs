@@ -197,6 +197,7 @@ fn wanted_pool(catalogue: &Catalogue, owner: &str, id: &str, pool: &Object) -> R
         let mut backend = Backend::new(address, weight);
         backend.admin_up = member.flag("admin_state_up") && pool.flag("admin_state_up");
         backend.monitor = target_of(member, every_port)?;
+        backend.backup = member.flag("backup");
         backends.insert(address, backend);
     }
     Ok(WantedPool { settings: Some((algorithm, persistence, health)), idle: None, handshake: None, backends })

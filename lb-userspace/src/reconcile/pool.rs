@@ -198,13 +198,22 @@ impl<'a> PoolPlanner<'a> {
         let free: Vec<u32> = (0..places.region.backends_len).filter(|index| !owned.contains(index)).collect();
         let mut free = self.held.longest_free_first(base, free).into_iter();
         let mut serving = Serving::default();
+        let stays_at = |backend: &Wanted| places.stay.get(&backend.address.address()).copied();
+        let now_at =
+            |index: Option<u32>| index.map_or(Backend::UNREACHABLE, |index| self.held.backend(held_base + index));
+        let word = |backend: &Wanted, stands_by: bool| {
+            let reached = reach(backend.address, self.view, self.segments, now_at(stays_at(backend)));
+            let is_up = self.unhealthy.is_empty() || !self.unhealthy.contains(&(pool.name.clone(), backend.address));
+            word_of(backend, &reached, is_up, stands_by)
+        };
+        // Backups take new flows while nobody else does.
+        let others_serve = pool.backends.values().any(|backend| backend.backup)
+            && pool.backends.values().any(|backend| !backend.backup && weight_of(backend, word(backend, false)) > 0);
         for backend in pool.backends.values() {
             let address = backend.address.address();
-            let stays = places.stay.get(&address).copied();
-            let now = stays.map_or(Backend::UNREACHABLE, |index| self.held.backend(held_base + index));
-            let reached = reach(backend.address, self.view, self.segments, now);
-            let is_up = self.unhealthy.is_empty() || !self.unhealthy.contains(&(pool.name.clone(), backend.address));
-            let after = word_of(backend, &reached, is_up);
+            let stays = stays_at(backend);
+            let now = now_at(stays);
+            let after = word(backend, backend.backup && others_serve);
             let index = match stays {
                 Some(index) => index,
                 None => free.next().ok_or_else(|| no_room(pool, "places for backends"))?,

@@ -49,14 +49,19 @@ pub fn reach(
 }
 
 /// The word of a backend's place: nothing is sent to one that is out of service, is down by its health checks, was drained
-/// or cannot be reached; one that is draining or has no weight keeps its flows and takes no new ones.
-pub(super) fn word_of(backend: &model::Backend, reached: &Result<Backend, Obstacle>, is_up: bool) -> Backend {
+/// or cannot be reached; one that is draining, has no weight or stands by for others keeps its flows and takes no new ones.
+pub(super) fn word_of(
+    backend: &model::Backend,
+    reached: &Result<Backend, Obstacle>,
+    is_up: bool,
+    stands_by: bool,
+) -> Backend {
     match (reached, backend.drain) {
         (Err(_), _) => Backend::UNREACHABLE,
         _ if !backend.admin_up || !is_up => Backend::UNREACHABLE,
         (_, Some(drain)) if drain.drained => Backend::UNREACHABLE,
         (Ok(word), Some(_)) => word.draining(),
-        (Ok(word), None) if backend.weight == 0 => word.draining(),
+        (Ok(word), None) if backend.weight == 0 || stands_by => word.draining(),
         (Ok(word), None) => *word,
     }
 }

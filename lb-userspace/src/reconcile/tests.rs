@@ -323,12 +323,16 @@ impl World {
             let mut places = held.owners_in(listener.backends_base..listener.backends_base + listener.backends_len);
             places.find(|(_, owner)| *owner == address).expect("each backend has a place").0
         };
-        let serving: Vec<(Address, u16)> = (pool.backends.values())
+        let serving: Vec<&model::Backend> = (pool.backends.values())
             .filter(|backend| backend.admin_up && backend.weight > 0 && backend.drain.is_none())
             .filter(|backend| {
                 let now = held.backend(place_of(backend.address.address()));
                 reach(backend.address, &self.view, &segments, now).is_ok()
             })
+            .collect();
+        let others_serve = serving.iter().any(|backend| !backend.backup);
+        let serving: Vec<(Address, u16)> = (serving.into_iter())
+            .filter(|backend| !backend.backup || !others_serve)
             .map(|backend| (backend.address.address(), backend.weight))
             .collect();
         let table = maglev::table(&serving, listener.slots_len);
@@ -405,8 +409,13 @@ fn allowed() -> impl Strategy<Value = AllowList> {
 
 fn command() -> impl Strategy<Value = Command> {
     let weight = || 0_u16..4;
-    let change = (prop::option::of(weight()), prop::option::of(any::<bool>()))
-        .prop_map(|(weight, admin_up)| BackendChange { weight, admin_up, ..BackendChange::default() });
+    let (flag, backup) = (prop::option::of(any::<bool>()), prop::option::weighted(0.3, any::<bool>()));
+    let change = (prop::option::of(weight()), flag, backup).prop_map(|(weight, admin_up, backup)| BackendChange {
+        weight,
+        admin_up,
+        backup,
+        ..BackendChange::default()
+    });
     let algorithm = prop::option::of(prop::sample::select(Algorithm::ALL));
     let session = Persistence { timeout: 2, ipv6_prefix: 64, ipv4_prefix: 32 };
     let persistence = prop::option::weighted(0.2, prop::option::of(Just(session)));
@@ -506,6 +515,7 @@ fn step_at_work() -> impl Strategy<Value = Step> {
     let change = prop_oneof![
         (1_u16..4).prop_map(|weight| BackendChange { weight: Some(weight), ..BackendChange::default() }),
         prop::bool::weighted(0.8).prop_map(|up| BackendChange { admin_up: Some(up), ..BackendChange::default() }),
+        any::<bool>().prop_map(|backup| BackendChange { backup: Some(backup), ..BackendChange::default() }),
     ];
     let session = Persistence { timeout: 2, ipv6_prefix: 64, ipv4_prefix: 32 };
     let persistence = prop::option::weighted(0.3, prop::option::of(Just(session)));

@@ -83,6 +83,7 @@ fn status_of_one() -> Status {
         address: "2001:db8::21".parse().expect("an address"),
         weight: 1,
         admin_up: true,
+        backup: false,
         state: BackendState::Serving,
         reason: None,
         mac: Some("02:00:00:00:00:21".into()),

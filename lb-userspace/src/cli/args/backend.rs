@@ -19,6 +19,9 @@ pub enum BackendCommand {
         /// Its share of the flows, in proportion to the other weights: 0 to 256, 0 for none.
         #[arg(long, default_value_t = 1, value_parser = weight)]
         weight: u16,
+        /// Send it new flows only while none of the others can take any.
+        #[arg(long)]
+        backup: bool,
     },
     /// List a listener's backends.
     List {
@@ -50,6 +53,12 @@ pub enum BackendCommand {
         /// Check its health as that of the others.
         #[arg(long, group = "change", conflicts_with_all = ["monitor_address", "monitor_port"])]
         no_monitor: bool,
+        /// Send it new flows only while none of the others can take any.
+        #[arg(long, group = "change", conflicts_with = "no_backup")]
+        backup: bool,
+        /// Send it its share of the new flows at any time.
+        #[arg(long, group = "change")]
+        no_backup: bool,
     },
     /// Take a backend out of service gently: it gets no new flows, and keeps those that it has until they end.
     ///

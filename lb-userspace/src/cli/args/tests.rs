@@ -35,6 +35,7 @@ fn wrong_values_are_refused_with_what_is_right() {
         ("drlb backend add web ff02::1", "backend ff02::1 is a multicast address"),
         ("drlb backend set web 192.0.2.21", "<--weight <WEIGHT>|--up|--down|--monitor-address <IP>"),
         ("drlb backend set web 192.0.2.21 --up --down", "'--up' cannot be used with '--down'"),
+        ("drlb backend set web 192.0.2.21 --backup --no-backup", "cannot be used with '--no-backup'"),
         ("drlb listener set web", "<--algorithm <ALGORITHM>|--persistence <source-ip[:TIME][/PREFIX]>|"),
         ("drlb listener set web --persistence source-ip --no-persistence", "cannot be used with '--no-persistence'"),
         (

@@ -159,7 +159,13 @@ impl Imported {
                 self.note(line, format!("the weight {weight} of server {address} became {}", scale(weight)));
             }
             let monitor = MonitorTarget::default();
-            backends.push(At::nowhere(WantedBackend { address, weight: scale(weight), up: true, monitor }));
+            backends.push(At::nowhere(WantedBackend {
+                address,
+                weight: scale(weight),
+                up: true,
+                monitor,
+                backup: false,
+            }));
         }
         backends
     }

@@ -200,7 +200,7 @@ impl Snapshot<'_> {
         let now = place.map_or(Backend::UNREACHABLE, |place| self.held.backend(place.place));
         let reached = reach(backend.address, self.view, &self.segments, now);
         let health = self.health_of(backend, &listener.pool);
-        let (state, reason) = self.state(backend, &listener.name, &reached, health.as_ref());
+        let (state, reason) = self.state(backend, &listener.name, &reached, health.as_ref(), now.is_draining());
         let (mac, ifindex) = match (&reached, self.view.backends.get(&backend.address)) {
             (_, Some(Reach::Resolved { mac, ifindex })) => (Some(*mac), Some(*ifindex)),
             (Ok(word), _) => {
@@ -219,6 +219,7 @@ impl Snapshot<'_> {
             address: backend.address,
             weight: backend.weight,
             admin_up: backend.admin_up,
+            backup: backend.backup,
             state,
             reason,
             mac: mac.map(|mac| mac.to_string()),
@@ -238,6 +239,7 @@ impl Snapshot<'_> {
         listener: &model::Name,
         reached: &Result<Backend, Obstacle>,
         health: Option<&HealthStatus>,
+        keeps_only: bool,
     ) -> (BackendState, Option<String>) {
         let address = backend.address;
         let (state, reason) = match reached {
@@ -257,6 +259,10 @@ impl Snapshot<'_> {
             Ok(_) if backend.weight == 0 => {
                 let how = format!("`drlb backend set {listener} {address} --weight 1`");
                 (BackendState::NoWeight, format!("its weight is 0; give it one with {how}"))
+            }
+            Ok(_) if backend.backup && keeps_only => {
+                let reason = "it is a backup: it takes new flows when none of the others can";
+                (BackendState::StandingBy, reason.to_owned())
             }
             Ok(_) => return (BackendState::Serving, None),
             Err(Obstacle::Unresolved(why)) => (BackendState::Unresolved, why.to_string()),

@@ -158,7 +158,8 @@ fn api_step(world: &mut World, what: u8, one: u8, other: u8) -> Option<()> {
             let pool = pick(world, "pools", one)?;
             let address = format!("192.0.2.{}", 100 + other % 4);
             let port = if other.is_multiple_of(3) { 80 } else { 0 };
-            (format!("pools/{pool}/members"), json!({ "member": { "address": address, "protocol_port": port } }))
+            let member = json!({ "address": address, "protocol_port": port, "backup": up });
+            (format!("pools/{pool}/members"), json!({ "member": member }))
         }
         6 => {
             let monitor = json!({ "pool_id": pick(world, "pools", one)?, "type": "PING", "delay": 2, "timeout": 1, "max_retries": 1 });
@@ -209,6 +210,7 @@ fn line_step(world: &mut World, what: u8, one: u8, other: u8) -> Option<()> {
             let change = BackendChange {
                 weight: Some(u16::from(one)),
                 admin_up: Some(one.is_multiple_of(2)),
+                backup: Some(other.is_multiple_of(3)),
                 ..BackendChange::default()
             };
             Command::SetBackend { listener: listener?, address, change }

@@ -79,3 +79,49 @@ fn a_pool_that_never_had_a_packet_waits_for_no_flow() {
         world.settle();
     }
 }
+
+/// The backends that take new flows, by the table.
+fn takers(world: &World) -> BTreeSet<u8> {
+    let held = &world.plane.held;
+    let listener = held.listeners.values().next().expect("the listener");
+    let slots = (0..listener.slots_len).map(|index| held.slot(listener.slots_base + index).current());
+    let owners = slots.filter_map(|index| held.owner(listener.backends_base + u32::from(index)));
+    (0..6).filter(|last| owners.clone().any(|owner| owner == pool_address(*last).address())).collect()
+}
+
+#[test]
+fn a_backup_takes_new_flows_only_while_no_other_backend_can() {
+    let set = |last, change| {
+        let (listener, address) = ("a".parse().expect("a name"), pool_address(last));
+        Step::Command(Command::SetBackend { listener, address, change })
+    };
+    let weight = |weight| BackendChange { weight: Some(weight), ..BackendChange::default() };
+    let up = |up| BackendChange { admin_up: Some(up), ..BackendChange::default() };
+    let backup = |backup| BackendChange { backup: Some(backup), ..BackendChange::default() };
+    let reach = |last, reached| Step::Reach(pool_address(last), reached);
+    let there = |last| reach(last, Reach::Resolved { mac: MacAddr([2, 0, 0, 0, 1, last]), ifindex: 3 });
+    let gone = |last| reach(last, Reach::Unresolved { why: Unresolved::NoAnswer });
+    for algorithm in Algorithm::ALL.iter().copied() {
+        let mut world = a_pool_at_work();
+        world.step(switch(algorithm));
+        world.step(set(2, backup(true)));
+        world.step(set(3, backup(true)));
+        assert_eq!(takers(&world), [0, 1].into(), "{algorithm:?}");
+        world.step(set(0, weight(0)));
+        world.step(gone(1));
+        assert_eq!(takers(&world), [2, 3].into(), "{algorithm:?}: nobody else is left");
+        all_send(&mut world);
+        world.step(there(1));
+        assert_eq!(takers(&world), [1].into(), "{algorithm:?}: somebody else is back");
+        // [`Flows::send`] sees to it that none leaves the backups.
+        at_work_for(&mut world, 2 * u64::from(TIMEOUTS.established));
+        world.settle();
+        world.step(set(1, up(false)));
+        world.step(gone(3));
+        assert_eq!(takers(&world), [2].into(), "{algorithm:?}: a backup that is not there takes nothing either");
+        world.step(set(2, backup(false)));
+        world.step(set(1, up(true)));
+        assert_eq!(takers(&world), [1, 2].into(), "{algorithm:?}: one of them is no backup any more");
+        world.settle();
+    }
+}

@@ -41,7 +41,12 @@ async fn a_wrong_body_is_refused_with_the_place_and_reaches_nobody() {
         ("POST", "/v1/listeners/web/backends/192.0.2.21/drain", r#"{"deadlin": 1}"#.into(), "unknown field `deadlin`"),
         ("POST", "/v1/listeners/web/backends/192.0.2.21/drain", r#"{"deadline": "5m"}"#.into(), "invalid type: string"),
         ("PATCH", "/v1/listeners/web", r#"{"port": 1}"#.into(), "unknown field `port`, expected one of `algorithm`"),
-        ("PATCH", "/v1/listeners/web/backends/192.0.2.21", "{}".into(), "give `weight`, `admin_up`, `monitor_address`"),
+        (
+            "PATCH",
+            "/v1/listeners/web/backends/192.0.2.21",
+            "{}".into(),
+            "give `weight`, `admin_up`, `backup`, `monitor_address`",
+        ),
         ("PATCH", "/v1/listeners/web/health", r#"{"dealy_ms": 1}"#.into(), "unknown field `dealy_ms`"),
         ("PATCH", "/v1/listeners/web/health", r#"{"expect": "2xx"}"#.into(), "`2xx` are no status codes"),
         ("PATCH", "/v1/listeners/web/backends/192.0.2.21", r#"{"weight": -1}"#.into(), "integer `-1`, expected u16"),
