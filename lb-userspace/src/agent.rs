@@ -88,10 +88,10 @@ async fn run_parts(config: Config) -> Result<(), Fault> {
     let _lock = lock(&config.state_dir)?;
     let (listener, _socket) = socket::bind(&config.socket)?;
     let Config { state_dir, pin_dir, socket, settings, file, data_plane, vip_owner } = config;
-    let Settings { api, directory, networks } = settings;
+    let Settings { api, directory, networks, tables } = settings;
     let port = tcp::bind(&api)?;
     let openstack = octavia::Settings { project: directory.home.id.clone(), data_plane, networks };
-    let (engine, feeds, program) = Engine::start(EngineConfig { state_dir, pin_dir, openstack, vip_owner })?;
+    let (engine, feeds, program) = Engine::start(EngineConfig { state_dir, pin_dir, openstack, vip_owner, tables })?;
     let Feeds { targets, owned, watched, checks, checked, events: log } = feeds;
     let plane = if data_plane { "" } else { ", without a data plane" };
     log.tell(News::new(EventKind::AgentStarted, format!("drlb {} started{plane}", env!("CARGO_PKG_VERSION"))));

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::model::{
-    AttachMode, BackendAddr, Desired, HealthCheck, Interface, Listener, MonitorTarget, NewListener, Pool, VipOwner,
+    AttachMode, BackendAddr, Desired, HealthCheck, Interface, Listener, MonitorTarget, NewListener, Pool, Tables,
 };
 
 /// All that a file asks for.
@@ -106,7 +106,7 @@ impl Wanted {
             interfaces: desired.interfaces.values().cloned().map(At::nowhere).collect(),
             listeners: listeners
                 .filter_map(|listener| {
-                    Some(At::nowhere(WantedListener::of(listener, desired.pool_of(listener)?, desired.default_owner)))
+                    Some(At::nowhere(WantedListener::of(listener, desired.pool_of(listener)?, desired)))
                 })
                 .collect(),
         }
@@ -114,7 +114,7 @@ impl Wanted {
 }
 
 impl WantedListener {
-    fn of(listener: &Listener, pool: &Pool, default_owner: VipOwner) -> Self {
+    fn of(listener: &Listener, pool: &Pool, desired: &Desired) -> Self {
         // All fields by name: what is added to the model has to find its way into the file.
         let Listener { name, vip, protocol, port, pool: _, allowed, vip_owner, admin_up, source_rate, max_flows } =
             listener.clone();
@@ -123,6 +123,8 @@ impl WantedListener {
             let crate::model::Backend { address, weight, admin_up: up, drain: _, monitor, backup } = backend;
             At::nowhere(WantedBackend { address, weight, up, monitor, backup })
         });
+        // Another agent may have other tables where a file does not say, and so may this one have been told.
+        let usual = [desired.tables.slots, Tables::default().slots];
         Self {
             new: NewListener {
                 name,
@@ -133,10 +135,10 @@ impl WantedListener {
                 persistence,
                 timeouts,
                 allowed,
-                vip_owner: (vip_owner != default_owner).then_some(vip_owner),
+                vip_owner: (vip_owner != desired.default_owner).then_some(vip_owner),
                 source_rate,
                 max_flows,
-                slots: Some(slots),
+                slots: Some(slots).filter(|slots| [*slots; 2] != usual),
             },
             up: admin_up,
             health: health.map(At::nowhere),

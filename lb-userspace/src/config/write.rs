@@ -41,7 +41,7 @@ fn listener(text: &mut String, wanted: &WantedListener) {
         table.value("persistence", inline.finish());
     }
     table.idle(&new.timeouts);
-    if let Some(slots) = new.slots.filter(|slots| *slots != lb_common::limits::DEFAULT_SLOTS) {
+    if let Some(slots) = new.slots {
         table.value("slots", slots);
     }
     if let Some(owner) = new.vip_owner {

@@ -10,7 +10,7 @@ use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValue
 use bytemuck::Pod;
 use lb_common::address::Address;
 use lb_common::backend::{Backend, BackendOwner, Load, Segment};
-use lb_common::limits::{MAX_ALLOW_WORDS, MAX_BACKENDS, MAX_LISTENERS, MAX_SEGMENTS, MAX_SLOTS};
+use lb_common::limits::{MAX_ALLOW_WORDS, MAX_BACKENDS, MAX_LISTENERS, MAX_SEGMENTS};
 use lb_common::listener::{Listener, ListenerKey, Vip};
 use lb_common::maps::{
     ALLOWED, BACKEND_COUNTERS, BACKEND_OWNERS, BACKENDS, EGRESS, LISTENER_COUNTERS, LISTENER_FLOWS, LISTENER_REFUSALS,
@@ -19,7 +19,7 @@ use lb_common::maps::{
 };
 use lb_common::outcome::{Counter, Outcome, Refused};
 use lb_common::session::{Session, SessionKey};
-use lb_common::slot::Slot;
+use lb_common::slot::{Slot, SlotLine};
 use lb_common::track::pin::{Pin, PinKey, Table};
 
 use super::batch::{self, Batch};
@@ -86,6 +86,16 @@ fn mapping<W: Word>(ebpf: &mut Ebpf, name: &str, bytes: usize) -> Result<Mapping
     Mapping::new(fd, bytes).map_err(|error| Fault::unavailable(format!("the BPF map {name} cannot be mapped: {error}")))
 }
 
+/// The map of slots, whatever its size is.
+pub(super) fn slots_of(map: &Map) -> Result<Mapping<AtomicU32>, Fault> {
+    let Map::Array(map) = map else {
+        return Err(Fault::internal(format!("the map {SLOTS} is not an array")));
+    };
+    let lines = map.info().map_err(map_fault(SLOTS, "examined"))?.max_entries();
+    Mapping::new(map.fd().as_fd(), lines as usize * size_of::<SlotLine>())
+        .map_err(|error| Fault::unavailable(format!("the BPF map {SLOTS} cannot be mapped: {error}")))
+}
+
 /// A hash map that is read in batches.
 fn hash(ebpf: &mut Ebpf, name: &str) -> Result<MapData, Fault> {
     match taken(ebpf, name)? {
@@ -110,7 +120,7 @@ impl Maps {
         Ok(Self {
             listeners: typed(ebpf, LISTENERS)?,
             vips: typed(ebpf, VIPS)?,
-            slots: mapping(ebpf, SLOTS, MAX_SLOTS as usize * size_of::<Slot>())?,
+            slots: slots_of(&taken(ebpf, SLOTS)?)?,
             backends: mapping(ebpf, BACKENDS, MAX_BACKENDS as usize * size_of::<Backend>())?,
             owners: mapping(ebpf, BACKEND_OWNERS, MAX_BACKENDS as usize * size_of::<BackendOwner>())?,
             loads: mapping(ebpf, LOADS, MAX_BACKENDS as usize * size_of::<Load>())?,
@@ -136,12 +146,13 @@ impl Maps {
     /// # Errors
     /// The kernel refused it.
     pub fn read(&self) -> Result<Held, Fault> {
-        let mut held = Held::empty(Sizes::FULL);
+        let slots = self.slots.words().len() as u32;
+        let mut held = Held::empty(Sizes { slots, ..Sizes::FULL });
         for entry in self.listeners.iter() {
             let (key, listener) = entry.map_err(map_fault(LISTENERS, "read"))?;
             let (key, listener): (ListenerKey, Listener) = (bytemuck::cast(key), bytemuck::cast(listener));
             // Only the tables that listeners have mean anything, and they are a small part of the map.
-            let region = |base: u32, len: u32| base..base.saturating_add(len).min(MAX_SLOTS);
+            let region = |base: u32, len: u32| base..base.saturating_add(len).min(slots);
             let table = region(listener.slots_base, listener.slots_len);
             for index in table.chain(region(listener.schedule_base, listener.schedule_len)) {
                 held.set_slot(index, self.slot(index));

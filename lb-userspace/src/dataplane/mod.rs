@@ -19,6 +19,7 @@ mod mmap;
 mod object;
 mod preflight;
 mod probes;
+mod room;
 mod specs;
 
 use std::collections::BTreeMap;
@@ -56,17 +57,20 @@ pub struct Dataplane {
 impl Dataplane {
     /// Opens the data plane that is pinned in a folder, and makes what is not there. Nothing of what is there changes.
     ///
+    /// There is room for this many slots, or for more if the map of slots that is there has more; if it has less, one with more
+    /// takes its place, see [`room`].
+    ///
     /// The program is loaded once, so that a kernel that would refuse it does so now and not at the first `attach`.
     ///
     /// # Errors
     /// The kernel is too old, rights are missing, the folder is not on a BPF file system, or what is pinned there is
     /// not of this version of drlb.
-    pub fn open(pin_dir: &Path) -> Result<Self, Fault> {
+    pub fn open(pin_dir: &Path, slots: u32) -> Result<Self, Fault> {
         preflight::check()?;
         let folder = pin_dir.join(LAYOUT);
         let fresh = !folder.exists();
         preflight::pin_folder(&folder)?;
-        let opened = Self::open_maps(&folder);
+        let opened = Self::open_maps(&folder, slots);
         if opened.is_err() && fresh {
             // Leave nothing of a data plane that does not work.
             let _ = remove_pins(pin_dir, &folder);
@@ -75,10 +79,11 @@ impl Dataplane {
         Ok(Self { pin_dir: pin_dir.to_owned(), folder, maps, links, events: Some(events) })
     }
 
-    fn open_maps(folder: &Path) -> Result<(Maps, EventRing, Links), Fault> {
+    fn open_maps(folder: &Path, slots: u32) -> Result<(Maps, EventRing, Links), Fault> {
         specs::check_pinned(folder)?;
+        room::make(folder, slots)?;
         let links = Links::open(folder)?;
-        let instance = Instance::load(folder, MacAddr::default())?;
+        let instance = Instance::with_room(folder, slots)?;
         // Once more: what was made just now must be as expected, too.
         specs::check_pinned(folder)?;
         let mut object = instance.into_maps();

@@ -6,7 +6,8 @@ use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use lb_common::address::MacAddr;
 use lb_common::hash;
-use lb_common::maps::{HASH_KEY, OWN_MAC, PROGRAM};
+use lb_common::limits::{MAX_SLOTS, SLOTS_PER_LINE};
+use lb_common::maps::{HASH_KEY, OWN_MAC, PROGRAM, SLOTS};
 
 use super::fault::{chain, object_fault, program_fault};
 use crate::model::Fault;
@@ -36,7 +37,18 @@ impl Instance {
     /// # Errors
     /// The kernel refused the maps or the program.
     pub(super) fn load(pins: &Path, mac: MacAddr) -> Result<Self, Fault> {
-        let mut ebpf = load_object(pins, mac)?;
+        Self::of(load_object(pins, mac)?)
+    }
+
+    /// The same, for no interface; a map of slots that is not there yet is made with this many.
+    ///
+    /// # Errors
+    /// As [`Instance::load`].
+    pub(super) fn with_room(pins: &Path, slots: u32) -> Result<Self, Fault> {
+        Self::of(object_with_room(pins, MacAddr::default(), slots)?)
+    }
+
+    fn of(mut ebpf: Ebpf) -> Result<Self, Fault> {
         xdp(&mut ebpf)?.load().map_err(program_fault)?;
         Ok(Self { ebpf })
     }
@@ -71,7 +83,13 @@ impl Instance {
 
 /// Makes the maps of the object, on those that are pinned in a folder. No program is loaded yet.
 pub(super) fn load_object(pins: &Path, mac: MacAddr) -> Result<Ebpf, Fault> {
+    object_with_room(pins, mac, MAX_SLOTS)
+}
+
+/// The same; a map of slots that is not there yet is made with this many.
+pub(super) fn object_with_room(pins: &Path, mac: MacAddr, slots: u32) -> Result<Ebpf, Fault> {
     EbpfLoader::new()
+        .map_max_entries(SLOTS, slots / SLOTS_PER_LINE as u32)
         .default_map_pin_directory(pins)
         .override_global(OWN_MAC, &mac.0, true)
         .override_global(HASH_KEY, &hash::DEFAULT_KEY, true)

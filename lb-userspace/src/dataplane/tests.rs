@@ -10,6 +10,7 @@ use aya::maps::{HashMap, Map, MapData};
 use lb_common::address::Address;
 use lb_common::backend::{Backend, BackendOwner, Segment};
 use lb_common::flow::Flow;
+use lb_common::limits::MAX_SLOTS;
 use lb_common::listener::{Listener, ListenerKey, Vip};
 use lb_common::maps::{PINS_ESTABLISHED, PINS_YOUNG, SESSIONS};
 use lb_common::probe::ProbeTarget;
@@ -87,13 +88,13 @@ fn packet() -> Vec<u8> {
 #[test]
 fn what_is_written_is_read_back_and_outlives_the_agent() {
     isolated(|pins| {
-        let mut plane = Dataplane::open(pins).expect("a new data plane");
+        let mut plane = Dataplane::open(pins, MAX_SLOTS).expect("a new data plane");
         let empty = plane.read().expect("maps");
         assert!(empty.listeners.is_empty() && empty.vips.is_empty() && empty.segments.is_empty());
         let (key, listener) = fill(&mut plane);
         drop(plane);
 
-        let mut plane = Dataplane::open(pins).expect("the pinned data plane");
+        let mut plane = Dataplane::open(pins, MAX_SLOTS).expect("the pinned data plane");
         let held = plane.read().expect("maps");
         assert_eq!(held.listeners.get(&key), Some(&listener));
         assert_eq!(held.vips.get(&key.vip), Some(&Vip::default()));
@@ -122,9 +123,45 @@ fn what_is_written_is_read_back_and_outlives_the_agent() {
 }
 
 #[test]
+fn more_room_is_made_for_slots_and_what_they_hold_stays() {
+    isolated(|pins| {
+        let mut plane = Dataplane::open(pins, 16 * 100).expect("a new data plane");
+        let (key, listener) = fill(&mut plane);
+        assert_eq!(plane.read().expect("maps").sizes.slots, 1_600);
+        ip("link add v0 type veth peer name v1");
+        let attached = attach(&mut plane, "v0", AttachMode::Native).expect("attached");
+        drop(plane);
+        // As if an agent had been killed in the middle of it.
+        fs::create_dir(pins.join("v1/making")).expect("a folder");
+
+        let mut plane = Dataplane::open(pins, MAX_SLOTS).expect("the pinned data plane");
+        let held = plane.read().expect("maps");
+        assert_eq!(held.sizes.slots, MAX_SLOTS);
+        assert_eq!(held.listeners.get(&key), Some(&listener));
+        assert!((16..23).all(|slot| held.slot(slot) == Slot::steady(1)));
+        assert_eq!(held.attached.len(), 1, "{attached:?} went on meanwhile");
+        assert!(!pins.join("v1/making").exists());
+        // What is written beyond the old map's end is what a packet finds.
+        let base = MAX_SLOTS - 16;
+        let moves = (0..7).map(|index| (index, Slot::steady(1))).collect();
+        plane.change(&Change::WriteSlots { base, moves }).expect("a change");
+        let moved = Listener { slots_base: base, ..listener };
+        plane.change(&Change::PutListener { key, listener: moved, new: false }).expect("a change");
+        let mut instance = plane.load(MAC).expect("the program");
+        let run = instance.run(&packet()).expect("a run");
+        assert_eq!(run.packet[..6], [2, 0, 0, 0, 0, 21], "{run:?}");
+        drop(plane);
+
+        // The setting is smaller again: the room stays.
+        let mut plane = Dataplane::open(pins, 1_600).expect("the pinned data plane");
+        assert_eq!(plane.read().expect("maps").sizes.slots, MAX_SLOTS);
+    });
+}
+
+#[test]
 fn a_packet_to_a_vip_is_sent_to_the_backend_and_counted() {
     isolated(|pins| {
-        let mut plane = Dataplane::open(pins).expect("a new data plane");
+        let mut plane = Dataplane::open(pins, MAX_SLOTS).expect("a new data plane");
         let (_, listener) = fill(&mut plane);
         let mut instance = plane.load(MAC).expect("the program");
         let packet = packet();
@@ -170,7 +207,7 @@ fn all_pins(plane: &mut Dataplane, table: Table) -> BTreeMap<u32, Pin> {
 #[test]
 fn pins_and_sessions_are_read_and_removed_in_batches() {
     isolated(|pins| {
-        let mut plane = Dataplane::open(pins).expect("a new data plane");
+        let mut plane = Dataplane::open(pins, MAX_SLOTS).expect("a new data plane");
         let address = |last: u32| Address([0, 0, 0xffff_0000, last]);
         let key = |last: u32| PinKey::new(&Flow::without_ports(address(last), address(1), 47), 7);
         for (table, name, count) in [(Table::Young, PINS_YOUNG, 9_000), (Table::Established, PINS_ESTABLISHED, 20_000)]
@@ -212,7 +249,7 @@ fn pins_and_sessions_are_read_and_removed_in_batches() {
 #[test]
 fn the_clock_is_the_one_that_pins_are_marked_by() {
     isolated(|pins| {
-        let mut plane = Dataplane::open(pins).expect("a new data plane");
+        let mut plane = Dataplane::open(pins, MAX_SLOTS).expect("a new data plane");
         let (key, listener) = fill(&mut plane);
         let moving = (0..7).map(|index| (index, Slot::moving(1, 2))).collect();
         plane.change(&Change::WriteSlots { base: listener.slots_base, moves: moving }).expect("a change");
@@ -233,7 +270,7 @@ fn a_pinned_map_of_another_shape_is_refused() {
         std::fs::create_dir_all(&folder).expect("a folder");
         let other = aya::maps::HashMap::<aya::maps::MapData, u32, u32>::create(10, 0).expect("a map");
         other.pin(folder.join("LISTENERS")).expect("a pin");
-        let Err(fault) = Dataplane::open(pins) else { panic!("it was opened") };
+        let Err(fault) = Dataplane::open(pins, MAX_SLOTS) else { panic!("it was opened") };
         assert!(fault.message.contains("LISTENERS is not one of this version"), "{}", fault.message);
         assert!(fault.message.contains("key size 4 instead of 20"), "{}", fault.message);
     });
@@ -248,7 +285,7 @@ fn attach(plane: &mut Dataplane, name: &str, mode: AttachMode) -> Result<Option<
 fn links_are_attached_found_again_renewed_and_detached() {
     isolated(|pins| {
         ip("link add eth1.7 type veth peer name peer");
-        let mut plane = Dataplane::open(pins).expect("a new data plane");
+        let mut plane = Dataplane::open(pins, MAX_SLOTS).expect("a new data plane");
         for (name, mode) in [("eth1.7", XdpMode::Native), ("lo", XdpMode::Generic)] {
             let wanted = if mode == XdpMode::Native { AttachMode::Native } else { AttachMode::Generic };
             let attached = attach(&mut plane, name, wanted).expect("attached").expect("a link");
@@ -256,7 +293,7 @@ fn links_are_attached_found_again_renewed_and_detached() {
         }
         drop(plane);
 
-        let mut plane = Dataplane::open(pins).expect("the pinned data plane");
+        let mut plane = Dataplane::open(pins, MAX_SLOTS).expect("the pinned data plane");
         let held = plane.read().expect("links");
         // The MAC of a program that another agent loaded is not known.
         let found = |mode, name| Some(Attached { ifindex: ifindex(name), mac: None, mode });
@@ -285,7 +322,7 @@ fn links_are_attached_found_again_renewed_and_detached() {
 fn the_pin_of_an_interface_that_is_gone_is_removed() {
     isolated(|pins| {
         ip("link add eth1 type veth peer name peer");
-        let mut plane = Dataplane::open(pins).expect("a new data plane");
+        let mut plane = Dataplane::open(pins, MAX_SLOTS).expect("a new data plane");
         attach(&mut plane, "eth1", AttachMode::Native).expect("attached");
         ip("link delete eth1");
         assert!(plane.read().expect("links").attached.is_empty());
@@ -299,7 +336,7 @@ fn the_pin_of_an_interface_that_is_gone_is_removed() {
 #[test]
 fn auto_takes_generic_mode_where_the_driver_has_no_native_one() {
     isolated(|pins| {
-        let mut plane = Dataplane::open(pins).expect("a new data plane");
+        let mut plane = Dataplane::open(pins, MAX_SLOTS).expect("a new data plane");
         let fault = attach(&mut plane, "lo", AttachMode::Native).expect_err("lo has no native XDP");
         assert_eq!(fault.message, "the driver of lo has no native XDP; use --mode generic or --mode auto");
         let attached = attach(&mut plane, "lo", AttachMode::Auto).expect("attached").expect("a link");
@@ -310,9 +347,9 @@ fn auto_takes_generic_mode_where_the_driver_has_no_native_one() {
 #[test]
 fn another_program_is_left_alone() {
     isolated(|pins| {
-        let mut first = Dataplane::open(&pins.join("first")).expect("a data plane");
+        let mut first = Dataplane::open(&pins.join("first"), MAX_SLOTS).expect("a data plane");
         attach(&mut first, "lo", AttachMode::Generic).expect("attached");
-        let mut second = Dataplane::open(&pins.join("second")).expect("another data plane");
+        let mut second = Dataplane::open(&pins.join("second"), MAX_SLOTS).expect("another data plane");
         for mode in [AttachMode::Generic, AttachMode::Auto] {
             let fault = attach(&mut second, "lo", mode).expect_err("it is taken");
             assert!(fault.message.starts_with("another XDP program is attached to lo"), "{}", fault.message);
@@ -326,7 +363,7 @@ fn another_program_is_left_alone() {
 #[test]
 fn a_folder_elsewhere_is_refused() {
     isolated(|_| {
-        let Err(fault) = Dataplane::open(Path::new("/tmp/drlb")) else { panic!("it was opened") };
+        let Err(fault) = Dataplane::open(Path::new("/tmp/drlb"), MAX_SLOTS) else { panic!("it was opened") };
         assert!(fault.message.contains("/tmp/drlb/v1 is not on a BPF file system"), "{}", fault.message);
         assert!(!Path::new("/tmp/drlb").exists());
     });
@@ -338,7 +375,7 @@ fn the_bpf_file_system_is_mounted_where_it_is_missing() {
         let none = None::<&str>;
         // An empty /sys/fs/bpf, as on a host without one mounted.
         mount(Some("sysfs"), "/sys", Some("sysfs"), MsFlags::empty(), none).expect("another /sys");
-        Dataplane::open(Path::new("/sys/fs/bpf/drlb")).expect("a data plane");
+        Dataplane::open(Path::new("/sys/fs/bpf/drlb"), MAX_SLOTS).expect("a data plane");
         assert!(Path::new("/sys/fs/bpf/drlb/v1/LISTENERS").exists());
     });
 }
@@ -347,7 +384,7 @@ fn the_bpf_file_system_is_mounted_where_it_is_missing() {
 fn the_program_of_probes_is_attached_and_what_an_agent_that_was_killed_left_is_forgotten() {
     use crate::health::{ProbePlane as _, ports};
     isolated(|pins| {
-        let plane = Dataplane::open(pins).expect("a data plane");
+        let plane = Dataplane::open(pins, MAX_SLOTS).expect("a data plane");
         ip("link add out type veth peer name probe");
         let source: std::net::IpAddr = Ipv4Addr::new(192, 0, 2, 2).into();
         let target = ProbeTarget::new(Backend::UNREACHABLE, source.into(), lb_common::address::Port::ANY);

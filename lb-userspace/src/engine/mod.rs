@@ -4,14 +4,19 @@
 //! an [`Engine`], by messages. A caller that goes away while it waits takes nothing with it: its command is done all
 //! the same.
 
+mod commands;
 mod core;
 mod events;
+mod follow;
 mod health;
 mod idle;
 mod news;
 mod openstack;
 pub mod status;
+mod sweeps;
+mod tell;
 mod thread;
+mod touched;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,7 +36,7 @@ use crate::config::Plan;
 use crate::dataplane::Dataplane;
 use crate::events::{self as log, EventLog, Query};
 use crate::health::{Checks, HealthCounters, HealthView, ProbePlane};
-use crate::model::{Command, Fault, Name, VipOwner};
+use crate::model::{Command, Fault, Name, Tables, VipOwner};
 use crate::neighbour::{NetworkView, Targets};
 use crate::octavia::{self, Refusal, Reply};
 use crate::store::sqlite::SqliteStore;
@@ -49,6 +54,8 @@ pub struct EngineConfig {
     pub pin_dir: PathBuf,
     /// Who answers for a VIP whose first listener does not say.
     pub vip_owner: VipOwner,
+    /// How large lookup tables are, and how much room there is for them.
+    pub tables: Tables,
     /// What the OpenStack API is told, and whether there is a data plane.
     pub openstack: octavia::Settings,
 }
@@ -104,19 +111,20 @@ impl Engine {
     /// # Errors
     /// The store cannot be opened, or the kernel cannot run the data plane.
     pub fn start(config: EngineConfig) -> Result<(Self, Feeds, Option<Program>), Fault> {
-        let store = SqliteStore::open(&config.state_dir)?;
-        if !config.openstack.data_plane {
-            let (engine, feeds) =
-                Self::with(Core::new(Box::new(store), Box::new(Idle), config.openstack, config.vip_owner)?)?;
+        let EngineConfig { state_dir, pin_dir, vip_owner, tables, openstack } = config;
+        let store = SqliteStore::open(&state_dir)?;
+        if !openstack.data_plane {
+            let core = Core::new(Box::new(store), Box::new(Idle), openstack, vip_owner, tables)?;
+            let (engine, feeds) = Self::with(core)?;
             return Ok((engine, feeds, None));
         }
-        let mut plane = Dataplane::open(&config.pin_dir)?;
+        let mut plane = Dataplane::open(&pin_dir, tables.room)?;
         let ring = plane.take_events().ok_or_else(|| Fault::internal("somebody else reads the program's events"))?;
         let events = Events::new(ring)
             .map_err(|error| Fault::unavailable(format!("the program's events cannot be waited for: {error}")))?;
         let probes = Box::new(plane.probes()?);
-        let (engine, feeds) =
-            Self::with(Core::new(Box::new(store), Box::new(plane), config.openstack, config.vip_owner)?)?;
+        let core = Core::new(Box::new(store), Box::new(plane), openstack, vip_owner, tables)?;
+        let (engine, feeds) = Self::with(core)?;
         Ok((engine, feeds, Some(Program { events, probes })))
     }
 

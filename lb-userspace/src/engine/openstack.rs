@@ -9,9 +9,10 @@ use uuid::Uuid;
 
 use super::core::{Core, unix_now};
 use super::health::Health;
+use super::touched::Touched;
 use crate::health::Standing;
 use crate::model::{BackendAddr, Desired, Fault, FaultKind, Name};
-use crate::octavia::adopt::adopt;
+use crate::octavia::adopt::{Part, adopt};
 use crate::octavia::catalogue::Catalogue;
 use crate::octavia::project::project;
 use crate::octavia::{self, Observed, Refusal, Reply, Seen, Traffic};
@@ -26,20 +27,20 @@ pub(super) struct OpenStack {
     /// What the configuration says.
     pub(super) settings: octavia::Settings,
     /// What was written down and is not carried out.
-    scope: Option<Scope>,
+    touched: Option<Touched>,
 }
 
 impl OpenStack {
     pub(super) fn new(catalogue: Catalogue, settings: octavia::Settings) -> Self {
-        Self { catalogue, settings, scope: None }
+        Self { catalogue, settings, touched: None }
     }
 
-    /// Makes the objects say what the model says, and returns what that changes of the store.
+    /// Makes the objects say what the model says, of all or of a part of it, and returns what that changes of the store.
     ///
     /// # Errors
     /// An object has no JSON form, which would be a bug.
-    pub(super) fn adopt(&mut self, desired: &Desired) -> Result<Vec<Change>, Fault> {
-        adopt(&mut self.catalogue, desired, &self.settings, unix_now(), &new_id);
+    pub(super) fn adopt(&mut self, desired: &Desired, part: Option<Part<'_>>) -> Result<Vec<Change>, Fault> {
+        adopt(&mut self.catalogue, desired, &self.settings, unix_now(), &new_id, part);
         object_changes(&self.catalogue)
     }
 
@@ -56,19 +57,6 @@ impl OpenStack {
 
 fn new_id() -> String {
     Uuid::new_v4().to_string()
-}
-
-/// Two scopes as one.
-fn both(one: Option<Scope>, other: Scope) -> Scope {
-    match (one, other) {
-        (None, scope) => scope,
-        (Some(Scope::All), _) | (_, Scope::All) => Scope::All,
-        (Some(Scope::Some { mut pools, mut keys }), Scope::Some { pools: more, keys: others }) => {
-            pools.extend(more);
-            keys.extend(others);
-            Scope::Some { pools, keys }
-        }
-    }
 }
 
 impl Core {
@@ -117,26 +105,27 @@ impl Core {
         }
         if objects.is_empty() {
             // Nothing is asked for but to compare all again.
-            self.openstack.scope = Some(Scope::All);
+            self.openstack.touched = Some(Touched { scope: Scope::All, ..Touched::nothing() });
             return Ok(());
         }
         let mut changes = changes_of(&edits)?;
         changes.extend(objects);
-        let scope = self.scope_of(&edits);
+        let touched = Touched::by(&edits, &self.desired);
         let undo = self.desired.edit_all(edits);
         if let Err(fault) = self.store.commit(&changes) {
             self.desired.edit_all(undo);
             return Err(fault);
         }
-        self.openstack.scope = Some(both(self.openstack.scope.take(), scope));
-        self.health.follow(&self.desired);
-        self.tell_targets();
+        self.health.follow(&self.desired, &touched.pools);
+        self.tell_targets(&touched);
+        let before = self.openstack.touched.take();
+        self.openstack.touched = Some(before.unwrap_or_else(Touched::nothing).and(touched));
         Ok(())
     }
 
     /// True if something is written down and not carried out.
     pub(super) fn is_unsettled(&self) -> bool {
-        self.openstack.catalogue.is_pending() || self.openstack.scope.is_some()
+        self.openstack.catalogue.is_pending() || self.openstack.touched.is_some()
     }
 
     /// Carries out what is written down.
@@ -147,11 +136,11 @@ impl Core {
         if !self.is_unsettled() {
             return Ok(());
         }
-        let scope = self.openstack.scope.take();
-        let done = match (scope, self.view.clone()) {
-            (Some(scope), Some(view)) if self.on => {
-                let done = self.reconcile(&view, &scope, None);
-                self.tell_health(&view);
+        let touched = self.openstack.touched.take();
+        let done = match (touched, self.view.clone()) {
+            (Some(touched), Some(view)) if self.on => {
+                let done = self.reconcile(&view, &touched.scope, None);
+                self.tell_health(&view, &touched);
                 // What was done is known, so the rest can be looked for.
                 self.logged(|_| done)
             }
@@ -175,8 +164,9 @@ impl Core {
     ///
     /// # Errors
     /// An object has no JSON form, which would be a bug.
-    pub(super) fn adopt(&mut self) -> Result<Vec<Change>, Fault> {
-        self.openstack.adopt(&self.desired)
+    pub(super) fn adopt(&mut self, touched: &Touched) -> Result<Vec<Change>, Fault> {
+        let part = Part { listeners: &touched.listeners, pools: &touched.pools };
+        self.openstack.adopt(&self.desired, Some(part))
     }
 }
 

@@ -1,6 +1,6 @@
 //! What is to be checked, and from where: from what is wanted and what the network looks like. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -17,56 +17,67 @@ pub type Standings = BTreeMap<CheckKey, Standing>;
 /// Everything that is to be checked. Backends that an operator took out of service are not.
 #[must_use]
 pub fn checks(desired: &Desired, view: &NetworkView, segments: &SegmentsByInterface, standings: &Standings) -> Checks {
-    let vips: BTreeSet<IpAddr> = desired.listeners.values().map(|listener| listener.vip.ip()).collect();
+    let of_pools = desired.pools.values().flat_map(|pool| checks_in(desired, pool, view, segments, standings));
+    Checks { checks: of_pools.collect() }
+}
+
+/// What is to be checked of one pool.
+#[must_use]
+pub fn checks_in(
+    desired: &Desired,
+    pool: &Pool,
+    view: &NetworkView,
+    segments: &SegmentsByInterface,
+    standings: &Standings,
+) -> BTreeMap<CheckKey, Check> {
     let mut checks = BTreeMap::new();
-    for pool in desired.pools.values() {
-        let Some(health) = &pool.health else { continue };
-        let spec = Arc::new(health.clone());
-        let listeners: Vec<_> = desired.listeners_of(&pool.name).collect();
-        for backend in pool.backends.values().filter(|backend| is_checked(backend)) {
-            let port = |listener: &model::Listener| match spec.probe.kind().has_port() {
-                true => backend.monitor.port.or(spec.port).unwrap_or(listener.port),
-                false => 0,
-            };
-            let mut targets: Vec<_> =
-                listeners.iter().map(|listener| SocketAddr::new(listener.vip.ip(), port(listener))).collect();
-            targets.sort_unstable();
-            targets.dedup();
-            let Some(first) = targets.first().copied() else { continue };
-            let key = (pool.name.clone(), backend.address);
-            let own = backend.monitor.address.unwrap_or(backend.address).ip();
-            let check = Check {
-                spec: Arc::clone(&spec),
-                own: SocketAddr::new(own, first.port()),
-                way: match backend.monitor.address {
-                    Some(_) => Way::Own,
-                    None => way(backend.address, view, segments, &vips),
-                },
-                vips: targets,
-                first: standings.get(&key).copied().unwrap_or(Standing::Unproven),
-            };
-            checks.insert(key, check);
-        }
+    let Some(health) = &pool.health else { return checks };
+    let spec = Arc::new(health.clone());
+    let listeners: Vec<_> = desired.listeners_of(&pool.name).collect();
+    for backend in pool.backends.values().filter(|backend| is_checked(backend)) {
+        let port = |listener: &model::Listener| match spec.probe.kind().has_port() {
+            true => backend.monitor.port.or(spec.port).unwrap_or(listener.port),
+            false => 0,
+        };
+        let mut targets: Vec<_> =
+            listeners.iter().map(|listener| SocketAddr::new(listener.vip.ip(), port(listener))).collect();
+        targets.sort_unstable();
+        targets.dedup();
+        let Some(first) = targets.first().copied() else { continue };
+        let key = (pool.name.clone(), backend.address);
+        let own = backend.monitor.address.unwrap_or(backend.address).ip();
+        let check = Check {
+            spec: Arc::clone(&spec),
+            own: SocketAddr::new(own, first.port()),
+            way: match backend.monitor.address {
+                Some(_) => Way::Own,
+                None => way(backend.address, view, segments, desired),
+            },
+            vips: targets,
+            first: standings.get(&key).copied().unwrap_or(Standing::Unproven),
+        };
+        checks.insert(key, check);
     }
-    Checks { checks }
+    checks
 }
 
 /// The backends that take no traffic because they are not up. Where all of a pool would be, and it says so, none is.
 #[must_use]
 pub fn unhealthy(desired: &Desired, standings: &Standings) -> Unhealthy {
-    let mut unhealthy = Unhealthy::new();
-    for pool in desired.pools.values() {
-        let Some(health) = &pool.health else { continue };
-        let is_up = |backend: &model::Backend| {
-            standings.get(&(pool.name.clone(), backend.address)).is_some_and(|standing| *standing == Standing::Up)
-        };
-        if health.when_all_down == WhenAllDown::UseAll && !takes_new_flows(pool).any(is_up) {
-            continue;
-        }
-        let down = pool.backends.values().filter(|backend| is_checked(backend) && !is_up(backend));
-        unhealthy.extend(down.map(|backend| (pool.name.clone(), backend.address)));
+    desired.pools.values().flat_map(|pool| unhealthy_in(pool, standings)).collect()
+}
+
+/// Those of one pool.
+pub fn unhealthy_in(pool: &Pool, standings: &Standings) -> Vec<CheckKey> {
+    let Some(health) = &pool.health else { return Vec::new() };
+    let is_up = |backend: &model::Backend| {
+        standings.get(&(pool.name.clone(), backend.address)).is_some_and(|standing| *standing == Standing::Up)
+    };
+    if health.when_all_down == WhenAllDown::UseAll && !takes_new_flows(pool).any(is_up) {
+        return Vec::new();
     }
-    unhealthy
+    let down = pool.backends.values().filter(|backend| is_checked(backend) && !is_up(backend));
+    down.map(|backend| (pool.name.clone(), backend.address)).collect()
 }
 
 fn takes_new_flows(pool: &Pool) -> impl Iterator<Item = &model::Backend> {
@@ -80,11 +91,16 @@ fn is_checked(backend: &model::Backend) -> bool {
 
 /// The keys of all that have a standing, so that others can be forgotten. Those that are out of service keep theirs.
 pub fn known(desired: &Desired) -> impl Iterator<Item = CheckKey> {
-    let checked = desired.pools.values().filter(|pool| pool.health.is_some());
-    checked.flat_map(|pool| pool.backends.keys().map(|address| (pool.name.clone(), *address)))
+    desired.pools.values().flat_map(known_in)
 }
 
-fn way(address: BackendAddr, view: &NetworkView, segments: &SegmentsByInterface, vips: &BTreeSet<IpAddr>) -> Way {
+/// Those of one pool.
+pub fn known_in(pool: &Pool) -> impl Iterator<Item = CheckKey> {
+    let checked = Some(pool).filter(|pool| pool.health.is_some());
+    checked.into_iter().flat_map(|pool| pool.backends.keys().map(|address| (pool.name.clone(), *address)))
+}
+
+fn way(address: BackendAddr, view: &NetworkView, segments: &SegmentsByInterface, desired: &Desired) -> Way {
     let (mac, ifindex) = match view.backends.get(&address) {
         Some(Reach::Resolved { mac, ifindex }) => (*mac, *ifindex),
         None | Some(Reach::Unresolved { why: Unresolved::Asking }) => {
@@ -100,7 +116,7 @@ fn way(address: BackendAddr, view: &NetworkView, segments: &SegmentsByInterface,
         let reason = format!("it is behind {}, which drlb is not attached to", name());
         return Way::Unreachable { reason };
     };
-    match source(address, ifindex, view, vips) {
+    match source(address, ifindex, view, desired) {
         Some(source) => Way::Vip { backend: Backend::new(mac, *segment), source },
         None => Way::Impossible {
             reason: format!(
@@ -115,10 +131,10 @@ fn way(address: BackendAddr, view: &NetworkView, segments: &SegmentsByInterface,
 
 /// The balancer's address that a backend's answer gets back to on its own segment: of the backend's network if there is
 /// one, the narrowest; else any of that interface. A VIP is none, and neither is an IPv6 address of the link alone.
-fn source(address: BackendAddr, ifindex: u32, view: &NetworkView, vips: &BTreeSet<IpAddr>) -> Option<IpAddr> {
+fn source(address: BackendAddr, ifindex: u32, view: &NetworkView, desired: &Desired) -> Option<IpAddr> {
     let usable = |(own, _): &&(IpAddr, u8)| {
         let link_local = matches!(own, IpAddr::V6(v6) if v6.is_unicast_link_local());
-        own.is_ipv4() == address.ip().is_ipv4() && !vips.contains(own) && !link_local
+        own.is_ipv4() == address.ip().is_ipv4() && desired.listeners_of_vip(*own).next().is_none() && !link_local
     };
     let addresses = view.addresses.get(&ifindex)?.iter().filter(usable);
     let near = |(own, prefix): &&(IpAddr, u8)| {

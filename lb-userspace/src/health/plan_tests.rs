@@ -43,7 +43,7 @@ fn web() -> Desired {
 }
 
 fn backend(desired: &mut Desired, last: u8) -> &mut model::Backend {
-    let pool = desired.pools.values_mut().next().expect("a pool");
+    let pool = desired.pools_mut().values_mut().next().expect("a pool");
     pool.backends.get_mut(&address(last)).expect("the backend")
 }
 
@@ -81,7 +81,7 @@ fn a_probe_goes_to_the_vip_on_the_backends_mac_from_the_balancers_address() {
 fn ports_and_addresses_are_overridden_backend_before_check_before_listener() {
     let (view, segments) = view();
     let mut desired = web();
-    desired.pools.values_mut().next().expect("a pool").health.as_mut().expect("a check").port = Some(8080);
+    desired.pools_mut().values_mut().next().expect("a pool").health.as_mut().expect("a check").port = Some(8080);
     assert_eq!(check_of(&desired, &view, &segments, 21).vips[0].port(), 8080);
     backend(&mut desired, 21).monitor = MonitorTarget { address: None, port: Some(9090) };
     assert_eq!(check_of(&desired, &view, &segments, 21).vips[0].port(), 9090);
@@ -126,7 +126,7 @@ fn who_is_not_up_takes_nothing_unless_all_are_to_be_used() {
     assert_eq!(unhealthy(&desired, &standings(Up, Down)), Unhealthy::from([key(22)]));
     assert_eq!(unhealthy(&desired, &standings(Unproven, Up)), Unhealthy::from([key(21)]));
     assert_eq!(unhealthy(&desired, &standings(Down, Unproven)), Unhealthy::from([key(21), key(22)]));
-    let health = &mut desired.pools.values_mut().next().expect("a pool").health;
+    let health = &mut desired.pools_mut().values_mut().next().expect("a pool").health;
     health.as_mut().expect("a check").when_all_down = WhenAllDown::UseAll;
     assert_eq!(unhealthy(&desired, &standings(Down, Unproven)), Unhealthy::new());
     assert_eq!(unhealthy(&desired, &standings(Down, Up)), Unhealthy::from([key(21)]));
@@ -135,7 +135,7 @@ fn who_is_not_up_takes_nothing_unless_all_are_to_be_used() {
     assert_eq!(unhealthy(&desired, &standings(Down, Up)), Unhealthy::new());
     backend(&mut desired, 22).admin_up = false;
     assert_eq!(checks(&desired, &view().0, &view().1, &Standings::new()).checks.len(), 1);
-    desired.pools.values_mut().next().expect("a pool").health = None;
+    desired.pools_mut().values_mut().next().expect("a pool").health = None;
     assert_eq!(unhealthy(&desired, &standings(Down, Down)), Unhealthy::new());
     assert_eq!(known(&desired).count(), 0);
 }

@@ -119,6 +119,11 @@ macro_rules! address_role {
     };
 }
 
+impl BackendAddr {
+    /// What comes before all addresses, and is nobody's.
+    pub(crate) const LEAST: Self = Self(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED));
+}
+
 address_role!(Vip, "VIP");
 address_role!(BackendAddr, "backend");
 

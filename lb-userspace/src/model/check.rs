@@ -19,7 +19,10 @@ use super::tracking::Drain;
 /// The longest name of an interface, in bytes (`IFNAMSIZ` in linux/if.h, less the closing zero).
 const MAX_INTERFACE_NAME: usize = 15;
 /// The fewest places that a pool takes in the backends' map.
-const MIN_PLACES: u32 = 16;
+const MIN_PLACES: u32 = 8;
+
+// As many pools of a few backends as there can be listeners.
+const _: () = assert!(limits::MAX_LISTENERS * MIN_PLACES <= limits::MAX_BACKENDS);
 
 // Each listener needs at most one VIP, so the limit of the VIPs cannot be met before that of the listeners.
 const _: () = assert!(limits::MAX_VIPS >= limits::MAX_LISTENERS);
@@ -108,7 +111,7 @@ impl Desired {
                  sctp"
             )));
         }
-        let slots = slots.unwrap_or(limits::DEFAULT_SLOTS);
+        let slots = slots.unwrap_or(self.tables.slots);
         table_size(&name, slots)?;
         persistence.map_or(Ok(()), |persistence| persistence.check())?;
         timeouts.check()?;
@@ -133,15 +136,14 @@ impl Desired {
             source_rate,
             max_flows,
         };
-        if let Some(other) = self.listeners.values().find(|other| other.key() == listener.key()) {
+        if let Some(other) = self.listeners_on(listener.key()).next() {
             return Err(Fault::conflict(format!(
                 "listener `{}` already takes {}; remove it first or choose another VIP, protocol or port",
                 other.name,
                 listener.describe()
             )));
         }
-        let is_vip = |address: &BackendAddr| address.ip() == vip.ip();
-        if let Some(pool) = self.pools.values().find(|pool| pool.backends.keys().any(is_vip)) {
+        if let Some(pool) = self.pools_with(vip.ip()).next() {
             return Err(Fault::conflict(format!(
                 "{vip} is the own address of a backend in pool `{}`; a VIP must be an address that no backend is reached by",
                 pool.name
@@ -176,7 +178,7 @@ impl Desired {
         after.max_flows.map_or(Ok(()), check_max_flows)?;
         let pool = (settings != pool.settings()).then_some(Edit::PutPool(settings));
         // The other listeners of the VIP, which have the same owner.
-        let others = self.listeners.values().filter(|other| other.vip == listener.vip && other.name != listener.name);
+        let others = self.listeners_of_vip(listener.vip.ip()).filter(|other| other.name != listener.name);
         let others = others.filter(|other| other.vip_owner != after.vip_owner);
         let others: Vec<_> =
             others.map(|other| Edit::PutListener(Listener { vip_owner: after.vip_owner, ..other.clone() })).collect();
@@ -186,7 +188,7 @@ impl Desired {
 
     /// Who is to answer for a VIP that gets another listener.
     fn owner_of(&self, vip: Vip, wanted: Option<VipOwner>) -> Result<VipOwner, Fault> {
-        match (self.listeners.values().find(|other| other.vip == vip), wanted) {
+        match (self.listeners_of_vip(vip.ip()).next(), wanted) {
             (None, wanted) => Ok(wanted.unwrap_or(self.default_owner)),
             (Some(other), Some(wanted)) if wanted != other.vip_owner => Err(Fault::conflict(format!(
                 "the VIP {vip} has the owner {}, by listener `{1}`; change it for all of its listeners with `drlb listener \
@@ -225,7 +227,7 @@ impl Desired {
                 listener.name
             )));
         }
-        if let Some(other) = self.listeners.values().find(|other| other.vip.ip() == address.ip()) {
+        if let Some(other) = self.listeners_of_vip(address.ip()).next() {
             return Err(Fault::conflict(format!(
                 "backend {address} is the VIP of listener `{}`; give the server's own address, by which it is found on \
                  the segment",
@@ -328,13 +330,11 @@ impl Desired {
     }
 
     fn room_for_table(&self, slots: u32) -> Result<(), Fault> {
-        let held: u64 = self.pools.values().map(|pool| u64::from(slots_region(pool.slots))).sum();
-        let wanted = held + u64::from(slots_region(slots));
-        if wanted > u64::from(limits::MAX_SLOTS) {
+        let (held, room) = (self.slots_taken(), self.tables.room);
+        if held + u64::from(slots_region(slots)) > u64::from(room) {
             return Err(Fault::conflict(format!(
-                "a lookup table of {slots} slots does not fit: {held} of the balancer's {} are taken; set fewer slots \
-                 with --slots",
-                limits::MAX_SLOTS
+                "a lookup table of {slots} slots does not fit: {held} of the balancer's {room} are taken; set fewer slots \
+                 with --slots, or make room for more with `room` in [tables] of the agent's configuration"
             )));
         }
         Ok(())
@@ -355,9 +355,8 @@ impl Desired {
                 pool.slots
             )));
         }
-        let others = self.pools.values().filter(|other| other.name != pool.name);
-        let places: u64 = others.map(|other| u64::from(places_region(other.backends.len() as u32))).sum();
-        if places + u64::from(places_region(count)) > u64::from(limits::MAX_BACKENDS) {
+        let others = self.places_taken() - u64::from(places_region(pool.backends.len() as u32));
+        if others + u64::from(places_region(count)) > u64::from(limits::MAX_BACKENDS) {
             return Err(Fault::conflict(format!(
                 "the balancer's {} places for backends are taken; remove backends or listeners first",
                 limits::MAX_BACKENDS

@@ -265,7 +265,7 @@ fn limits_are_told_before_they_are_exceeded() {
         &add("more", "192.0.2.10", Protocol::Tcp, 65),
         Conflict,
         "a lookup table of 65537 slots does not fit: 4195328 of the balancer's 4195328 are taken; set fewer slots with \
-         --slots",
+         --slots, or make room for more with `room` in [tables] of the agent's configuration",
     );
 
     let mut desired = Desired::default();
@@ -370,7 +370,8 @@ fn an_allow_list_replaces_the_one_before_and_is_of_the_vips_family() {
 
 #[test]
 fn all_listeners_of_a_vip_have_one_owner() {
-    let mut desired = Desired { default_owner: VipOwner::None, ..Desired::default() };
+    let mut desired = Desired::default();
+    desired.default_owner = VipOwner::None;
     let with_owner = |text, port, vip_owner| {
         Command::AddListener(NewListener { vip_owner, ..new(text, "192.0.2.10", Protocol::Tcp, port) })
     };

@@ -12,10 +12,12 @@ mod desired;
 mod fault;
 mod guards;
 mod health;
+mod index;
 mod name;
 mod objects;
 mod primes;
 pub mod span;
+mod tables;
 mod tracking;
 
 pub(crate) use check::{places_region, slots_region};
@@ -32,6 +34,8 @@ pub use guards::SourceRate;
 pub use health::{
     HealthChange, HealthCheck, HttpProbe, HttpsProbe, MonitorTarget, Probe, StatusCodes, TlsProbe, UdpProbe,
 };
+pub use index::Objects;
 pub use name::Name;
 pub use objects::{Backend, Interface, Listener, Pool, PoolSettings};
+pub use tables::Tables;
 pub use tracking::{Drain, Persistence, Timeouts, TimeoutsChange};

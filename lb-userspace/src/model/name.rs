@@ -23,6 +23,11 @@ impl Name {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// What comes before all names, and is none.
+    pub(super) const fn least() -> Self {
+        Self(String::new())
+    }
 }
 
 impl TryFrom<String> for Name {

@@ -13,15 +13,45 @@ use super::value::Attributes;
 use super::work::Settings;
 use crate::model::{self, Backend, Desired, HealthCheck, Name, Persistence, Pool, Probe, Protocol};
 
-/// Makes the objects say what the model says. What already does is left, so that nothing changes after the API's own
-/// changes.
-pub fn adopt(catalogue: &mut Catalogue, desired: &Desired, settings: &Settings, now: u64, new_id: &dyn Fn() -> String) {
+/// A part of the model: what may have changed since the objects last said what the model says.
+#[derive(Clone, Copy, Debug)]
+pub struct Part<'a> {
+    /// Listeners, those that are gone among them.
+    pub listeners: &'a BTreeSet<Name>,
+    /// Pools, those that are gone among them. Their listeners are looked at, too.
+    pub pools: &'a BTreeSet<Name>,
+}
+
+/// Makes the objects say what the model says, of all of it or of a part. What already does is left, so that nothing changes
+/// after the API's own changes.
+pub fn adopt(
+    catalogue: &mut Catalogue,
+    desired: &Desired,
+    settings: &Settings,
+    now: u64,
+    new_id: &dyn Fn() -> String,
+    part: Option<Part<'_>>,
+) {
     let mut adoption = Adoption { catalogue, desired, settings, now, new_id };
-    adoption.forget();
-    for listener in desired.listeners.values() {
+    let Some(Part { listeners, pools }) = part else {
+        let known = |kind| {
+            let objects = adoption.catalogue.all(kind);
+            objects.filter_map(|(_, object)| object.name.clone()).collect::<BTreeSet<Name>>()
+        };
+        let (listeners, pools) = (known(Kind::Listener), known(Kind::Pool));
+        adoption.forget(&listeners, &pools);
+        desired.listeners.values().for_each(|listener| adoption.listener(listener));
+        let all = adoption.catalogue.all(Kind::LoadBalancer).map(|(id, _)| id.to_owned()).collect();
+        adoption.forget_followers(all);
+        return;
+    };
+    let left = adoption.forget(listeners, pools);
+    let served = pools.iter().flat_map(|pool| desired.listeners_of(pool)).map(|listener| &listener.name);
+    let names: BTreeSet<&Name> = listeners.iter().chain(served).collect();
+    for listener in names.into_iter().filter_map(|name| desired.listeners.get(name)) {
         adoption.listener(listener);
     }
-    adoption.forget_followers();
+    adoption.forget_followers(left);
 }
 
 struct Adoption<'a> {
@@ -33,24 +63,25 @@ struct Adoption<'a> {
 }
 
 impl Adoption<'_> {
-    /// Removes the objects whose listener, pool or backend is gone.
-    fn forget(&mut self) {
-        let gone = |catalogue: &Catalogue, kind, is_there: &dyn Fn(&Name) -> bool| -> Vec<String> {
-            let all = catalogue.all(kind);
-            let gone = all.filter(|(_, object)| object.name.as_ref().is_some_and(|name| !is_there(name)));
-            gone.map(|(id, _)| id.to_owned()).collect()
-        };
-        for id in gone(self.catalogue, Kind::Listener, &|name| self.desired.listeners.contains_key(name)) {
-            self.catalogue.remove(Kind::Listener, &id);
+    /// Removes the objects of these listeners and pools, and of their backends, that are gone. Returns the load balancers that
+    /// they belonged to.
+    fn forget(&mut self, listeners: &BTreeSet<Name>, pools: &BTreeSet<Name>) -> BTreeSet<String> {
+        let mut owners = BTreeSet::new();
+        for name in listeners.iter().filter(|name| !self.desired.listeners.contains_key(*name)) {
+            if let Some(id) = self.catalogue.named(Kind::Listener, name).map(str::to_owned) {
+                owners.extend(self.catalogue.load_balancer_of(Kind::Listener, &id));
+                self.catalogue.remove(Kind::Listener, &id);
+            }
         }
-        for pool in gone(self.catalogue, Kind::Pool, &|name| self.desired.pools.contains_key(name)) {
+        for name in pools.iter().filter(|name| !self.desired.pools.contains_key(*name)) {
+            let Some(pool) = self.catalogue.named(Kind::Pool, name).map(str::to_owned) else { continue };
             for kind in [Kind::Member, Kind::Monitor] {
                 for id in self.children(Kind::Pool, &pool, kind) {
                     self.catalogue.remove(kind, &id);
                 }
             }
             let owner = self.catalogue.get(Kind::Pool, &pool).map(|pool| pool.text("loadbalancer_id").to_owned());
-            let listeners = owner.map(|owner| self.children(Kind::LoadBalancer, &owner, Kind::Listener));
+            let listeners = owner.as_ref().map(|owner| self.children(Kind::LoadBalancer, owner, Kind::Listener));
             for id in listeners.unwrap_or_default() {
                 self.set(Kind::Listener, &id, |listener| {
                     if listener.text("default_pool_id") == pool {
@@ -58,14 +89,16 @@ impl Adoption<'_> {
                     }
                 });
             }
+            owners.extend(owner);
             self.catalogue.remove(Kind::Pool, &pool);
         }
+        owners
     }
 
-    /// Removes the load balancers that stood for VIPs of the command line and have nothing any more.
-    fn forget_followers(&mut self) {
-        let followers = self.catalogue.all(Kind::LoadBalancer).filter(|(_, object)| object.follows);
-        let followers: Vec<String> = followers.map(|(id, _)| id.to_owned()).collect();
+    /// Removes those of these load balancers that stood for VIPs of the command line and have nothing any more.
+    fn forget_followers(&mut self, load_balancers: BTreeSet<String>) {
+        let follows = |id: &String| self.catalogue.get(Kind::LoadBalancer, id).is_some_and(|object| object.follows);
+        let followers: Vec<String> = load_balancers.into_iter().filter(follows).collect();
         for id in followers {
             let has = |kind| !self.catalogue.children(Kind::LoadBalancer, &id, kind).is_empty();
             if !has(Kind::Listener) && !has(Kind::Pool) {
@@ -105,8 +138,7 @@ impl Adoption<'_> {
 
     fn load_balancer(&mut self, listener: &model::Listener) -> String {
         let vip = listener.vip.to_string();
-        let found = self.catalogue.all(Kind::LoadBalancer).find(|(_, object)| object.text("vip_address") == vip);
-        if let Some((id, _)) = found {
+        if let Some(id) = self.catalogue.load_balancer_at(&vip) {
             return id.to_owned();
         }
         let mut attributes = Attributes::new();

@@ -89,6 +89,8 @@ pub struct Catalogue {
     children: BTreeMap<Key, BTreeSet<Key>>,
     /// Objects by the listener or pool of the model that they are.
     named: BTreeMap<(Kind, Name), String>,
+    /// Load balancers by their VIP: the address and the id.
+    vips: BTreeSet<(String, String)>,
     /// What changed since [`Catalogue::commit`], as it was before.
     journal: Vec<(Key, Option<Object>)>,
     /// What is being carried out: the provisioning status until that is done.
@@ -142,6 +144,13 @@ impl Catalogue {
         self.named.get(&(kind, name.clone())).map(String::as_str)
     }
 
+    /// The load balancer that has this VIP; the first one if several have, as they may in different networks.
+    #[must_use]
+    pub fn load_balancer_at(&self, vip: &str) -> Option<&str> {
+        let (found, id) = self.vips.range((vip.to_owned(), String::new())..).next()?;
+        (found == vip).then_some(id)
+    }
+
     /// The load balancer that an object belongs to.
     #[must_use]
     pub fn load_balancer_of(&self, kind: Kind, id: &str) -> Option<String> {
@@ -170,7 +179,11 @@ impl Catalogue {
 
     fn exchange(&mut self, key: &Key, object: Option<Object>) -> Option<Object> {
         let before = self.objects.remove(key);
+        let vip_of = |object: &Object| (object.text("vip_address").to_owned(), key.id.clone());
         if let Some(before) = &before {
+            if key.kind == Kind::LoadBalancer {
+                self.vips.remove(&vip_of(before));
+            }
             if let Some(parent) = parent_of(key.kind, before)
                 && let Some(children) = self.children.get_mut(&parent)
             {
@@ -184,6 +197,9 @@ impl Catalogue {
             }
         }
         if let Some(object) = object {
+            if key.kind == Kind::LoadBalancer {
+                self.vips.insert(vip_of(&object));
+            }
             if let Some(parent) = parent_of(key.kind, &object) {
                 self.children.entry(parent).or_default().insert(key.clone());
             }

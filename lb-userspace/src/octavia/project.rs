@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use lb_common::limits;
 use serde_json::Value;
 
 use super::catalogue::{Catalogue, Key, Object};
@@ -14,8 +13,8 @@ use super::schema::Kind;
 use super::value::Attributes;
 use crate::model::{
     Algorithm, AllowList, Backend, BackendAddr, Desired, Edit, Fault, HealthCheck, HttpProbe, HttpsProbe, Listener,
-    MonitorTarget, Name, Persistence, Pool, PoolSettings, Prefix, Probe, StatusCodes, Timeouts, TlsProbe, UdpProbe,
-    Vip, VipOwner, slots_region,
+    MonitorTarget, Name, Persistence, Pool, PoolSettings, Prefix, Probe, StatusCodes, Tables, Timeouts, TlsProbe,
+    UdpProbe, Vip, VipOwner, slots_region,
 };
 
 /// The edits of the model that make it what these load balancers' objects want, given what the objects were before.
@@ -157,7 +156,7 @@ fn own_pool(catalogue: &Catalogue, desired: &Desired, listener: &Name, id: &str)
 
 /// Who answers for a VIP: whoever does so far, for all listeners alike.
 fn owner_of(desired: &Desired, vip: Vip) -> VipOwner {
-    let other = desired.listeners.values().find(|listener| listener.vip == vip);
+    let other = desired.listeners_of_vip(vip.ip()).next();
     other.map_or(desired.default_owner, |other| other.vip_owner)
 }
 
@@ -274,26 +273,36 @@ impl WantedPool {
     }
 }
 
-/// The sizes of lookup tables, and up to which part of all slots (in sixteenths) tables of that size are given.
-const SIZES: &[(u32, u64)] = &[(limits::DEFAULT_SLOTS, 8), (16_381, 12), (4_093, 14), (1_021, 15), (251, 16)];
+/// The sizes of lookup tables below the usual one, and up to which part of all slots (in sixteenths) tables of that size are
+/// given. The usual one is given for the first half.
+const SMALLER: &[(u32, u64)] = &[(16_381, 12), (4_093, 14), (1_021, 15), (251, 16)];
 
 /// The slots of a new pool's table: the more there is taken, the fewer, so that there is room for many.
 fn slots_for(desired: &Desired, serves: bool, bounded: bool, edits: &[Edit]) -> Result<u32, Fault> {
-    let (smallest, _) = SIZES[SIZES.len() - 1];
+    let Tables { room, slots: usual } = desired.tables;
+    let smaller: Vec<_> = SMALLER.iter().copied().filter(|(slots, _)| *slots < usual).collect();
+    // All that there is, if there is nothing smaller.
+    let share = if smaller.is_empty() { 16 } else { 8 };
+    let sizes = [&[(usual, share)], smaller.as_slice()].concat();
+    let last = &sizes[sizes.len() - 1..];
     if !bounded {
-        return Ok(if serves { limits::DEFAULT_SLOTS } else { smallest });
+        return Ok(if serves { usual } else { last[0].0 });
     }
     let new = edits.iter().filter_map(|edit| match edit {
         Edit::PutPool(pool) if !desired.pools.contains_key(&pool.name) => Some(pool.slots),
         _ => None,
     });
-    let taken: u64 = desired.pools.values().map(|pool| pool.slots).chain(new).map(|s| u64::from(slots_region(s))).sum();
+    let taken = desired.slots_taken() + new.map(|slots| u64::from(slots_region(slots))).sum::<u64>();
     let fits = |(slots, sixteenths): &&(u32, u64)| {
-        taken + u64::from(slots_region(*slots)) <= u64::from(limits::MAX_SLOTS) * sixteenths / 16
+        taken + u64::from(slots_region(*slots)) <= u64::from(room) * sixteenths / 16
     };
-    let sizes = if serves { SIZES } else { &SIZES[SIZES.len() - 1..] };
-    sizes.iter().find(fits).map(|(slots, _)| *slots).ok_or_else(|| {
-        Fault::unavailable(format!("there is no room for another pool beside {}; remove some", desired.pools.len()))
+    let candidates = if serves { sizes.as_slice() } else { last };
+    candidates.iter().find(fits).map(|(slots, _)| *slots).ok_or_else(|| {
+        Fault::unavailable(format!(
+            "there is no room for the lookup table of another pool beside {}; remove some, or make more with `room` in \
+             [tables] of the agent's configuration",
+            desired.pools.len()
+        ))
     })
 }
 

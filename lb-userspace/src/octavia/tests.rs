@@ -131,7 +131,7 @@ impl World {
 
     fn adopt(&mut self) {
         let new_id = || id(&self.ids);
-        adopt(&mut self.catalogue, &self.desired, &self.settings, self.now, &new_id);
+        adopt(&mut self.catalogue, &self.desired, &self.settings, self.now, &new_id, None);
     }
 
     /// Does a command as the command line would.

@@ -12,12 +12,10 @@ use lb_common::track::pin::{Moment, Timing};
 
 use super::change::Change;
 use super::held::Held;
-use super::regions::Regions;
+use super::listeners::{ALLOWED_ALIGN, allowed_region};
+use super::regions::{Overlay, Regions};
 use crate::allow::{PrefixBits, Trie, build};
 use crate::model::{self, AllowList, Fault, fingerprint};
-
-/// Regions begin at a multiple of this many words: a cache line.
-const ALIGN: u32 = 8;
 
 /// What is known of the map of allow-lists.
 #[derive(Clone, Debug, Default)]
@@ -94,7 +92,7 @@ pub(super) struct AllowPlanner<'a> {
     /// Regions that a listener of this plan keeps: no two may claim the same.
     kept: Regions,
     /// Regions that are taken, before or by this plan; made when first needed.
-    taken: Option<Regions>,
+    taken: Option<Overlay<'a>>,
 }
 
 impl<'a> AllowPlanner<'a> {
@@ -120,8 +118,9 @@ impl<'a> AllowPlanner<'a> {
         words[0] = list.fingerprint();
         words[1] = fingerprint(words[HEADER as usize..].iter().copied());
         let len = words.len() as u32;
-        let taken = self.taken.get_or_insert_with(|| taken(self.held));
-        let base = taken.allocate(len.next_multiple_of(ALIGN), ALIGN).ok_or_else(|| {
+        let held = self.held;
+        let taken = self.taken.get_or_insert_with(|| taken(held));
+        let base = taken.allocate(allowed_region(len), ALLOWED_ALIGN).ok_or_else(|| {
             Fault::unavailable(format!(
                 "there is no room of one piece for the allow-list of listener `{}`, which takes {len} words of {}; shorten \
                  allow-lists, or try again in some seconds if one was replaced just now",
@@ -132,11 +131,10 @@ impl<'a> AllowPlanner<'a> {
     }
 }
 
-fn taken(held: &Held) -> Regions {
-    let mut taken = Regions::new(held.sizes.allowed);
-    let listeners = held.listeners.values().map(|listener| (listener.allow_base, listener.allow_len));
-    for (base, len) in listeners.chain(held.allowed.left()) {
-        taken.cover(base, len.next_multiple_of(ALIGN));
+fn taken(held: &Held) -> Overlay<'_> {
+    let mut taken = held.listeners.allowed();
+    for (base, len) in held.allowed.left() {
+        taken.cover(base, allowed_region(len));
     }
     taken
 }

@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use lb_common::address::{Address, MacAddr};
 use lb_common::backend::{Backend, BackendOwner, Segment};
 use lb_common::limits;
-use lb_common::listener::{Listener, ListenerKey, Vip};
+use lb_common::listener::Vip;
 use lb_common::slot::Slot;
 use lb_common::track::pin::Moment;
 
 use super::allowed::AllowLists;
 use super::change::Change;
+use super::listeners::Listeners;
 use crate::model::XdpMode;
 
 /// How many elements the maps have.
@@ -29,7 +30,7 @@ pub struct Sizes {
 }
 
 impl Sizes {
-    /// The sizes of the real maps, see [`limits`].
+    /// The sizes of the real maps unless set, see [`limits`].
     pub const FULL: Self = Self {
         slots: limits::MAX_SLOTS,
         places: limits::MAX_BACKENDS,
@@ -62,7 +63,7 @@ pub struct Held {
     /// Size of the maps.
     pub sizes: Sizes,
     /// All listeners.
-    pub listeners: BTreeMap<ListenerKey, Listener>,
+    pub listeners: Listeners,
     /// All VIPs.
     pub vips: BTreeMap<Address, Vip>,
     /// All segments that have an interface.
@@ -81,27 +82,26 @@ pub struct Held {
     weights: Vec<u32>,
     /// Owners of the places.
     owners: BTreeMap<u32, Address>,
-    /// When places and listeners' ids were freed, so that the one that is free for longest is taken again first.
+    /// When places were freed, so that the one that is free for longest is taken again first.
     freed_places: Freed,
-    freed_ids: Freed,
     /// The pools' number that was given last.
     last_pool: u32,
 }
 
 /// Numbers in the order in which they were freed.
 #[derive(Clone, Debug, Default)]
-struct Freed {
+pub(super) struct Freed {
     count: u64,
     when: BTreeMap<u32, u64>,
 }
 
 impl Freed {
-    fn add(&mut self, number: u32) {
+    pub(super) fn add(&mut self, number: u32) {
         self.count += 1;
         self.when.insert(number, self.count);
     }
 
-    fn age(&self, number: u32) -> u64 {
+    pub(super) fn age(&self, number: u32) -> u64 {
         self.when.get(&number).copied().unwrap_or(0)
     }
 }
@@ -112,7 +112,7 @@ impl Held {
     pub fn empty(sizes: Sizes) -> Self {
         Self {
             sizes,
-            listeners: BTreeMap::new(),
+            listeners: Listeners::none(sizes),
             vips: BTreeMap::new(),
             segments: BTreeMap::new(),
             egress: BTreeMap::new(),
@@ -123,7 +123,6 @@ impl Held {
             weights: vec![0; sizes.places as usize],
             owners: BTreeMap::new(),
             freed_places: Freed::default(),
-            freed_ids: Freed::default(),
             last_pool: 0,
         }
     }
@@ -133,7 +132,7 @@ impl Held {
     #[must_use]
     pub fn remembering(mut self, older: &Self) -> Self {
         self.freed_places = older.freed_places.clone();
-        self.freed_ids = older.freed_ids.clone();
+        self.listeners.remember(&older.listeners);
         self.last_pool = older.last_pool;
         self.allowed.remember(&older.allowed);
         self
@@ -154,15 +153,13 @@ impl Held {
         self.last_pool = self.last_pool.max(number & POOL_NUMBERS);
     }
 
-    /// A pool's number that is not in use, nor among those in `taken`: the one after the last. They begin anew after
-    /// sixteen million pools, of which the first are long forgotten.
-    pub(super) fn free_pool(&self, taken: &BTreeSet<u32>) -> u32 {
-        let mut used: BTreeSet<u32> = self.listeners.values().map(|listener| listener.pool).collect();
-        used.extend(taken);
-        let mut number = self.last_pool;
+    /// A pool's number that is not in use, nor among those in `taken`: the one after the last, which is the one that was given
+    /// last unless a plan has given others. They begin anew after sixteen million pools, of which the first are long forgotten.
+    pub(super) fn free_pool(&self, last: Option<u32>, taken: &BTreeSet<u32>) -> u32 {
+        let mut number = last.unwrap_or(self.last_pool);
         loop {
             number = number % POOL_NUMBERS + 1;
-            if !used.contains(&number) {
+            if !self.listeners.has_pool(number) && !taken.contains(&number) {
                 return number;
             }
         }
@@ -229,13 +226,6 @@ impl Held {
         indexes
     }
 
-    /// The listener's id that is free for longest, apart from those in `taken`.
-    pub(super) fn free_id(&self, taken: &BTreeSet<u32>) -> Option<u32> {
-        let mut used = taken.clone();
-        used.extend(self.listeners.values().map(|listener| listener.id));
-        (0..self.sizes.listeners).filter(|id| !used.contains(id)).min_by_key(|id| (self.freed_ids.age(*id), *id))
-    }
-
     /// Makes a change, as the data plane makes it in the maps.
     pub fn change(&mut self, change: &Change) {
         match change {
@@ -280,7 +270,6 @@ impl Held {
             }
             Change::RemoveListener { key } => {
                 if let Some(listener) = self.listeners.remove(key) {
-                    self.freed_ids.add(listener.id);
                     self.allowed.listener_changed(Some(&listener), None);
                 }
             }

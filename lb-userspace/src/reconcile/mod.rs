@@ -22,6 +22,7 @@ mod apply;
 mod change;
 mod held;
 mod links;
+mod listeners;
 mod plan;
 mod pool;
 mod regions;
@@ -35,6 +36,7 @@ pub use apply::{Batch, DataPlane, apply};
 pub use change::Change;
 pub use held::{Attached, Held, Sizes};
 pub use links::{LinkChange, LinkPlan, plan_links};
+pub use listeners::Listeners;
 pub use plan::{Scope, plan};
 pub use segments::{SegmentsByInterface, held_segments};
 pub use standing::{Obstacle, reach};
@@ -43,3 +45,5 @@ pub use standing::{Obstacle, reach};
 pub(crate) mod memory;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) mod work;

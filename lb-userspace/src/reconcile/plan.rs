@@ -8,6 +8,7 @@ use lb_common::listener::{Listener, ListenerKey, Vip};
 use super::allowed::AllowPlanner;
 use super::change::Change;
 use super::held::Held;
+use super::listeners::FreeId;
 use super::pool::PoolPlanner;
 use super::segments::plan_segments;
 use crate::health::Unhealthy;
@@ -82,7 +83,7 @@ pub fn plan(
         stages.slots.append(&mut planned.slots);
         stages.unreachable.append(&mut planned.unreachable);
     }
-    stages.free.extend(unused_places(held, &listeners.after, scope));
+    stages.free.extend(unused_places(held, &listeners, scope));
 
     let mut changes = segments.set;
     changes.append(&mut stages.places);
@@ -115,46 +116,42 @@ fn with_limits(held: Listener, wanted: &model::Listener) -> Listener {
 
 /// The pools to look at, each with all its listeners, in the order of their names.
 fn pools_in<'a>(desired: &'a Desired, scope: &Scope) -> Vec<(&'a Pool, Vec<&'a model::Listener>)> {
-    let mut listeners: BTreeMap<&Name, Vec<&model::Listener>> = BTreeMap::new();
-    for listener in desired.listeners_in_service() {
-        listeners.entry(&listener.pool).or_default().push(listener);
-    }
-    if let Scope::Some { pools, keys } = scope {
-        listeners.retain(|pool, served| {
-            pools.contains(*pool) || served.iter().any(|listener| keys.contains(&listener.key()))
-        });
-    }
-    listeners.into_iter().filter_map(|(pool, served)| Some((desired.pools.get(pool)?, served))).collect()
+    let names: BTreeSet<&Name> = match scope {
+        Scope::All => desired.pools.keys().collect(),
+        Scope::Some { pools, keys } => {
+            let served = keys.iter().flat_map(|key| desired.listeners_on(*key)).map(|listener| &listener.pool);
+            pools.iter().chain(served).collect()
+        }
+    };
+    let served = |name: &Name| {
+        let listeners: Vec<_> = desired.listeners_of(name).filter(|listener| listener.admin_up).collect();
+        (!listeners.is_empty()).then_some(listeners)
+    };
+    names.into_iter().filter_map(|name| Some((desired.pools.get(name)?, served(name)?))).collect()
 }
 
 /// What is held to be listened on and is wanted no more.
 fn keys_to_remove(desired: &Desired, held: &Held, scope: &Scope) -> Vec<ListenerKey> {
-    let mut gone: BTreeSet<ListenerKey> = match scope {
-        Scope::All => held.listeners.keys().copied().collect(),
-        Scope::Some { keys, .. } => keys.iter().copied().filter(|key| held.listeners.contains_key(key)).collect(),
-    };
-    if !gone.is_empty() {
-        for listener in desired.listeners_in_service() {
-            gone.remove(&listener.key());
-        }
+    let is_wanted = |key: &ListenerKey| desired.listeners_on(*key).any(|listener| listener.admin_up);
+    let gone = |key: &&ListenerKey| held.listeners.contains_key(*key) && !is_wanted(key);
+    match scope {
+        Scope::All => held.listeners.keys().filter(gone).copied().collect(),
+        Scope::Some { keys, .. } => keys.iter().filter(gone).copied().collect(),
     }
-    gone.into_iter().collect()
 }
 
 /// The listeners as they will be.
 struct ListenerPlanner<'a> {
     held: &'a Held,
-    after: BTreeMap<ListenerKey, Listener>,
-    new_ids: BTreeSet<u32>,
+    /// Those that this plan looked at; `None` for one that goes.
+    after: BTreeMap<ListenerKey, Option<Listener>>,
+    /// The id that was given last.
+    last_id: Option<FreeId>,
 }
 
 impl<'a> ListenerPlanner<'a> {
     fn new(held: &'a Held, gone: &[ListenerKey]) -> Self {
-        let mut after = held.listeners.clone();
-        for key in gone {
-            after.remove(key);
-        }
-        Self { held, after, new_ids: BTreeSet::new() }
+        Self { held, after: gone.iter().map(|key| (*key, None)).collect(), last_id: None }
     }
 
     /// The id that a listener has, or a free one.
@@ -163,72 +160,121 @@ impl<'a> ListenerPlanner<'a> {
         if let Some(id) = held.filter(|id| *id < self.held.sizes.listeners) {
             return Ok(id);
         }
-        let id = self.held.free_id(&self.new_ids).ok_or_else(|| {
+        self.last_id = Some(self.held.listeners.free_id(self.last_id).ok_or_else(|| {
             Fault::unavailable(format!("there is no room for another listener beside {}", self.held.listeners.len()))
-        })?;
-        self.new_ids.insert(id);
-        Ok(id)
+        })?);
+        Ok(self.last_id.map_or(0, FreeId::id))
+    }
+
+    /// Says what a listener will be; returns what it was so far.
+    fn exchange(&mut self, key: ListenerKey, listener: Listener) -> Option<Listener> {
+        self.after.insert(key, Some(listener)).unwrap_or_else(|| self.held.listeners.get(&key).copied())
     }
 
     /// The change that takes a listener that is held over to where its pool's places move, if it isn't there.
     fn moved(&mut self, key: &ListenerKey, moved: impl Fn(&Listener) -> Listener) -> Option<Change> {
         let held = self.held.listeners.get(key)?;
         let listener = moved(held);
-        self.after.insert(*key, listener);
+        self.exchange(*key, listener);
         (listener != *held).then_some(Change::PutListener { key: *key, listener, new: false })
     }
 
     /// The change that writes a listener, if it isn't so already.
     fn put(&mut self, key: ListenerKey, listener: Listener) -> Option<Change> {
-        let before = self.after.insert(key, listener);
+        let before = self.exchange(key, listener);
         let new = before.is_none_or(|before| before.id != listener.id);
         (before != Some(listener)).then_some(Change::PutListener { key, listener, new })
     }
+
+    /// The regions of places that listeners have of which this plan leaves none, and those that it gives to others.
+    fn places_left(&self) -> BTreeSet<(u32, u32)> {
+        let mut more: BTreeMap<(u32, u32), i64> = BTreeMap::new();
+        for (key, after) in &self.after {
+            if let Some(before) = self.held.listeners.get(key) {
+                *more.entry(places_of(before)).or_default() -= 1;
+            }
+            if let Some(after) = after {
+                *more.entry(places_of(after)).or_default() += 1;
+            }
+        }
+        let left = |region: &(u32, u32), more: i64| i64::from(self.held.listeners.with_places(*region)) + more == 0;
+        more.into_iter().filter(|(region, more)| left(region, *more)).map(|(region, _)| region).collect()
+    }
+
+    /// All regions of places that listeners will have, in their order.
+    fn places(&self) -> BTreeSet<(u32, u32)> {
+        let stay = self.held.listeners.iter().filter(|(key, _)| !self.after.contains_key(*key));
+        let looked_at = self.after.values().flatten();
+        stay.map(|(_, listener)| listener).chain(looked_at).map(places_of).collect()
+    }
+}
+
+const fn places_of(listener: &Listener) -> (u32, u32) {
+    (listener.backends_base, listener.backends_len)
 }
 
 /// Frees the places that no listener's pool has any more.
-fn unused_places(held: &Held, after: &BTreeMap<ListenerKey, Listener>, scope: &Scope) -> Vec<Change> {
-    let in_use: BTreeSet<_> = after.values().map(|listener| (listener.backends_base, listener.backends_len)).collect();
-    let used = |place: u32| in_use.iter().any(|(base, len)| (*base..base.saturating_add(*len)).contains(&place));
-    let candidates: Vec<(u32, Address)> = match scope {
-        Scope::All => held.owners_in(0..held.sizes.places).collect(),
-        Scope::Some { .. } => {
-            let changed = held.listeners.iter().filter(|(key, listener)| after.get(*key) != Some(*listener));
-            let regions: BTreeSet<_> =
-                changed.map(|(_, listener)| (listener.backends_base, listener.backends_len)).collect();
-            let obsolete = regions.difference(&in_use);
-            obsolete.flat_map(|(base, len)| held.owners_in(*base..base.saturating_add(*len))).collect()
+fn unused_places(held: &Held, listeners: &ListenerPlanner<'_>, scope: &Scope) -> Vec<Change> {
+    let free = |place| Change::FreePlace { place };
+    let whole = matches!(scope, Scope::All) || held.listeners.are_places_tangled();
+    if !whole {
+        // What nobody has any more is nobody's: regions do not overlap.
+        let left = listeners.places_left();
+        let owned = left.into_iter().flat_map(|(base, len)| held.owners_in(base..base.saturating_add(len)));
+        return owned.map(|(place, _)| free(place)).collect();
+    }
+    let mut used = listeners.places().into_iter().peekable();
+    // Up to where a region reaches that begins at or before the place.
+    let mut reaches = 0;
+    let mut unused = Vec::new();
+    for (place, _) in held.owners_in(0..held.sizes.places) {
+        while let Some((base, len)) = used.next_if(|(base, _)| *base <= place) {
+            reaches = reaches.max(base.saturating_add(len));
         }
-    };
-    candidates.into_iter().filter(|(place, _)| !used(*place)).map(|(place, _)| Change::FreePlace { place }).collect()
+        if place >= reaches {
+            unused.push(free(place));
+        }
+    }
+    unused
 }
 
 /// The changes of the VIPs: each says which wildcard listeners it has.
 fn vips(desired: &Desired, held: &Held, scope: &Scope) -> Vec<Change> {
-    let mut wanted: BTreeMap<Address, Vip> = BTreeMap::new();
-    for listener in desired.listeners_in_service() {
-        let key = listener.key();
-        let vip = wanted.entry(key.vip).or_default();
+    let looked_at: BTreeSet<Address> = match scope {
+        Scope::All => {
+            let wanted = desired.listeners_in_service().map(|listener| listener.vip.address());
+            wanted.chain(held.vips.keys().copied()).collect()
+        }
+        Scope::Some { pools, keys } => {
+            let served = pools.iter().flat_map(|pool| desired.listeners_of(pool));
+            served.map(|listener| listener.vip.address()).chain(keys.iter().map(|key| key.vip)).collect()
+        }
+    };
+    let change = |address: Address| {
+        let wanted = vip(desired, address);
+        match wanted {
+            _ if wanted.as_ref() == held.vips.get(&address) => None,
+            Some(vip) => Some(Change::PutVip { address, vip }),
+            None => Some(Change::RemoveVip { address }),
+        }
+    };
+    looked_at.into_iter().filter_map(change).collect()
+}
+
+/// What is wanted of a VIP; `None` if no listener in service has it.
+fn vip(desired: &Desired, address: Address) -> Option<Vip> {
+    let in_service = desired.listeners_of_vip(address.into()).filter(|listener| listener.admin_up);
+    in_service.fold(None, |vip: Option<Vip>, listener| {
+        let mut vip = vip.unwrap_or_default();
         vip.flags |= match listener.vip_owner {
             VipOwner::Xdp => 0,
             VipOwner::Host => Vip::OWNER_HOST,
             VipOwner::None => Vip::OWNER_NONE,
         };
+        let key = listener.key();
         if key.port == Port::ANY {
             vip.flags |= Vip::wildcard_of(key.protocol);
         }
-    }
-    let looked_at: BTreeSet<Address> = match scope {
-        Scope::All => wanted.keys().chain(held.vips.keys()).copied().collect(),
-        Scope::Some { pools, keys } => {
-            let served = desired.listeners.values().filter(|listener| pools.contains(&listener.pool));
-            served.map(|listener| listener.vip.address()).chain(keys.iter().map(|key| key.vip)).collect()
-        }
-    };
-    let changed = looked_at.into_iter().filter(|address| wanted.get(address) != held.vips.get(address));
-    let change = |address| match wanted.get(&address) {
-        Some(vip) => Change::PutVip { address, vip: *vip },
-        None => Change::RemoveVip { address },
-    };
-    changed.map(change).collect()
+        Some(vip)
+    })
 }

@@ -11,7 +11,7 @@ use lb_common::track::change::retarget;
 
 use super::change::Change;
 use super::held::Held;
-use super::regions::Regions;
+use super::regions::{Overlay, Regions};
 use super::schedule::schedule;
 use super::segments::SegmentsByInterface;
 use super::standing::{reach, word_of};
@@ -105,8 +105,12 @@ pub(super) struct PoolPlanner<'a> {
     kept: (Regions, Regions),
     /// Numbers of the pools of this plan.
     numbers: BTreeSet<u32>,
-    /// Regions that are taken, before or by this plan; made when first needed.
-    taken: Option<(Regions, Regions)>,
+    /// The number that this plan gave last.
+    last_number: Option<u32>,
+    /// Slots that are taken, before or by this plan.
+    slots: Overlay<'a>,
+    /// Likewise the places.
+    places: Overlay<'a>,
 }
 
 /// The most places of a pool, those of backends among them that are gone and that pins still name.
@@ -149,11 +153,23 @@ impl<'a> PoolPlanner<'a> {
         segments: &'a SegmentsByInterface,
     ) -> Self {
         let kept = (Regions::new(held.sizes.slots), Regions::new(held.sizes.places));
-        Self { view, unhealthy, held, segments, kept, numbers: BTreeSet::new(), taken: None }
+        Self {
+            view,
+            unhealthy,
+            held,
+            segments,
+            kept,
+            numbers: BTreeSet::new(),
+            last_number: None,
+            slots: held.listeners.slots(),
+            places: held.listeners.places(),
+        }
     }
 
     /// Plans a pool that the listeners with these keys share. `limited`: one of them limits its flows.
     pub(super) fn plan(&mut self, pool: &Pool, keys: &[ListenerKey], limited: bool) -> Result<PoolPlan, Fault> {
+        #[cfg(test)]
+        super::work::plans_a_pool();
         let held = self.held;
         let listeners: Vec<&Listener> = keys.iter().filter_map(|key| held.listeners.get(key)).collect();
         let mut plan = PoolPlan {
@@ -184,7 +200,11 @@ impl<'a> PoolPlanner<'a> {
     fn number(&mut self, listeners: &[&Listener], fresh: bool) -> u32 {
         let held = listeners.iter().find(|listener| listener.pool != 0 && !(fresh && listener.backends_len != 0));
         let kept = held.map(|listener| listener.pool).filter(|number| !self.numbers.contains(number));
-        let number = kept.unwrap_or_else(|| self.held.free_pool(&self.numbers));
+        let number = kept.unwrap_or_else(|| {
+            let free = self.held.free_pool(self.last_number, &self.numbers);
+            self.last_number = Some(free);
+            free
+        });
         self.numbers.insert(number);
         number
     }
@@ -360,8 +380,7 @@ impl<'a> PoolPlanner<'a> {
     }
 
     fn allocate_slots(&mut self, pool: &Pool, count: u32) -> Result<u32, Fault> {
-        let (slots, _) = self.taken();
-        let base = slots.allocate(slots_region(count), limits::SLOTS_PER_LINE as u32);
+        let base = self.slots.allocate(slots_region(count), limits::SLOTS_PER_LINE as u32);
         base.ok_or_else(|| no_room(pool, "slots"))
     }
 
@@ -370,27 +389,13 @@ impl<'a> PoolPlanner<'a> {
             return Err(no_room(pool, "places for backends"));
         }
         let len = places_region(needed);
-        let (_, places) = self.taken();
-        let base = places.allocate(len, len).ok_or_else(|| no_room(pool, "places for backends"))?;
+        let base = self.places.allocate(len, len).ok_or_else(|| no_room(pool, "places for backends"))?;
         Ok((base, len))
     }
 
     /// Frees what a killed agent may have left in a region that is free.
     fn freed(&self, base: u32, len: u32) -> Vec<Change> {
         self.held.owners_in(base..base + len).map(|(place, _)| Change::FreePlace { place }).collect()
-    }
-
-    fn taken(&mut self) -> &mut (Regions, Regions) {
-        let held = self.held;
-        self.taken.get_or_insert_with(|| {
-            let (mut slots, mut places) = (Regions::new(held.sizes.slots), Regions::new(held.sizes.places));
-            for listener in held.listeners.values() {
-                slots.cover(listener.slots_base, listener.slots_len);
-                slots.cover(listener.schedule_base, slots_region(listener.schedule_len));
-                places.cover(listener.backends_base, listener.backends_len);
-            }
-            (slots, places)
-        })
     }
 }
 

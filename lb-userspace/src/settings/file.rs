@@ -20,6 +20,8 @@ pub struct File {
     pub networks: Vec<Network>,
     /// Ports of servers, for clients that look them up.
     pub ports: Vec<Port>,
+    /// Lookup tables.
+    pub tables: Tables,
     /// The interfaces: a part of the desired state, see [`crate::config`].
     pub interfaces: IgnoredAny,
     /// The listeners: likewise.
@@ -46,6 +48,16 @@ pub struct Api {
     pub region: Option<String>,
     /// The project that owns what the command line makes; the first one unless set.
     pub project: Option<String>,
+}
+
+/// `[tables]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tables {
+    /// For how many lookup tables of the default size there is room.
+    pub room: Option<u32>,
+    /// Slots of the lookup table of a listener that does not say.
+    pub slots: Option<u32>,
 }
 
 /// `auth`

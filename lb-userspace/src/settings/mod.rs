@@ -1,4 +1,5 @@
-//! The agent's configuration file: how the API is reached, who may use it, and the networks that VIPs come from.
+//! The agent's configuration file: how the API is reached, who may use it, the networks that VIPs come from, and the room for
+//! lookup tables.
 //!
 //! [`file`] is the file as it is written, and [`resolve`](fn@resolve) makes of it what the parts of the agent are told.
 
@@ -12,7 +13,7 @@ pub use file::File;
 pub use resolve::resolve;
 
 use crate::keystone::Directory;
-use crate::model::Fault;
+use crate::model::{Fault, Tables};
 use crate::octavia::networks::Networks;
 
 /// What the agent is told by its configuration file.
@@ -24,6 +25,8 @@ pub struct Settings {
     pub directory: Directory,
     /// The networks that VIPs come from.
     pub networks: Networks,
+    /// How large lookup tables are, and how much room there is for them.
+    pub tables: Tables,
 }
 
 /// How the API is served on TCP.

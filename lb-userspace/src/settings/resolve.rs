@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{Api, File, Settings, Tls, file};
 use crate::keystone::{Directory, Project, Secret, User};
-use crate::model::Fault;
+use crate::model::{Fault, Tables};
 use crate::octavia::networks::{Network, Networks, Port, Range, Subnet, id_of};
 use crate::octavia::{Role, made_up_mac};
 
@@ -19,6 +19,7 @@ const REGION: &str = "RegionOne";
 /// # Errors
 /// It contradicts itself.
 pub fn resolve(file: File) -> Result<Settings, Fault> {
+    let tables = Tables::new(file.tables.room, file.tables.slots)?;
     let networks = networks(file.networks, file.ports)?;
     let projects = projects(file.projects)?;
     let home = match &file.api.project {
@@ -59,7 +60,7 @@ pub fn resolve(file: File) -> Result<Settings, Fault> {
         open: file.api.auth == Some(file::Auth::None),
         region: file.api.region.unwrap_or_else(|| REGION.to_owned()),
     };
-    Ok(Settings { api, directory: Directory { home, projects, users, admin_token }, networks })
+    Ok(Settings { api, directory: Directory { home, projects, users, admin_token }, networks, tables })
 }
 
 fn projects(given: Vec<file::Project>) -> Result<Vec<Project>, Fault> {

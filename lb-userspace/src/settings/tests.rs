@@ -97,3 +97,26 @@ fn a_port_that_nobody_guards_is_refused() {
     let everybody = listening("192.0.2.1:1", "auth = \"none\"").check_access().expect_err("everybody");
     assert!(everybody.message.contains("lets everybody in"), "{everybody}");
 }
+
+#[test]
+fn there_is_room_for_the_tables_that_are_asked_for() {
+    let tables = |text: &str| read_text(text).map(|settings| settings.tables);
+    assert_eq!(tables(""), Ok(crate::model::Tables { room: 4_195_328, slots: 65_537 }));
+    let many = tables("[tables]\nroom = 1000\nslots = 4093");
+    assert_eq!(many, Ok(crate::model::Tables { room: 65_552_000, slots: 4_093 }));
+    let refused = [
+        ("room = 0", "there cannot be room for 0 lookup tables; give 1 to 4096, of 262208 bytes each"),
+        ("room = 4097", "there cannot be room for 4097 lookup tables; give 1 to 4096, of 262208 bytes each"),
+        (
+            "slots = 4096",
+            "a lookup table cannot have 4096 slots: its size is a prime, at most 655373; the nearest is 4093",
+        ),
+        (
+            "slots = 1000003",
+            "a lookup table cannot have 1000003 slots: its size is a prime, at most 655373; the nearest is 655373",
+        ),
+    ];
+    for (text, message) in refused {
+        assert_eq!(tables(&format!("[tables]\n{text}")), Err(message.to_owned()), "{text}");
+    }
+}

@@ -45,6 +45,7 @@ impl Tracker {
                 step.changes.push(Change::WriteSlots { base: pool.listener.slots_base, moves });
             }
         }
+        self.look_for_work(number);
         Ok(step)
     }
 }

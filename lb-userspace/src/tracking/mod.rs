@@ -14,10 +14,10 @@ mod finish;
 mod pool;
 mod sweep;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use lb_common::limits::{MAX_ESTABLISHED_PINS, MAX_YOUNG_PINS};
-use lb_common::listener::Listener;
+use lb_common::listener::{Listener, ListenerKey};
 use lb_common::track::pin::{Moment, Table, Timing};
 use lb_common::track::sweep::{Fill, is_crowded};
 
@@ -35,6 +35,12 @@ pub struct Tracker {
     pools: HashMap<u32, Tracked>,
     /// The pools' numbers by the first slot of their tables.
     tables: HashMap<u32, u32>,
+    /// The pools' numbers by what their listeners listen on, as the maps hold them.
+    listeners: HashMap<ListenerKey, u32>,
+    /// Pools that got or lost a listener in the maps since this was last synced.
+    changed: BTreeSet<u32>,
+    /// Pools that there is something to sweep of.
+    working: BTreeSet<u32>,
     sweep: Option<Sweep>,
     /// When the tables of pins were last seen to be crowded.
     crowded: Option<Moment>,
@@ -87,15 +93,35 @@ impl Tracker {
     /// Takes up what pools are wanted to be and what the maps hold, for all pools or for those with these names. With
     /// `reread`, the image of the maps was read anew, so that slots may be other than they were written.
     pub fn sync(&mut self, desired: &Desired, held: &Held, pools: Option<&BTreeSet<Name>>, reread: bool, now: Moment) {
-        let mut seen: HashMap<u32, u32> = HashMap::new();
-        for listener in desired.listeners.values() {
-            if pools.is_some_and(|pools| !pools.contains(&listener.pool)) {
-                continue;
+        let mut changed = std::mem::take(&mut self.changed);
+        let names = match pools {
+            Some(pools) => pools,
+            None => {
+                self.listeners = held.listeners.iter().map(|(key, listener)| (*key, listener.pool)).collect();
+                changed.extend(self.pools.keys());
+                &desired.pools.keys().cloned().collect()
             }
-            let (Some(pool), Some(held_listener)) = (desired.pool_of(listener), held.listeners.get(&listener.key()))
-            else {
-                continue;
-            };
+        };
+        for name in names {
+            changed.extend(self.take_up(desired, held, name, reread, now));
+        }
+        for number in changed {
+            let own = |listener: &Listener, id| listener.pool == number && listener.id == id;
+            if !held.listeners.has_pool(number) {
+                self.forget(number);
+            } else if let Some(tracked) = self.pools.get_mut(&number) {
+                tracked.forget_listeners(|key, id| held.listeners.get(key).is_some_and(|listener| own(listener, id)));
+            }
+            self.look_for_work(number);
+        }
+    }
+
+    /// Takes up a pool, and returns the numbers that it has in the maps.
+    fn take_up(&mut self, desired: &Desired, held: &Held, name: &Name, reread: bool, now: Moment) -> BTreeSet<u32> {
+        let mut seen: BTreeMap<u32, u32> = BTreeMap::new();
+        let Some(pool) = desired.pools.get(name) else { return BTreeSet::new() };
+        for listener in desired.listeners_of(name) {
+            let Some(held_listener) = held.listeners.get(&listener.key()) else { continue };
             let idle = seen.entry(held_listener.pool).or_default();
             *idle = (*idle).max(pool.timeouts.ticks().longest(listener.protocol.number()));
             let known = self.pools.contains_key(&held_listener.pool);
@@ -111,31 +137,49 @@ impl Tracker {
                 tracked.look_at_slots(held, now);
             }
         }
-        for (number, tracked) in &mut self.pools {
-            let own = |listener: &Listener, id| listener.pool == *number && listener.id == id;
-            tracked.forget_listeners(|key, id| held.listeners.get(key).is_some_and(|listener| own(listener, id)));
+        seen.into_keys().collect()
+    }
+
+    /// Forgets a pool that no listener has any more.
+    fn forget(&mut self, number: u32) {
+        if let Some(tracked) = self.pools.remove(&number) {
+            let base = tracked.listener.slots_base;
+            if self.tables.get(&base) == Some(&number) {
+                self.tables.remove(&base);
+            }
+            self.leftovers = true;
         }
-        let held: BTreeSet<u32> = held.listeners.values().map(|listener| listener.pool).collect();
-        let before = self.pools.len();
-        self.pools.retain(|number, _| held.contains(number));
-        self.tables.retain(|_, number| held.contains(number));
-        self.leftovers |= self.pools.len() < before;
+    }
+
+    /// Sees whether there is something to sweep of a pool.
+    fn look_for_work(&mut self, number: u32) {
+        if self.pools.get(&number).is_some_and(Tracked::has_work) {
+            self.working.insert(number);
+        } else {
+            self.working.remove(&number);
+        }
     }
 
     /// Follows a change of the maps.
     pub fn note(&mut self, change: &Change, now: Moment) {
         match change {
             Change::WriteSlots { base, moves } => {
-                let table = self.tables.get(base).and_then(|number| self.pools.get_mut(number));
+                let number = self.tables.get(base).copied();
+                let table = number.and_then(|number| self.pools.get_mut(&number));
                 if let Some(pool) = table.filter(|pool| pool.has_table(*base)) {
                     pool.wrote(moves, now);
                 }
+                number.into_iter().for_each(|number| self.look_for_work(number));
             }
-            Change::PutListener { listener, .. } => {
+            Change::PutListener { key, listener, .. } => {
+                let before = self.listeners.insert(*key, listener.pool);
+                self.changed.extend(before.into_iter().chain([listener.pool]));
                 if let Some(pool) = self.pools.get_mut(&listener.pool) {
                     pool.adopt(listener, now);
                 }
+                self.look_for_work(listener.pool);
             }
+            Change::RemoveListener { key } => self.changed.extend(self.listeners.remove(key)),
             _ => {}
         }
     }
@@ -143,7 +187,7 @@ impl Tracker {
     /// True if there may be something to sweep.
     #[must_use]
     pub fn has_work(&self) -> bool {
-        self.leftovers || self.sweep.is_some() || self.pools.values().any(Tracked::has_work)
+        self.leftovers || self.sweep.is_some() || !self.working.is_empty()
     }
 
     /// True between the first and the last step of a sweep.
@@ -182,8 +226,7 @@ impl Tracker {
         for pool in self.pools.values_mut() {
             pool.begin_sweep();
         }
-        let with_work = self.pools.iter().filter(|(_, pool)| pool.has_work()).map(|(number, _)| *number);
-        Sweep::new(now, with_work.collect())
+        Sweep::new(now, self.working.iter().copied().collect())
     }
 
     /// Marks the tables of pins as crowded, or not, by what a sweep left in them.

@@ -8,7 +8,7 @@ use lb_common::listener::Listener;
 
 use super::address;
 use crate::engine::core::Core;
-use crate::model::{Fault, VipOwner};
+use crate::model::{Fault, Tables, VipOwner};
 use crate::neighbour::{Link, NetworkView, Reach};
 use crate::reconcile::memory::Memory;
 use crate::reconcile::{DataPlane as _, Sizes};
@@ -28,6 +28,8 @@ const SIZES: Sizes = Sizes { slots: 512, places: 256, listeners: 8, segments: 4,
 pub(super) struct Entries {
     pub(super) entries: BTreeMap<(Kind, String), Entry>,
     pub(super) refuses: bool,
+    /// How many changes were made.
+    pub(super) changed: usize,
 }
 
 impl Store for Arc<Mutex<Entries>> {
@@ -40,6 +42,7 @@ impl Store for Arc<Mutex<Entries>> {
         if store.refuses {
             return Err(Fault::unavailable("the disk is full"));
         }
+        store.changed += changes.len();
         for change in changes {
             match change {
                 Change::Put(entry) => store.entries.insert((entry.kind, entry.key.clone()), entry.clone()),
@@ -59,9 +62,14 @@ pub(super) struct Host {
 
 impl Host {
     pub(super) fn new() -> Self {
+        Self::of(SIZES)
+    }
+
+    /// One with maps of these sizes.
+    pub(super) fn of(sizes: Sizes) -> Self {
         let mut host = Self {
             store: Arc::default(),
-            plane: Arc::new(Mutex::new(Memory::new(SIZES))),
+            plane: Arc::new(Mutex::new(Memory::new(sizes))),
             view: NetworkView::default(),
         };
         host.link("eth1", 2, 1);
@@ -85,7 +93,7 @@ impl Host {
 
     pub(super) fn boot(&self) -> Core {
         let (store, plane) = (Box::new(Arc::clone(&self.store)), Box::new(Arc::clone(&self.plane)));
-        Core::new(store, plane, settings(), VipOwner::Xdp).expect("a core")
+        Core::new(store, plane, settings(), VipOwner::Xdp, Tables::default()).expect("a core")
     }
 
     /// A core that has seen the network.
@@ -107,7 +115,7 @@ impl Host {
         let read = held.read().expect("memory");
         let places = read.owners_in(0..SIZES.places).filter(|(place, _)| read.backend(*place).is_reachable()).count();
         let mut tables = Vec::new();
-        for (key, listener) in &read.listeners {
+        for (key, listener) in read.listeners.iter() {
             let owner_of = |index| {
                 let current = read.slot(listener.slots_base + index).current();
                 read.owner(listener.backends_base + u32::from(current))

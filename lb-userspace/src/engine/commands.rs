@@ -1,0 +1,127 @@
+//! Commands: each is done whole or not at all.
+
+use super::core::{Core, unix_now};
+use super::touched::Touched;
+use crate::model::{Command, Edit, Fault};
+use crate::neighbour::NetworkView;
+use crate::reconcile::{Scope, plan};
+use crate::store::changes_of;
+
+impl Core {
+    /// Does a command, whole or not at all.
+    ///
+    /// # Errors
+    /// Why it was refused or failed.
+    pub(super) fn execute(&mut self, command: &Command) -> Result<(), Fault> {
+        // What the API began comes first; if it fails, that is no fault of this command.
+        let _ = self.settle();
+        let edits = self.desired.check(command, unix_now())?;
+        if !self.on {
+            return self.write_only(command, edits);
+        }
+        let view = self.view.clone().ok_or_else(|| {
+            Fault::unavailable("the state of this host's network is not known yet; try again in a moment")
+        })?;
+        let attached = match command {
+            Command::Attach { interface, .. } => {
+                self.must_exist(interface, &view)?;
+                Some(interface.as_str())
+            }
+            _ => None,
+        };
+        let touched = Touched::by(&edits, &self.desired);
+        let mut changes = changes_of(&edits)?;
+        let undo = self.desired.edit_all(edits);
+        let known = self.health.follow(&self.desired, &touched.pools);
+        self.held.tell_time(self.plane.now());
+        // A plan that does not fit is found before anything is written down.
+        let planned = plan(&self.desired, &view, self.health.unhealthy(), &self.held, &touched.scope);
+        let written = planned.and_then(|plan| {
+            changes.extend(self.adopt(&touched)?);
+            self.store.commit(&changes).map(|()| plan)
+        });
+        let planned = match written {
+            Ok(plan) => plan,
+            Err(fault) => {
+                self.desired.edit_all(undo);
+                self.openstack.catalogue.roll_back();
+                self.health.put_back(known);
+                return Err(fault);
+            }
+        };
+        let done = match touched.scope {
+            // Interfaces come or go: what is attached then decides what else is to be done.
+            Scope::All => self.reconcile(&view, &touched.scope, attached),
+            Scope::Some { .. } => self.follow(&planned, &touched.scope),
+        };
+        if let Err(fault) = done {
+            self.health.put_back(known);
+            return Err(self.roll_back(&view, undo, fault));
+        }
+        self.openstack.catalogue.commit();
+        self.tell_targets(&touched);
+        self.tell_health(&view, &touched);
+        tracing::info!(?command, "done");
+        Ok(())
+    }
+
+    /// Does a command where there is no data plane.
+    fn write_only(&mut self, command: &Command, edits: Vec<Edit>) -> Result<(), Fault> {
+        if let Command::Attach { interface, .. } = command {
+            return Err(Fault::unavailable(format!(
+                "this agent runs without a data plane and cannot attach to {interface}; start it without \
+                 `--data-plane off`"
+            )));
+        }
+        let touched = Touched::by(&edits, &self.desired);
+        let mut changes = changes_of(&edits)?;
+        let undo = self.desired.edit_all(edits);
+        let written = self.adopt(&touched).and_then(|objects| {
+            changes.extend(objects);
+            self.store.commit(&changes)
+        });
+        match written {
+            Ok(()) => {
+                self.openstack.catalogue.commit();
+                self.health.follow(&self.desired, &touched.pools);
+            }
+            Err(_) => {
+                self.desired.edit_all(undo);
+                self.openstack.catalogue.roll_back();
+            }
+        }
+        written
+    }
+
+    fn must_exist(&self, interface: &str, view: &NetworkView) -> Result<(), Fault> {
+        if view.links.contains_key(interface) {
+            return Ok(());
+        }
+        if self.plane.interface_exists(interface) {
+            return Err(Fault::invalid(format!(
+                "{interface} is not an Ethernet interface; drlb forwards Ethernet frames"
+            )));
+        }
+        let links: Vec<_> = view.links.keys().map(String::as_str).collect();
+        let links = if links.is_empty() { "none".to_owned() } else { links.join(", ") };
+        Err(Fault::not_found(format!("there is no interface {interface} on this host; there are: {links}")))
+    }
+
+    /// Makes all as it was before a command that failed, and returns the fault to answer with.
+    fn roll_back(&mut self, view: &NetworkView, undo: Vec<Edit>, fault: Fault) -> Fault {
+        let objects = self.openstack.roll_back();
+        let written = changes_of(&undo).and_then(|mut changes| {
+            changes.extend(objects?);
+            self.store.commit(&changes)
+        });
+        self.desired.edit_all(undo);
+        let applied = self.reconcile(view, &Scope::All, None);
+        match written.and(applied) {
+            Ok(()) => fault,
+            Err(second) => {
+                tracing::error!("a command failed ({fault}), and so did taking it back ({second})");
+                Fault::internal(format!("{fault}; it could not be taken back either: {second}; restart the agent"))
+            }
+        }
+    }
+}
