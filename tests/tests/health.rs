@@ -211,3 +211,24 @@ fn health_checks_leave_nothing_on_the_host(world: &mut World, family: Family) ->
     world.agent.wait_until_serving(WEB)
 }
 at_two_corners!(health_checks_leave_nothing_on_the_host);
+
+/// With the last check of a family its address went, and with that the kernel took the way that the next one needs.
+fn a_check_that_is_set_again_after_the_last_one_was_taken_away_still_works(
+    world: &mut World,
+    family: Family,
+) -> Result<()> {
+    let to = world.balance_http(family, &[1, 1, 1])?;
+    for _ in 0..2 {
+        check(world, QUICK)?;
+        let begun = world.agent.status()?.checks.probes;
+        until("the backends to be checked", SOON, || {
+            let checks = world.agent.status().map_err(|error| format!("{error:#}"))?.checks;
+            if checks.probes >= begun + 9 { Ok(()) } else { Err(format!("{checks:?}")) }
+        })?;
+        let failed = world.agent.status()?.checks.failed;
+        ensure!(failed == 0, "{failed} checks failed");
+        world.agent.tell(&["health", "unset", WEB])?;
+    }
+    all_go_to(world, to, &[1, 1, 1])
+}
+at_two_corners!(a_check_that_is_set_again_after_the_last_one_was_taken_away_still_works);

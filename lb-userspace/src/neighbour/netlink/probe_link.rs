@@ -70,8 +70,7 @@ impl ProbeLink {
         self.handle.link().set(outer).execute().await.map_err(io::Error::other)?;
         let inner = LinkUnspec::new_with_index(self.inner).arp(false).up().build();
         self.handle.link().set(inner).execute().await.map_err(io::Error::other)?;
-        let v4 = RouteMessageBuilder::<Ipv4Addr>::new().output_interface(self.inner).scope(RouteScope::Link).build();
-        self.handle.route().add(v4).execute().await.map_err(io::Error::other)?;
+        self.lead_v4().await.map_err(io::Error::other)?;
         let v6 = RouteMessageBuilder::<Ipv6Addr>::new().output_interface(self.inner).build();
         if let Err(error) = self.handle.route().add(v6).execute().await {
             tracing::info!("health checks over IPv6 are not possible: {error}");
@@ -79,17 +78,17 @@ impl ProbeLink {
         Ok(())
     }
 
+    /// Leads all of IPv4 to the pair.
+    async fn lead_v4(&self) -> Result<(), rtnetlink::Error> {
+        let route = RouteMessageBuilder::<Ipv4Addr>::new().output_interface(self.inner).scope(RouteScope::Link).build();
+        self.handle.route().add(route).replace().execute().await
+    }
+
     /// Gives the pair these addresses to send from, and takes the others away. Those that the kernel refuses are logged.
     pub async fn set_sources(&mut self, wanted: &BTreeSet<IpAddr>) {
+        let had_v4 = self.sources.iter().any(IpAddr::is_ipv4);
         let gone: Vec<_> = self.sources.difference(wanted).copied().collect();
         let new: Vec<_> = wanted.difference(&self.sources).copied().collect();
-        for source in gone {
-            let message = self.address(source).message_mut().clone();
-            if let Err(error) = self.handle.address().del(message).execute().await {
-                tracing::debug!("the probes' address {source} cannot be taken away: {error}");
-            }
-            self.sources.remove(&source);
-        }
         for source in new {
             match self.address(source).execute().await {
                 Ok(()) => {
@@ -97,6 +96,21 @@ impl ProbeLink {
                 }
                 Err(error) => tracing::warn!("no health check can be sent from {source}: {error}"),
             }
+        }
+        for source in gone {
+            let message = self.address(source).message_mut().clone();
+            if let Err(error) = self.handle.address().del(message).execute().await {
+                tracing::debug!("the probes' address {source} cannot be taken away: {error}");
+            }
+            self.sources.remove(&source);
+        }
+        // With an interface's last IPv4 address the kernel takes its routes away (`fib_inetaddr_event` in
+        // net/ipv4/fib_frontend.c).
+        if !had_v4
+            && self.sources.iter().any(IpAddr::is_ipv4)
+            && let Err(error) = self.lead_v4().await
+        {
+            tracing::warn!("no health check can be sent over IPv4: {error}");
         }
     }
 
