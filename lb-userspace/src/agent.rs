@@ -97,8 +97,8 @@ async fn run_parts(config: Config) -> Result<(), Fault> {
     log.tell(News::new(EventKind::AgentStarted, format!("drlb {} started{plane}", env!("CARGO_PKG_VERSION"))));
     let (health_out, mut health) = watch::channel(Arc::default());
     let (events, checking) = match program {
-        Some(Program { events, probes }) => {
-            (Some(events), Some(health::task::start(probes, checks, health_out, checked)?))
+        Some(Program { events, probes, asked }) => {
+            (Some(events), Some(health::task::start(probes, checks, asked, health_out, checked)?))
         }
         None => (None, None),
     };

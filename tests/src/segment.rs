@@ -348,6 +348,52 @@ impl Segment {
         self.switch.ip(&format!("link set {} {state}\n", port(&node.host, node.net))).map(drop)
     }
 
+    /// Takes the balancer's first leg away and plugs in another of the same name, MAC and addresses, whose other end sends on so
+    /// many queues.
+    ///
+    /// # Errors
+    /// `ip` fails, or the program at the other end cannot be attached.
+    pub fn replace_front_leg(&mut self, queues: u32) -> Result<()> {
+        self.remove_front_leg()?;
+        self.plug_in_front_leg(queues)
+    }
+
+    /// Takes the balancer's first leg away.
+    ///
+    /// # Errors
+    /// `ip` fails.
+    pub fn remove_front_leg(&self) -> Result<()> {
+        self.switch.ip(&format!("link delete {}\n", port(&self.balancer, Net::Front))).map(drop)
+    }
+
+    /// Plugs in a first leg for the balancer, whose other end sends on so many queues.
+    ///
+    /// # Errors
+    /// `ip` fails, or the program at the other end cannot be attached.
+    pub fn plug_in_front_leg(&mut self, queues: u32) -> Result<()> {
+        let (net, port) = (Net::Front, port(&self.balancer, Net::Front));
+        let (mac, pid, bridge) = (net.mac(BALANCER), self.balancer.pid(), net.name());
+        let (v4, v6) = (net.address(Family::V4, BALANCER), net.address(Family::V6, BALANCER));
+        self.switch.ip(&format!(
+            "link add {port} numtxqueues {queues} numrxqueues {queues} type veth \
+             peer name eth0 numtxqueues 1 numrxqueues 1 address {mac} netns {pid}\nlink set {port} master {bridge} up\n"
+        ))?;
+        if self.plan.mode == Mode::Native || self.plan.legs == Legs::Two {
+            self.finish_frames_before(&port)?;
+        }
+        if self.plan.mode == Mode::Native {
+            self.peers.push(self.switch.attach_pass_program(&port)?);
+        }
+        self.balancer
+            .ip(&format!("address add {v4}/24 dev eth0\naddress add {v6}/64 dev eth0 nodad\nlink set eth0 up\n"))
+            .map(drop)
+    }
+
+    /// Takes the programs off the switch's side of the balancer's legs, without which native mode does not work on a veth.
+    pub fn take_programs_off(&mut self) {
+        self.peers.clear();
+    }
+
     /// The interfaces of the balancer.
     #[must_use]
     pub fn balancer_interfaces(&self) -> &'static [&'static str] {

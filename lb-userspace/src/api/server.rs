@@ -16,6 +16,7 @@ use super::types::{
     Applied, BackendBody, BackendPatch, Backends, ConfigQuery, DrainBody, EventsQuery, FLOWS, FlowsQuery,
     InterfaceBody, Interfaces, ListenerBody, ListenerPatch, Listeners, MOST_FLOWS, NoParameters, Stats,
 };
+use crate::doctor::Report;
 use crate::engine::status::{BackendStatus, InterfaceStatus, ListenerStatus};
 use crate::engine::{Engine, Flows, Status};
 use crate::events::{Events, Query};
@@ -39,6 +40,8 @@ pub trait Balancer: Clone + Send + Sync + 'static {
     fn export(&self) -> impl Future<Output = Result<String, Fault>> + Send;
     /// What is remembered of flows; see [`Engine::flows`].
     fn flows(&self, listener: Option<Name>, limit: usize) -> impl Future<Output = Result<Flows, Fault>> + Send;
+    /// Looks for what is wrong; see [`Engine::examine`].
+    fn examine(&self) -> impl Future<Output = Result<Report, Fault>> + Send;
     /// What happened; see [`Engine::events`].
     fn events(&self, query: Query, patience: Duration) -> impl Future<Output = Events> + Send;
 }
@@ -62,6 +65,10 @@ impl Balancer for Engine {
 
     fn flows(&self, listener: Option<Name>, limit: usize) -> impl Future<Output = Result<Flows, Fault>> + Send {
         Engine::flows(self, listener, limit)
+    }
+
+    fn examine(&self) -> impl Future<Output = Result<Report, Fault>> + Send {
+        Engine::examine(self)
     }
 
     fn events(&self, query: Query, patience: Duration) -> impl Future<Output = Events> + Send {
@@ -96,6 +103,7 @@ pub fn router<B: Balancer>(balancer: B) -> Router {
     Router::new()
         .route("/v1/status", get(status::<B>))
         .route("/v1/stats", get(stats::<B>))
+        .route("/v1/doctor", post(doctor::<B>))
         .route("/v1/interfaces", get(interfaces::<B>).post(attach::<B>))
         .route("/v1/interfaces/{name}", get(interface::<B>).delete(detach::<B>))
         .route("/v1/listeners", get(listeners::<B>).post(add_listener::<B>))
@@ -137,6 +145,13 @@ async fn status<B: Balancer>(State(balancer): State<B>) -> Answer<Status> {
 
 async fn stats<B: Balancer>(State(balancer): State<B>) -> Answer<Stats> {
     Ok(Json(StatusCode::OK, balancer.status().await?.into()))
+}
+
+async fn doctor<B: Balancer>(
+    State(balancer): State<B>,
+    OptionalBody(NoParameters {}): OptionalBody<NoParameters>,
+) -> Answer<Report> {
+    Ok(Json(StatusCode::OK, balancer.examine().await?))
 }
 
 async fn interfaces<B: Balancer>(State(balancer): State<B>) -> Answer<Interfaces> {

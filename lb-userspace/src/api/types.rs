@@ -24,8 +24,8 @@ pub struct ErrorBody {
     pub error: Fault,
 }
 
-/// The parameters of what takes none.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+/// The parameters, or the body, of what takes none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NoParameters {}
 

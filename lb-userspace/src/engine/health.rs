@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::watch;
 
+use super::core::Core;
 use super::status::ChecksStatus;
+use crate::doctor::questions::{Questions, questions};
 use crate::health::plan::{self, Standings};
 use crate::health::{BackendHealth, CheckKey, Checks, HealthCounters, HealthView, Standing, Unhealthy};
 use crate::model::{BackendAddr, Desired, Fault, Name};
@@ -232,5 +234,13 @@ impl Health {
     /// What the checks found of a backend.
     pub(super) fn found(&self, key: &CheckKey) -> Option<&BackendHealth> {
         self.view.backends.get(key)
+    }
+}
+
+impl Core {
+    /// What the doctor is to ask.
+    pub(super) fn questions(&self) -> Questions {
+        let Some(view) = &self.view else { return Questions::default() };
+        questions(&self.desired, view, &held_segments(&self.held, view), self.held.attached.keys())
     }
 }

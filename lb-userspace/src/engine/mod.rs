@@ -34,7 +34,9 @@ use self::thread::Request;
 use crate::announce::{Owned, Watched};
 use crate::config::Plan;
 use crate::dataplane::Dataplane;
-use crate::events::{self as log, EventLog, Query};
+use crate::doctor;
+use crate::events::{self as log, EventKind, EventLog, Query};
+use crate::health::once::{self, Once};
 use crate::health::{Checks, HealthCounters, HealthView, ProbePlane};
 use crate::model::{Command, Fault, Name, Tables, VipOwner};
 use crate::neighbour::{NetworkView, Targets};
@@ -66,6 +68,8 @@ pub struct Program {
     pub events: Events,
     /// Its part in probing.
     pub probes: Box<dyn ProbePlane>,
+    /// What is to be probed once.
+    pub asked: mpsc::Receiver<Once>,
 }
 
 /// What the engine asks of others and what they tell it.
@@ -99,6 +103,7 @@ type Mailbox = Arc<Mutex<Newest>>;
 pub struct Engine {
     requests: mpsc::Sender<Request>,
     newest: Mailbox,
+    probes: mpsc::Sender<Once>,
     events: EventLog,
 }
 
@@ -115,7 +120,7 @@ impl Engine {
         let store = SqliteStore::open(&state_dir)?;
         if !openstack.data_plane {
             let core = Core::new(Box::new(store), Box::new(Idle), openstack, vip_owner, tables)?;
-            let (engine, feeds) = Self::with(core)?;
+            let (engine, feeds, _) = Self::with(core)?;
             return Ok((engine, feeds, None));
         }
         let mut plane = Dataplane::open(&pin_dir, tables.room)?;
@@ -124,17 +129,18 @@ impl Engine {
             .map_err(|error| Fault::unavailable(format!("the program's events cannot be waited for: {error}")))?;
         let probes = Box::new(plane.probes()?);
         let core = Core::new(Box::new(store), Box::new(plane), openstack, vip_owner, tables)?;
-        let (engine, feeds) = Self::with(core)?;
-        Ok((engine, feeds, Some(Program { events, probes })))
+        let (engine, feeds, asked) = Self::with(core)?;
+        Ok((engine, feeds, Some(Program { events, probes, asked })))
     }
 
-    fn with(mut core: Core) -> Result<(Self, Feeds), Fault> {
+    fn with(mut core: Core) -> Result<(Self, Feeds, mpsc::Receiver<Once>), Fault> {
         let (requests, receiver) = mpsc::channel(DEPTH);
         let newest = Mailbox::default();
+        let (probes, asked) = once::channel();
         let feeds = core.feeds();
         let events = feeds.events.clone();
         thread::start(core, receiver, Arc::clone(&newest))?;
-        Ok((Self { requests, newest, events }, feeds))
+        Ok((Self { requests, newest, probes, events }, feeds, asked))
     }
 
     /// Does a command: returns when it is persisted and the maps are so. A command that is refused or fails leaves all
@@ -187,6 +193,21 @@ impl Engine {
     /// What happened, as far as it is asked for. If there is nothing, waits until there is, but no longer than `patience`.
     pub async fn events(&self, query: Query, patience: Duration) -> log::Events {
         self.events.ask(query, patience).await
+    }
+
+    /// Looks for what is wrong: asks hosts on the segments and backends' services now, which takes a second or more.
+    ///
+    /// # Errors
+    /// The maps could not be read, or the engine has stopped.
+    pub async fn examine(&self) -> Result<doctor::Report, Fault> {
+        let questions = Arc::new(self.ask(Request::Questions).await?);
+        let before = self.status().await?;
+        let mut seen = doctor::look::look(Arc::clone(&questions), &before, &self.probes).await;
+        let moved = Query { kinds: [EventKind::NeighbourMoved].into(), limit: log::MOST_EVENTS, ..Query::default() };
+        let moved = self.events(moved, Duration::ZERO).await;
+        seen.moved = doctor::seen::moved(&moved, log::since_1970());
+        // What the agent itself found out meanwhile counts, too.
+        Ok(doctor::examine(&self.status().await?, &questions, &seen))
     }
 
     /// Answers a request of the OpenStack API: returns when what it changes is persisted. The maps follow.

@@ -177,7 +177,7 @@ pub struct InterfaceStatus {
     pub mac: Option<String>,
     /// Whether the program runs on it.
     pub state: InterfaceState,
-    /// If it does not: why, and what to do.
+    /// If it does not: why, and what to do. If it does, and has one MAC with others: with whom.
     pub reason: Option<String>,
 }
 
@@ -299,7 +299,7 @@ pub struct BackendStatus {
     pub backup: bool,
     /// Whether it takes traffic.
     pub state: BackendState,
-    /// If it does not: why, and what to do.
+    /// If it does not: why, and what to do. If it does, and has one MAC with others: with whom.
     pub reason: Option<String>,
     /// Its MAC, as `02:00:00:00:00:01`; `null` if not known.
     pub mac: Option<String>,

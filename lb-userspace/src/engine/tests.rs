@@ -292,7 +292,7 @@ fn targets_are_all_backends() {
 #[tokio::test]
 async fn a_command_waits_for_the_first_picture_of_the_network() {
     let host = Host::new();
-    let (engine, _feeds) = Engine::with(host.boot()).expect("an engine");
+    let (engine, _feeds, _) = Engine::with(host.boot()).expect("an engine");
     let early = tokio::spawn({
         let engine = engine.clone();
         async move { engine.execute(attach("eth1")).await }
@@ -307,7 +307,7 @@ async fn a_command_waits_for_the_first_picture_of_the_network() {
 async fn stopping_leaves_what_forwards_and_removes_the_rest() {
     let host = Host::new();
     for (command, removed) in [(attach("eth1"), false), (detach("eth1"), true)] {
-        let (engine, _feeds) = Engine::with(host.boot()).expect("an engine");
+        let (engine, _feeds, _) = Engine::with(host.boot()).expect("an engine");
         engine.network_changed(Arc::new(host.view.clone()));
         engine.execute(command).await.expect("done");
         let other = engine.clone();

@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep_until};
 use super::core::Core;
 use super::{Flows, Mailbox, Newest, Status};
 use crate::config::Plan;
+use crate::doctor;
 use crate::model::{Command, Fault, Name};
 use crate::octavia::{self, Refusal, Reply};
 
@@ -43,6 +44,8 @@ pub(super) enum Request {
     PlanFile(String, oneshot::Sender<Result<Plan, Fault>>),
     /// Write what is as a file.
     Export(oneshot::Sender<String>),
+    /// Tell what the doctor is to ask.
+    Questions(oneshot::Sender<doctor::Questions>),
     /// There is a new picture of the network, or of the backends' health.
     Look,
     /// Stop, and answer when all is closed.
@@ -159,6 +162,9 @@ impl Loop {
                 }
                 Request::Export(reply) => {
                     let _ = reply.send(self.core.export());
+                }
+                Request::Questions(reply) => {
+                    let _ = reply.send(self.core.questions());
                 }
                 Request::Look => {}
                 Request::Stop(reply) => break Some(reply),

@@ -4,13 +4,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use lb_common::address::MacAddr;
 
-const BROADCAST: MacAddr = MacAddr([0xff; 6]);
+pub(super) const BROADCAST: MacAddr = MacAddr([0xff; 6]);
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
-const ETHERTYPE_ARP: u16 = 0x0806;
-const ETHERTYPE_IPV6: u16 = 0x86dd;
-const ICMPV6: u8 = 58;
-const SOLICITATION: u8 = 135;
-const ADVERTISEMENT: u8 = 136;
+pub(super) const ETHERTYPE_ARP: u16 = 0x0806;
+pub(super) const ETHERTYPE_IPV6: u16 = 0x86dd;
+pub(super) const ICMPV6: u8 = 58;
+pub(super) const SOLICITATION: u8 = 135;
+pub(super) const ADVERTISEMENT: u8 = 136;
 /// Of an advertisement's flags: override, not solicited, no router.
 const OVERRIDE: u32 = 0x2000_0000;
 /// The shortest frame on a wire, without the frame check sequence.
@@ -43,7 +43,7 @@ pub fn probe(address: IpAddr, mac: MacAddr) -> Vec<u8> {
     }
 }
 
-fn arp_request(sender: Ipv4Addr, target: Ipv4Addr, mac: MacAddr) -> Vec<u8> {
+pub(super) fn arp_request(sender: Ipv4Addr, target: Ipv4Addr, mac: MacAddr) -> Vec<u8> {
     let mut frame = ethernet(BROADCAST, mac, ETHERTYPE_ARP);
     // Ethernet, IPv4, addresses of 6 and 4 bytes, request.
     frame.extend([0, 1, 8, 0, 6, 4, 0, 1]);
@@ -55,13 +55,13 @@ fn arp_request(sender: Ipv4Addr, target: Ipv4Addr, mac: MacAddr) -> Vec<u8> {
 }
 
 /// The group that who has an address listens to (RFC 4291 section 2.7.1).
-fn solicited_node(address: Ipv6Addr) -> Ipv6Addr {
+pub(super) fn solicited_node(address: Ipv6Addr) -> Ipv6Addr {
     let [.., a, b, c] = address.octets();
     Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00 | u16::from(a), u16::from(b) << 8 | u16::from(c))
 }
 
 /// A neighbour discovery message without its checksum.
-fn discovery(kind: u8, flags: u32, target: Ipv6Addr, option: Option<(u8, MacAddr)>) -> Vec<u8> {
+pub(super) fn discovery(kind: u8, flags: u32, target: Ipv6Addr, option: Option<(u8, MacAddr)>) -> Vec<u8> {
     let mut message = vec![kind, 0, 0, 0];
     message.extend(flags.to_be_bytes());
     message.extend(target.octets());
@@ -72,7 +72,7 @@ fn discovery(kind: u8, flags: u32, target: Ipv6Addr, option: Option<(u8, MacAddr
     message
 }
 
-fn icmpv6(mac: MacAddr, source: Ipv6Addr, destination: Ipv6Addr, mut message: Vec<u8>) -> Vec<u8> {
+pub(super) fn icmpv6(mac: MacAddr, source: Ipv6Addr, destination: Ipv6Addr, mut message: Vec<u8>) -> Vec<u8> {
     // RFC 2464 section 7: a group's MAC ends in its last four bytes.
     let [.., a, b, c, d] = destination.octets();
     let mut frame = ethernet(MacAddr([0x33, 0x33, a, b, c, d]), mac, ETHERTYPE_IPV6);
@@ -91,17 +91,17 @@ fn icmpv6(mac: MacAddr, source: Ipv6Addr, destination: Ipv6Addr, mut message: Ve
     padded(frame)
 }
 
-fn ethernet(to: MacAddr, from: MacAddr, ether_type: u16) -> Vec<u8> {
+pub(super) fn ethernet(to: MacAddr, from: MacAddr, ether_type: u16) -> Vec<u8> {
     [&to.0[..], &from.0, &ether_type.to_be_bytes()].concat()
 }
 
-fn padded(mut frame: Vec<u8>) -> Vec<u8> {
+pub(super) fn padded(mut frame: Vec<u8>) -> Vec<u8> {
     frame.resize(frame.len().max(SHORTEST), 0);
     frame
 }
 
 /// The Internet checksum (RFC 1071) of an even number of bytes.
-fn checksum(bytes: &[u8]) -> u16 {
+pub(super) fn checksum(bytes: &[u8]) -> u16 {
     let sum: u32 = bytes.chunks_exact(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1])).sum();
     let sum = (sum & 0xffff) + (sum >> 16);
     !((sum & 0xffff) + (sum >> 16)) as u16

@@ -1,4 +1,7 @@
-//! Ethernet frames that the agent itself sends: [`frames`] makes them, [`socket`] sends them.
+//! Ethernet, where the agent itself meets it: [`frames`] announce VIPs, [`questions`] ask hosts and read their answers,
+//! [`socket`] sends and receives them; [`device`] is what a card and its driver do with them.
 
+pub mod device;
 pub mod frames;
+pub mod questions;
 pub mod socket;

@@ -1,13 +1,28 @@
-//! The one home of raw sockets: frames go out of an interface as they are (packet(7)). It takes `CAP_NET_RAW`.
+//! The one home of raw sockets: frames go out of an interface as they are, and come in (packet(7)). It takes `CAP_NET_RAW`.
 #![expect(unsafe_code, reason = "a frame's destination is an interface, which no safe wrapper can name")]
 
 use std::io;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::time::Duration;
 
-/// A socket that frames are sent by. It receives none.
+/// What goes out is not received (Linux 4.20, include/uapi/linux/if_packet.h).
+const PACKET_IGNORE_OUTGOING: libc::c_int = 23;
+
+/// A socket that frames are sent by.
 #[derive(Debug)]
 pub struct PacketSocket {
     socket: OwnedFd,
+}
+
+/// A frame that came in.
+#[derive(Clone, Copy, Debug)]
+pub struct Received<'a> {
+    /// Index of the interface that it came in by.
+    pub ifindex: u32,
+    /// The frame, from its Ethernet header on, as far as there was room for it.
+    pub frame: &'a [u8],
+    /// True if the sender left its checksum to a card that it never passed, as virtual interfaces do.
+    pub unfinished: bool,
 }
 
 impl PacketSocket {
@@ -16,10 +31,35 @@ impl PacketSocket {
     /// # Errors
     /// The kernel's: without `CAP_NET_RAW` it is not permitted.
     pub fn open() -> io::Result<Self> {
-        let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
         // Protocol 0: nothing is delivered to it.
+        Self::of_protocol(0)
+    }
+
+    /// Opens one that also receives all frames that come in to this network namespace, but for those that the XDP program
+    /// keeps to itself.
+    ///
+    /// # Errors
+    /// As [`PacketSocket::open`].
+    pub fn listen() -> io::Result<Self> {
+        let opened = Self::of_protocol((libc::ETH_P_ALL as u16).to_be())?;
+        for option in [libc::PACKET_AUXDATA, PACKET_IGNORE_OUTGOING] {
+            let on: libc::c_int = 1;
+            // SAFETY: `on` is valid for the bytes that are said, and is only read.
+            let done = unsafe {
+                let (value, length) = ((&raw const on).cast(), size_of::<libc::c_int>() as libc::socklen_t);
+                libc::setsockopt(opened.socket.as_raw_fd(), libc::SOL_PACKET, option, value, length)
+            };
+            if done < 0 {
+                return Err(io::Error::last_os_error());
+            }
+        }
+        Ok(opened)
+    }
+
+    fn of_protocol(protocol: u16) -> io::Result<Self> {
+        let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
         // SAFETY: a system call with three numbers.
-        let socket = unsafe { libc::socket(libc::AF_PACKET, kind, 0) };
+        let socket = unsafe { libc::socket(libc::AF_PACKET, kind, i32::from(protocol)) };
         if socket < 0 {
             return Err(io::Error::last_os_error());
         }
@@ -43,5 +83,55 @@ impl PacketSocket {
             libc::sendto(self.socket.as_raw_fd(), bytes, frame.len(), 0, to, length)
         };
         if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+    /// Takes a frame that has come in; `None` if there is none.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn receive<'a>(&self, room: &'a mut [u8]) -> io::Result<Option<Received<'a>>> {
+        // SAFETY: both are plain C structures for which all bits zero is a value.
+        let (mut from, mut message): (libc::sockaddr_ll, libc::msghdr) = unsafe { std::mem::zeroed() };
+        let mut control = [0_u64; 16];
+        let mut part = libc::iovec { iov_base: room.as_mut_ptr().cast(), iov_len: room.len() };
+        message.msg_name = (&raw mut from).cast();
+        message.msg_namelen = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+        message.msg_iov = &raw mut part;
+        message.msg_iovlen = 1;
+        message.msg_control = control.as_mut_ptr().cast();
+        message.msg_controllen = size_of_val(&control);
+        // SAFETY: `message` points to the address, the frame's room and the control data's, each as long as is said; all
+        // outlive the call.
+        let length = unsafe { libc::recvmsg(self.socket.as_raw_fd(), &raw mut message, 0) };
+        let Ok(length) = usize::try_from(length) else {
+            let error = io::Error::last_os_error();
+            return if error.kind() == io::ErrorKind::WouldBlock { Ok(None) } else { Err(error) };
+        };
+        let mut unfinished = false;
+        // SAFETY: the kernel has filled in `message`, whose control data is alive; the macros stay within it.
+        unsafe {
+            let mut header = libc::CMSG_FIRSTHDR(&raw const message);
+            while !header.is_null() {
+                if (*header).cmsg_level == libc::SOL_PACKET && (*header).cmsg_type == libc::PACKET_AUXDATA {
+                    let about: libc::tpacket_auxdata = std::ptr::read_unaligned(libc::CMSG_DATA(header).cast());
+                    unfinished = about.tp_status & libc::TP_STATUS_CSUMNOTREADY != 0;
+                }
+                header = libc::CMSG_NXTHDR(&raw const message, header);
+            }
+        }
+        let frame = room.get(..length.min(room.len())).unwrap_or_default();
+        Ok(Some(Received { ifindex: from.sll_ifindex.cast_unsigned(), frame, unfinished }))
+    }
+
+    /// Waits until a frame has come in, or the time is over.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn wait(&self, time: Duration) -> io::Result<()> {
+        let mut asked = libc::pollfd { fd: self.socket.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        let time = i32::try_from(time.as_millis()).unwrap_or(i32::MAX);
+        // SAFETY: one `pollfd`, which outlives the call.
+        let done = unsafe { libc::poll(&raw mut asked, 1, time) };
+        let error = io::Error::last_os_error();
+        if done < 0 && error.kind() != io::ErrorKind::Interrupted { Err(error) } else { Ok(()) }
     }
 }

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use nix::sched::{CloneFlags, unshare};
 
 use super::ProbePlane;
-use super::offload::{self, Feature};
+use crate::ethernet::device::{self, Feature};
 use crate::model::Fault;
 use crate::neighbour::netlink::probe_link::{INNER, ProbeLink};
 
@@ -35,8 +35,8 @@ impl Ground {
         let link = ProbeLink::make().await.map_err(refused)?;
         // Frames must leave with their final size and checksum, as no card comes after; and those that are redirected here
         // must arrive.
-        offload::switch(INNER, Feature::SendChecksums, false).map_err(refused)?;
-        offload::switch(INNER, Feature::ReceiveOffload, true).map_err(refused)?;
+        device::switch(INNER, Feature::SendChecksums, false).map_err(refused)?;
+        device::switch(INNER, Feature::ReceiveOffload, true).map_err(refused)?;
         link.up().await.map_err(refused)?;
         plane.join(link.outer())?;
         Ok(Self { link })

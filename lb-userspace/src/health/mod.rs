@@ -27,7 +27,7 @@ use crate::model::{BackendAddr, Fault, HealthCheck, Name};
 
 pub mod ground;
 pub mod machine;
-mod offload;
+pub mod once;
 mod own;
 pub mod plan;
 pub mod ports;
@@ -40,6 +40,15 @@ pub use machine::Standing;
 
 /// A backend of a pool: what is checked.
 pub type CheckKey = (Name, BackendAddr);
+
+/// Who asks for a probe.
+#[derive(Clone, Debug)]
+enum Asker {
+    /// A check.
+    Check(CheckKey),
+    /// A question with this number.
+    Once(u64),
+}
 
 /// Backends that are to take no traffic because they are not up.
 pub type Unhealthy = BTreeSet<CheckKey>;

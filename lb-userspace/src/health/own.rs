@@ -8,15 +8,15 @@ use std::thread;
 use tokio::sync::mpsc;
 use tokio::task::{LocalSet, spawn_local};
 
-use super::CheckKey;
+use super::Asker;
 use super::probe::{self, From, Means, Pinger, Trust};
 use crate::model::{Fault, HealthCheck};
 
 /// A probe to send.
 #[derive(Debug)]
 pub(super) struct Job {
-    /// The check that it is for.
-    pub(super) key: CheckKey,
+    /// Who asks.
+    pub(super) asker: Asker,
     /// What to send.
     pub(super) spec: Arc<HealthCheck>,
     /// Where to.
@@ -30,8 +30,8 @@ pub(super) struct Job {
 /// What became of it.
 #[derive(Debug)]
 pub(super) struct Done {
-    /// The check that it was for.
-    pub(super) key: CheckKey,
+    /// Who asked.
+    pub(super) asker: Asker,
     /// As in the [`Job`].
     pub(super) round: u64,
     /// Whether the right answer came, or what went wrong.
@@ -55,13 +55,13 @@ pub(super) fn start() -> Result<(mpsc::UnboundedSender<Job>, mpsc::UnboundedRece
 
 async fn work(mut queue: mpsc::UnboundedReceiver<Job>, results: mpsc::UnboundedSender<Done>) {
     let means = Means { pinger: Rc::new(Pinger::default()), trust: Rc::new(Trust::read()) };
-    while let Some(Job { key, spec, to, round, echo }) = queue.recv().await {
+    while let Some(Job { asker, spec, to, round, echo }) = queue.recv().await {
         let (means, results) = (means.clone(), results.clone());
         spawn_local(async move {
             let any: IpAddr = if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
             let result = probe::run(&spec, to, From { address: any, port: echo, echo }, &means).await;
             // Nobody waits for it once the checks have ended.
-            let _ = results.send(Done { key, round, result });
+            let _ = results.send(Done { asker, round, result });
         });
     }
 }

@@ -100,7 +100,9 @@ pub fn known_in(pool: &Pool) -> impl Iterator<Item = CheckKey> {
     checked.into_iter().flat_map(|pool| pool.backends.keys().map(|address| (pool.name.clone(), *address)))
 }
 
-fn way(address: BackendAddr, view: &NetworkView, segments: &SegmentsByInterface, desired: &Desired) -> Way {
+/// The way that a probe of a backend takes by the VIP. No VIP is sent from.
+#[must_use]
+pub fn way(address: BackendAddr, view: &NetworkView, segments: &SegmentsByInterface, desired: &Desired) -> Way {
     let (mac, ifindex) = match view.backends.get(&address) {
         Some(Reach::Resolved { mac, ifindex }) => (*mac, *ifindex),
         None | Some(Reach::Unresolved { why: Unresolved::Asking }) => {

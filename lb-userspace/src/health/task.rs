@@ -6,6 +6,7 @@
 //! | input | depth | what it does |
 //! |---|---|---|
 //! | checks | `watch`: only the latest set counts | takes up new ones, lets go of old ones |
+//! | probes that are asked for once | as [`channel`](super::once::channel) says; taken while there is room | sends them, and answers |
 //! | probes that end | as many as are under way | steps the check's machine |
 //! | results of the other thread | as many as are under way there | the same, or tells why a backend is down |
 //! | timer | one deadline | begins the probes that are due |
@@ -32,12 +33,13 @@ use tokio::task::{JoinSet, LocalSet};
 use tokio::time::{Instant, sleep_until};
 
 use super::ground::Ground;
+use super::once::{Answer, Once, Questions};
 use super::own::{self, Done, Job};
 use super::ports::{self, Ports};
 use super::probe::{self, From, Means, Pinger, Trust};
 use super::records::Records;
 use super::timetable::{Rhythm, Timetable};
-use super::{Check, CheckKey, Checks, HealthCounters, HealthView, ProbePlane, Way};
+use super::{Asker, Check, CheckKey, Checks, HealthCounters, HealthView, ProbePlane, Way};
 use crate::model::{Fault, ProbeType};
 
 /// The most probes that are under way at once. Each has a socket, or two with UDP.
@@ -46,6 +48,8 @@ const MOST: usize = 1_024;
 const MOST_OWN: usize = 256;
 /// The least time between two views: where many backends change at once, they are told together.
 const BETWEEN_VIEWS: Duration = Duration::from_millis(10);
+/// Why a probe is not sent when all ports are taken.
+const CROWDED: &str = "too many probes are under way";
 /// How soon the ground is tried to be made again where that failed.
 const RETRY: Duration = Duration::from_secs(30);
 
@@ -56,6 +60,7 @@ const RETRY: Duration = Duration::from_secs(30);
 pub fn start(
     plane: Box<dyn ProbePlane>,
     checks: watch::Receiver<Arc<Checks>>,
+    asked: mpsc::Receiver<Once>,
     views: watch::Sender<Arc<HealthView>>,
     counters: Arc<HealthCounters>,
 ) -> Result<JoinHandle<()>, Fault> {
@@ -64,14 +69,14 @@ pub fn start(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(no_thread)?;
     let run = move || {
         let checker = Checker::new(plane, views, counters, jobs);
-        runtime.block_on(LocalSet::new().run_until(checker.run(checks, results)));
+        runtime.block_on(LocalSet::new().run_until(checker.run(checks, asked, results)));
     };
     thread::Builder::new().name("probes".to_owned()).spawn(run).map_err(no_thread)
 }
 
 /// A probe by the VIP that has ended.
 struct Ended {
-    key: CheckKey,
+    asker: Asker,
     round: u64,
     result: Result<(), String>,
     /// What it held: protocol, address and port.
@@ -94,6 +99,7 @@ struct Checker {
     running: JoinSet<Ended>,
     /// Probes of own addresses that are under way.
     running_own: usize,
+    questions: Questions,
     round: u64,
     told: Duration,
 }
@@ -120,6 +126,7 @@ impl Checker {
             means: Means { pinger: Rc::new(Pinger::default()), trust: Rc::new(Trust::read()) },
             running: JoinSet::new(),
             running_own: 0,
+            questions: Questions::default(),
             round: 0,
             told: Duration::ZERO,
         }
@@ -129,13 +136,19 @@ impl Checker {
         self.begun.elapsed()
     }
 
-    async fn run(mut self, mut checks: watch::Receiver<Arc<Checks>>, mut results: mpsc::UnboundedReceiver<Done>) {
+    async fn run(
+        mut self,
+        mut checks: watch::Receiver<Arc<Checks>>,
+        mut asked: mpsc::Receiver<Once>,
+        mut results: mpsc::UnboundedReceiver<Done>,
+    ) {
         let first = checks.borrow_and_update().clone();
         self.take_up(first).await;
         loop {
             self.begin_what_is_due();
             self.tell();
             let wake = self.wake();
+            let has_room = self.running.len() + self.running_own < MOST_OWN;
             tokio::select! {
                 changed = checks.changed() => match changed {
                     Ok(()) => {
@@ -144,10 +157,15 @@ impl Checker {
                     }
                     Err(_) => break,
                 },
+                Some(once) = asked.recv(), if has_room => self.ask(once).await,
                 Some(ended) = self.running.join_next() => {
+                    let before = self.questions.sources();
                     self.vip_ended(ended);
                     while let Some(ended) = self.running.try_join_next() {
                         self.vip_ended(ended);
+                    }
+                    if self.questions.sources() != before {
+                        self.prepare_ground().await;
                     }
                 }
                 Some(done) = results.recv() => self.own_ended(done),
@@ -193,7 +211,8 @@ impl Checker {
             Way::Vip { source, .. } => Some(source),
             _ => None,
         };
-        let sources: BTreeSet<IpAddr> = self.checks.checks.values().filter_map(source).collect();
+        let mut sources: BTreeSet<IpAddr> = self.checks.checks.values().filter_map(source).collect();
+        sources.append(&mut self.questions.sources());
         let needed = !sources.is_empty();
         if needed && !matches!(self.ground, Ok(Some(_))) && self.now() >= self.retry_at {
             self.ground = Ground::make(self.plane.as_mut()).await.map(Some).map_err(|fault| {
@@ -233,14 +252,16 @@ impl Checker {
         match &check.way {
             Way::Own => {
                 self.records.began(&key, round);
-                self.try_own(key, check, round);
+                self.try_own(&key, check, round);
             }
             Way::Unreachable { reason } => self.finish(&key, Err(reason.clone())),
             Way::Impossible { reason } => self.skip(&key, reason.clone()),
             Way::Vip { backend, source } => match &self.ground {
                 Ok(Some(_)) => {
                     self.records.began(&key, round);
-                    self.send(key, check, *backend, *source, round);
+                    if !self.send(Asker::Check(key.clone()), check, *backend, *source, round) {
+                        self.skip(&key, CROWDED.to_owned());
+                    }
                 }
                 Ok(None) => self.skip(&key, "health checks are being prepared".to_owned()),
                 Err(reason) => {
@@ -251,8 +272,56 @@ impl Checker {
         }
     }
 
-    /// Sends a probe to each VIP. All must be answered.
-    fn send(&mut self, key: CheckKey, check: &Check, backend: lb_common::backend::Backend, source: IpAddr, round: u64) {
+    /// Sends a probe that is asked for once.
+    async fn ask(&mut self, Once { check, reply }: Once) {
+        self.round += 1;
+        let round = self.round;
+        let source = match &check.way {
+            Way::Vip { source, .. } => Some(*source),
+            _ => None,
+        };
+        self.questions.begin(round, reply, source);
+        let not_sent = match &check.way {
+            Way::Vip { backend, source } => {
+                // The ground may have no such address yet.
+                self.prepare_ground().await;
+                match &self.ground {
+                    Ok(None) => Some("health checks are being prepared".to_owned()),
+                    Err(reason) => Some(reason.clone()),
+                    Ok(Some(_)) => {
+                        let sent = self.send(Asker::Once(round), &check, *backend, *source, round);
+                        (!sent).then(|| CROWDED.to_owned())
+                    }
+                }
+            }
+            Way::Own => Some("it is probed at another address".to_owned()),
+            Way::Unreachable { reason } | Way::Impossible { reason } => Some(reason.clone()),
+        };
+        if let Some(reason) = not_sent {
+            self.questions.by_vip(round, Answer::NotSent(reason));
+        }
+        // Both at once: who asks wants to know soon.
+        self.try_own_once(round, &check);
+    }
+
+    fn try_own_once(&mut self, round: u64, check: &Check) {
+        let echo = echo_number(round);
+        let job = Job { asker: Asker::Once(round), spec: Arc::clone(&check.spec), to: check.own, round, echo };
+        match self.jobs.send(job) {
+            Ok(()) => self.running_own += 1,
+            Err(_) => self.questions.by_own_address(round, Answer::NotSent("the agent is stopping".to_owned())),
+        }
+    }
+
+    /// Sends a probe to each VIP. All must be answered. False if there is no room.
+    fn send(
+        &mut self,
+        asker: Asker,
+        check: &Check,
+        backend: lb_common::backend::Backend,
+        source: IpAddr,
+        round: u64,
+    ) -> bool {
         let mut held = Vec::new();
         let mut probes = Vec::new();
         for to in &check.vips {
@@ -272,7 +341,7 @@ impl Checker {
                 Some((port, echo)) => probes.push((*to, From { address: source, port, echo })),
                 None => {
                     self.rest(held);
-                    return self.skip(&key, "too many probes are under way".to_owned());
+                    return false;
                 }
             }
         }
@@ -287,39 +356,48 @@ impl Checker {
                 Some((why, vip)) if several => Err(format!("{why} (VIP {vip})")),
                 Some((why, _)) => Err(why),
             };
-            Ended { key, round, result, held }
+            Ended { asker, round, result, held }
         });
+        true
     }
 
     /// Probes a backend's own address, if there is room.
-    fn try_own(&mut self, key: CheckKey, check: &Check, round: u64) {
+    fn try_own(&mut self, key: &CheckKey, check: &Check, round: u64) {
         if self.running_own < MOST_OWN {
             // Its identifier is told apart by the address that it goes to, too.
-            let job = Job { key, spec: Arc::clone(&check.spec), to: check.own, round, echo: round as u16 };
+            let asker = Asker::Check(key.clone());
+            let echo = echo_number(round);
+            let job = Job { asker, spec: Arc::clone(&check.spec), to: check.own, round, echo };
             if self.jobs.send(job).is_ok() {
                 self.running_own += 1;
             }
         } else if check.way == Way::Own {
-            self.table.ended(&key, self.now());
+            self.table.ended(key, self.now());
         }
     }
 
     fn vip_ended(&mut self, ended: Result<Ended, tokio::task::JoinError>) {
-        let Ok(Ended { key, round, result, held }) = ended else { return };
+        let Ok(Ended { asker, round, result, held }) = ended else { return };
         self.rest(held);
-        if self.records.is_current(&key, round) {
-            self.finish(&key, result);
+        match asker {
+            Asker::Check(key) if self.records.is_current(&key, round) => self.finish(&key, result),
+            Asker::Check(_) => {}
+            Asker::Once(number) => self.questions.by_vip(number, result.into()),
         }
     }
 
     fn own_ended(&mut self, done: Done) {
         self.running_own = self.running_own.saturating_sub(1);
+        let key = match done.asker {
+            Asker::Check(key) => key,
+            Asker::Once(number) => return self.questions.by_own_address(number, done.result.into()),
+        };
         let checks = Arc::clone(&self.checks);
-        let Some(check) = checks.checks.get(&done.key) else { return };
+        let Some(check) = checks.checks.get(&key) else { return };
         match check.way {
-            Way::Own if self.records.is_current(&done.key, done.round) => self.finish(&done.key, done.result),
+            Way::Own if self.records.is_current(&key, done.round) => self.finish(&key, done.result),
             Way::Own => {}
-            _ => self.records.own_address(&done.key, done.result.is_ok()),
+            _ => self.records.own_address(&key, done.result.is_ok()),
         }
     }
 
@@ -345,7 +423,7 @@ impl Checker {
         if failed && self.records.is_down(key) && matches!(check.way, Way::Vip { .. }) {
             self.round += 1;
             let round = self.round;
-            self.try_own(key.clone(), check, round);
+            self.try_own(key, check, round);
         }
     }
 
@@ -362,6 +440,11 @@ impl Checker {
             self.views.send_replace(Arc::new(self.records.view(&self.checks)));
         }
     }
+}
+
+/// The identifier of a ping of a backend's own address. Low ones are the doctor's.
+const fn echo_number(round: u64) -> u16 {
+    round as u16 | 0x8000
 }
 
 /// The protocol of echo requests from an address.

@@ -58,6 +58,28 @@ pub struct Link {
     pub vlan: Option<Vlan>,
 }
 
+/// An interface, as the kernel tells of it when it is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// Its MTU in bytes.
+    pub mtu: u32,
+    /// True if it is one end of a pair of virtual interfaces.
+    pub is_veth: bool,
+    /// The other end of the pair, if it can be seen from here.
+    pub peer: Option<Peer>,
+}
+
+/// The other end of a pair of virtual interfaces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Its MTU in bytes.
+    pub mtu: u32,
+    /// True if an XDP program runs there.
+    pub has_program: bool,
+    /// How many queues it may send on.
+    pub transmit_queues: u32,
+}
+
 /// A VLAN (IEEE 802.1Q) of another interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Vlan {

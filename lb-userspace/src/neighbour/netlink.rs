@@ -35,6 +35,7 @@ use super::picture::{Action, NeighbourState, Picture};
 use super::{NetworkView, Targets};
 
 mod decode;
+pub mod device;
 mod events;
 pub mod probe_link;
 mod requests;

@@ -12,6 +12,7 @@ use tokio::net::UnixStream;
 use super::*;
 use crate::api::client::{Client, ClientError};
 use crate::api::socket;
+use crate::doctor::{Finding, Severity};
 use crate::engine::status::{
     BackendState, Counters, DrainStatus, FlowState, FlowStatus, InterfaceState, OutcomeStatus, RefusedStatus,
     RivalStatus, SlotStates, TrackingStatus, VipStatus,
@@ -52,6 +53,16 @@ impl Balancer for StandIn {
     async fn flows(&self, listener: Option<Name>, limit: usize) -> Result<Flows, Fault> {
         self.asked_for_flows.lock().expect("no panic").push(FlowsQuery { listener, limit: Some(limit) });
         Ok(flows_of_one())
+    }
+
+    async fn examine(&self) -> Result<Report, Fault> {
+        let finding = Finding {
+            code: "vip-missing".to_owned(),
+            severity: Severity::Problem,
+            about: "web 2001:db8::21".to_owned(),
+            text: "it does not have the VIP".to_owned(),
+        };
+        Ok(Report { findings: vec![finding] })
     }
 
     async fn events(&self, query: Query, patience: Duration) -> Events {
@@ -443,4 +454,14 @@ async fn events_are_asked_for_by_what_they_are_about() {
         let (status, _, body) = served.raw("GET", &format!("/v1/events?{parameters}"), "").await;
         assert!(status == 400 && body.contains(sentence), "{parameters}: {status} {body}");
     }
+}
+
+#[tokio::test]
+async fn the_doctor_is_asked_without_a_body_or_with_an_empty_one() {
+    let served = Served::start(None);
+    let client = served.client();
+    let report: Report = client.post(&["doctor"], &NoParameters {}).await.expect("it looks").parse().expect("its JSON");
+    assert_eq!((report.findings.len(), report.findings[0].code.as_str()), (1, "vip-missing"));
+    let refused = client.post(&["doctor"], &serde_json::json!({"deep": true})).await.expect_err("no such field");
+    assert!(refused.to_string().contains("deep"), "{refused}");
 }

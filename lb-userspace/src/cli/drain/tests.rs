@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use super::*;
 use crate::api::server::{Balancer, router, serve};
 use crate::api::socket;
+use crate::doctor::Report;
 use crate::engine::status::{Flows, Status};
 use crate::events::{Events, Query};
 use crate::model::{Command, Fault};
@@ -53,6 +54,10 @@ impl Balancer for Script {
 
     async fn flows(&self, _: Option<Name>, _: usize) -> Result<Flows, Fault> {
         panic!("a drain asks for no flows")
+    }
+
+    async fn examine(&self) -> Result<Report, Fault> {
+        unreachable!("a drain does not ask for this")
     }
 
     async fn events(&self, _: Query, _: Duration) -> Events {

@@ -15,8 +15,9 @@ use super::{
 };
 use crate::engine::health::Health;
 use crate::events::EventCount;
+use crate::events::network::one_mac;
 use crate::health::{Cause, Standing};
-use crate::model::{self, Desired, Fault, Interface};
+use crate::model::{self, BackendAddr, Desired, Fault, Interface};
 use crate::neighbour::{NetworkView, Reach};
 use crate::reconcile::{DataPlane, Held, Obstacle, SegmentsByInterface, held_segments, reach};
 use crate::tracking::Tracker;
@@ -54,7 +55,7 @@ pub(in crate::engine) fn take(
 ) -> Result<Status, Fault> {
     let Sources { desired, view, held, health, link_faults, tracker, plane } = *sources;
     let segments = held_segments(held, view);
-    let snapshot = Snapshot { view, held, health, tracker, plane, segments };
+    let snapshot = Snapshot { view, held, health, tracker, plane, segments, sharing: sharing(view) };
     let interface = |interface| snapshot.interface(interface, link_faults);
     let listener = |listener| {
         let pool = desired.pool_of(listener).ok_or_else(|| Fault::internal("a listener has no pool"))?;
@@ -95,6 +96,23 @@ struct Snapshot<'a> {
     tracker: &'a Tracker,
     plane: &'a dyn DataPlane,
     segments: SegmentsByInterface,
+    sharing: BTreeMap<BackendAddr, String>,
+}
+
+/// What is to be said of each backend that has one MAC with others.
+fn sharing(view: &NetworkView) -> BTreeMap<BackendAddr, String> {
+    let mut sharing = BTreeMap::new();
+    for ((_, mac, _), same) in one_mac(view) {
+        for address in &same {
+            let others: Vec<_> = same.iter().filter(|other| *other != address).map(ToString::to_string).collect();
+            let text = format!(
+                "it has one MAC, {mac}, with {}: they are one server, or two with the same MAC",
+                others.join(" and ")
+            );
+            sharing.insert(*address, text);
+        }
+    }
+    sharing
 }
 
 impl Snapshot<'_> {
@@ -264,7 +282,7 @@ impl Snapshot<'_> {
                 let reason = "it is a backup: it takes new flows when none of the others can";
                 (BackendState::StandingBy, reason.to_owned())
             }
-            Ok(_) => return (BackendState::Serving, None),
+            Ok(_) => return (BackendState::Serving, self.sharing.get(&address).cloned()),
             Err(Obstacle::Unresolved(why)) => (BackendState::Unresolved, why.to_string()),
             Err(Obstacle::NotAttached { ifindex }) => {
                 let name =

@@ -29,8 +29,15 @@ const PURE: &[&str] = &[
     "lb-userspace/src/announce/keeper.rs",
     "lb-userspace/src/announce/mod.rs",
     "lb-userspace/src/ethernet/frames.rs",
+    "lb-userspace/src/ethernet/questions.rs",
     "lb-userspace/src/config",
-    "lb-userspace/src/doctor.rs",
+    "lb-userspace/src/doctor/backends.rs",
+    "lb-userspace/src/doctor/inquiry.rs",
+    "lb-userspace/src/doctor/interfaces.rs",
+    "lb-userspace/src/doctor/mod.rs",
+    "lb-userspace/src/doctor/questions.rs",
+    "lb-userspace/src/doctor/seen.rs",
+    "lb-userspace/src/doctor/vips.rs",
     "lb-userspace/src/events/health.rs",
     "lb-userspace/src/events/kind.rs",
     "lb-userspace/src/events/limits.rs",
@@ -102,8 +109,8 @@ pub(super) const RULES: &[Rule] = &[
         .except(&["lb-userspace/src/api", "lb-userspace/src/health/probe/http.rs"]),
     rule("only api/ and the TLS probe speak TLS", &[AGENT], &["rustls", "tokio_rustls"])
         .except(&["lb-userspace/src/api", "lb-userspace/src/health/probe/tls.rs"]),
-    rule("only the announcements send raw frames", &[AGENT], &["crate::ethernet::socket"])
-        .except(&["lb-userspace/src/announce/task.rs"]),
+    rule("only the announcements and the doctor send raw frames", &[AGENT], &["crate::ethernet::socket"])
+        .except(&["lb-userspace/src/announce/task.rs", "lb-userspace/src/doctor/look.rs"]),
     rule(
         "the OpenStack API's objects and users know the model alone",
         &["lb-userspace/src/octavia", "lb-userspace/src/keystone"],
@@ -210,7 +217,7 @@ pub(super) const UNSAFE: &[&str] = &[
     "lb-userspace/src/dataplane/detach.rs",
     "lb-userspace/src/dataplane/mmap.rs",
     "lb-userspace/src/ethernet/socket.rs",
-    "lb-userspace/src/health/offload.rs",
+    "lb-userspace/src/ethernet/device.rs",
     "tests/src/sys.rs",
 ];
 
