@@ -10,8 +10,9 @@ mod tables;
 use lb_common::outcome::Outcome;
 use lb_ebpf::finish::Verdict;
 use lb_ebpf::host::HostTables;
+use lb_ebpf::known::Known;
 use lb_ebpf::packet::Packet;
-use lb_ebpf::pipeline::{self, Known};
+use lb_ebpf::pipeline;
 
 pub use tables::{OWN_MAC, VIP, VIP6, tables};
 

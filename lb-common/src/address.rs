@@ -31,6 +31,14 @@ impl Address {
         self.0[0] == 0 && self.0[1] == 0 && self.0[2] == Self::MAPPED
     }
 
+    /// The address as two words that hold the bytes as they stand in memory, as are read from there at once.
+    #[inline(always)]
+    #[must_use]
+    pub const fn halves(&self) -> [u64; 2] {
+        let [a, b, c, d] = self.0;
+        [(b as u64) << 32 | a as u64, (d as u64) << 32 | c as u64]
+    }
+
     /// The 16 bytes in the order in which they stand in a packet.
     #[must_use]
     pub fn octets(&self) -> [u8; 16] {
@@ -76,6 +84,40 @@ impl fmt::Debug for Address {
 #[repr(transparent)]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Pod, Zeroable)]
 pub struct MacAddr(pub [u8; 6]);
+
+impl MacAddr {
+    /// The first four bytes and the last two, as they stand in memory: a MAC is read, compared and written so.
+    #[inline(always)]
+    #[must_use]
+    pub const fn halves(self) -> (u32, u16) {
+        let [a, b, c, d, e, f] = self.0;
+        (u32::from_ne_bytes([a, b, c, d]), u16::from_ne_bytes([e, f]))
+    }
+
+    /// The MAC in the first six bytes of a word, as they stand in memory.
+    #[inline(always)]
+    #[must_use]
+    pub const fn to_word(self) -> u64 {
+        let [a, b, c, d, e, f] = self.0;
+        u64::from_le_bytes([a, b, c, d, e, f, 0, 0])
+    }
+
+    /// The MAC in the first six bytes of a word.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_word(word: u64) -> Self {
+        let [a, b, c, d, e, f, _, _] = word.to_le_bytes();
+        Self([a, b, c, d, e, f])
+    }
+
+    /// The MAC of such two halves.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_halves(first: u32, last: u16) -> Self {
+        let ([a, b, c, d], [e, f]) = (first.to_ne_bytes(), last.to_ne_bytes());
+        Self([a, b, c, d, e, f])
+    }
+}
 
 impl fmt::Display for MacAddr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

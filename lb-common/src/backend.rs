@@ -21,8 +21,7 @@ impl Backend {
     /// A backend at `mac` on the segment with that index.
     #[must_use]
     pub const fn new(mac: MacAddr, segment: u16) -> Self {
-        let [a, b, c, d, e, f] = mac.0;
-        Self(u64::from_le_bytes([a, b, c, d, e, f, 0, 0]) | (segment as u64) << 48)
+        Self(mac.to_word() | (segment as u64) << 48)
     }
 
     /// The same backend, draining: its flows stay, a session of its clients brings it no new ones.
@@ -56,8 +55,7 @@ impl Backend {
     #[inline(always)]
     #[must_use]
     pub const fn mac(self) -> MacAddr {
-        let [a, b, c, d, e, f, _, _] = self.0.to_le_bytes();
-        MacAddr([a, b, c, d, e, f])
+        MacAddr::from_word(self.0)
     }
 
     /// Index of the backend's segment.

@@ -1,12 +1,10 @@
 //! A flow: what identifies one conversation of a client with a VIP.
 
-use bytemuck::{Pod, Zeroable};
-
 use crate::address::{Address, Port};
 
-/// The 5-tuple of a packet on its way to a VIP. 40 bytes, no padding.
+/// The 5-tuple of a packet on its way to a VIP.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Flow {
     /// The client.
     pub source: Address,
@@ -18,8 +16,6 @@ pub struct Flow {
     pub destination_port: Port,
     /// The IP protocol number, see [`crate::protocol`].
     pub protocol: u8,
-    /// Always zero.
-    pub reserved: [u8; 3],
 }
 
 impl Flow {
@@ -27,6 +23,6 @@ impl Flow {
     #[inline(always)]
     #[must_use]
     pub const fn without_ports(source: Address, destination: Address, protocol: u8) -> Self {
-        Self { source, destination, source_port: Port::ANY, destination_port: Port::ANY, protocol, reserved: [0; 3] }
+        Self { source, destination, source_port: Port::ANY, destination_port: Port::ANY, protocol }
     }
 }

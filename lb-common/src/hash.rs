@@ -99,7 +99,6 @@ mod tests {
             source_port: Port::from_host(1024 + (i % 1000) as u16),
             destination_port: Port::from_host(80),
             protocol: protocol::TCP,
-            reserved: [0; 3],
         }
     }
 

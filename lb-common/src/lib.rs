@@ -21,4 +21,5 @@ pub mod protocol;
 pub mod rate;
 pub mod session;
 pub mod slot;
+pub mod table;
 pub mod track;

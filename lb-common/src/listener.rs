@@ -97,6 +97,31 @@ pub struct Listener {
 }
 
 impl Listener {
+    /// No listener.
+    pub const NONE: Self = Self {
+        id: 0,
+        pool: 0,
+        slots_base: 0,
+        slots_len: 0,
+        backends_base: 0,
+        backends_len: 0,
+        schedule_base: 0,
+        schedule_len: 0,
+        algorithm: Self::SOURCE_IP_PORT,
+        before: Self::BEFORE_NOTHING,
+        persistence: 0,
+        guards: 0,
+        allow_base: 0,
+        allow_len: 0,
+        allow_from: 0,
+        allow_bits: 0,
+        rate_prefix: 0,
+        reserved: 0,
+        rate_interval: 0,
+        rate_burst: 0,
+        max_flows: 0,
+    };
+
     /// Packets are taken from the sources of the allow-list only.
     pub const GUARD_ALLOW: u8 = 1 << 0;
     /// New flows of each source are limited.
@@ -137,6 +162,16 @@ impl Listener {
     #[must_use]
     pub const fn hash(&self) -> u8 {
         if self.algorithm == Self::SOURCE_IP { Self::SOURCE_IP } else { Self::SOURCE_IP_PORT }
+    }
+
+    /// True if nothing has to be known of a flow but its slot, as long as that is steady: no flow of the listener is remembered
+    /// or counted. Packets may have to be on its allow-list.
+    #[inline(always)]
+    #[must_use]
+    pub const fn goes_by_slot(&self) -> bool {
+        // One look at one word, as each packet asks.
+        const NOT_BY_SLOT: u32 = u32::from_ne_bytes([!Listener::SOURCE_IP, !0, !0, !Listener::GUARD_ALLOW]);
+        u32::from_ne_bytes([self.algorithm, self.before, self.persistence, self.guards]) & NOT_BY_SLOT == 0
     }
 
     /// True if a flow's backend does not follow from its slot alone, so that every flow is pinned.

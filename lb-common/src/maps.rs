@@ -9,12 +9,14 @@ pub const PROGRAM: &str = "drlb";
 /// The XDP program that sends probes of health checks to their backends.
 pub const PROBE_PROGRAM: &str = "drlb_probe";
 
-/// `ListenerKey` → `Listener`.
+/// Listeners by `ListenerKey`: a [`crate::table`]. Memory-mapped by the agent.
 pub const LISTENERS: &str = "LISTENERS";
-/// `Address` → `Vip`.
+/// VIPs by `Address`: a [`crate::table`]. Memory-mapped by the agent.
 pub const VIPS: &str = "VIPS";
 /// Lines of slots: the lookup tables of all pools, one region a pool. Memory-mapped by the agent.
 pub const SLOTS: &str = "SLOTS";
+/// Lines of glances at slots, by the same index. Memory-mapped by the agent.
+pub const GLANCES: &str = "GLANCES";
 /// `Backend` places of all pools, one region a pool. Memory-mapped by the agent.
 pub const BACKENDS: &str = "BACKENDS";
 /// `BackendOwner` by the same index. Read and written by the agent only, memory-mapped.
@@ -68,6 +70,7 @@ pub const PINNED: &[&str] = &[
     LISTENERS,
     VIPS,
     SLOTS,
+    GLANCES,
     BACKENDS,
     BACKEND_OWNERS,
     SEGMENTS,
@@ -93,7 +96,7 @@ pub const PINNED: &[&str] = &[
     PROBING,
 ];
 
-/// Global of the program: our MAC on the interface that it is attached to (`[u8; 6]`). Not pinned: each interface runs
+/// Global of the program: our MAC on the interface that it is attached to (`u64`, [`crate::address::MacAddr::to_word`]). Not pinned: each interface runs
 /// its own instance of the program.
 pub const OWN_MAC: &str = "OWN_MAC";
 /// Global of the program: the key of the flow hash (`u64`).

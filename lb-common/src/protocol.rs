@@ -13,3 +13,10 @@ pub const SCTP: u8 = 132;
 /// In a listener's key: every protocol and every port, the DR-mode listener. 255 is reserved by IANA, so no packet that
 /// a host accepts has it.
 pub const ANY: u8 = 255;
+
+/// True for a protocol whose header begins with a source and a destination port.
+#[inline(always)]
+#[must_use]
+pub const fn has_ports(protocol: u8) -> bool {
+    matches!(protocol, TCP | UDP | SCTP)
+}

@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::limits::{MAX_POOL_BACKENDS, SLOTS_PER_LINE};
+use crate::limits::{GLANCES_PER_LINE, MAX_POOL_BACKENDS, SLOTS_PER_LINE};
 
 /// The index that no backend of a pool has: "none".
 pub const NO_BACKEND: u16 = u16::MAX;
@@ -96,6 +96,43 @@ pub struct SlotLine(pub [Slot; SLOTS_PER_LINE]);
 
 const _: () = assert!(core::mem::size_of::<SlotLine>() == 64);
 
+/// In a [`Glance`]: the slot itself says it.
+const LOOK: u8 = u8::MAX;
+
+/// What a glance at a slot tells: the backend of a steady one, in one byte, if its index in the pool is small enough. A table
+/// of these is a quarter of the slots' own, so four times as many pools are in a CPU's cache; and nearly all packets need no more.
+///
+/// The slot is written first, then its glance: until then, packets find the slot as it was.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct Glance(pub u8);
+
+impl Glance {
+    /// Places that a pool's region may have for its slots to be glanced at; in a larger one most slots would be looked at anyway.
+    pub const MOST_PLACES: u32 = 256;
+
+    /// What is told of a slot.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of(slot: Slot) -> Self {
+        if slot.is_steady() && slot.current() < LOOK as u16 { Self(slot.current() as u8) } else { Self(LOOK) }
+    }
+
+    /// The slot, if this tells it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn slot(self) -> Option<Slot> {
+        if self.0 == LOOK { None } else { Some(Slot::steady(self.0 as u16)) }
+    }
+}
+
+/// The glances that share one element of their map: one cache line.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct GlanceLine(pub [Glance; GLANCES_PER_LINE]);
+
+const _: () = assert!(core::mem::size_of::<GlanceLine>() == 64);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,6 +142,15 @@ mod tests {
         let slot = Slot::steady(7);
         assert_eq!((slot.current(), slot.previous()), (7, 7));
         assert_eq!(Slot::EMPTY.current(), NO_BACKEND);
+    }
+
+    #[test]
+    fn a_glance_tells_a_steady_slot_and_no_other() {
+        for slot in [Slot::steady(0), Slot::steady(254)] {
+            assert_eq!(Glance::of(slot).slot(), Some(slot));
+        }
+        let others = [Slot::EMPTY, Slot::steady(255), Slot::steady(4_095), Slot::moving(1, 2), Slot::settling(1)];
+        assert!(others.iter().all(|slot| Glance::of(*slot).slot().is_none()));
     }
 
     #[test]

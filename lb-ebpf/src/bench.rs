@@ -12,6 +12,7 @@ mod program {
     use lb_common::bench::{Drive, FLOOR_SLOTS, FloorKey, MOST_FLOOR_FLOWS, MOST_FLOOR_VIPS};
     use lb_common::flow::Flow;
     use lb_common::outcome::Counter;
+    use lb_common::track::pin::PinKey;
     use lb_common::{hash, protocol};
     use lb_ebpf::packet::Packet;
 
@@ -29,7 +30,7 @@ mod program {
     #[map]
     static FLOOR_BACKENDS: Array<u64> = Array::with_max_entries(FLOOR_SLOTS, 0);
     #[map]
-    static FLOOR_FLOWS: LruHashMap<Flow, u64> = LruHashMap::with_max_entries(MOST_FLOOR_FLOWS, 0);
+    static FLOOR_FLOWS: LruHashMap<PinKey, u64> = LruHashMap::with_max_entries(MOST_FLOOR_FLOWS, 0);
     #[map]
     static FLOOR_COUNTERS: PerCpuArray<Counter> = PerCpuArray::with_max_entries(MOST_FLOOR_VIPS, 0);
 
@@ -132,7 +133,8 @@ mod program {
         // SAFETY: nothing removes entries while the bench runs.
         let vip = *unsafe { FLOOR_VIPS.get(key) }?;
         let begins = flow.protocol == protocol::TCP && signal & 0x12 == 0x02;
-        let known = if tracks && !begins { FLOOR_FLOWS.get_ptr(flow) } else { None };
+        let pin = PinKey::new(&flow, 0);
+        let known = if tracks && !begins { FLOOR_FLOWS.get_ptr(pin) } else { None };
         let backend = match known {
             // SAFETY: a value of this map stays readable while the program runs.
             Some(backend) => unsafe { *backend },
@@ -140,7 +142,7 @@ mod program {
                 let slot = hash::reduce(hash::flow(hash::DEFAULT_KEY, &flow), FLOOR_SLOTS);
                 let backend = *FLOOR_BACKENDS.get(slot)?;
                 if tracks && !begins {
-                    let _ = FLOOR_FLOWS.insert(flow, backend, 0);
+                    let _ = FLOOR_FLOWS.insert(pin, backend, 0);
                 }
                 backend
             }
@@ -194,7 +196,6 @@ mod program {
             source_port: Port::from_wire(source_port),
             destination_port: Port::from_wire(destination_port),
             protocol,
-            reserved: [0; 3],
         };
         Some((flow, flags))
     }

@@ -8,7 +8,6 @@ use lb_common::address::{Address, MacAddr};
 use lb_common::allow::{self, Bits, Root};
 use lb_common::backend::{Backend, Load, Segment};
 use lb_common::event::Event;
-use lb_common::flow::Flow;
 use lb_common::fragment::{DatagramKey, Trail};
 use lb_common::hash::DEFAULT_KEY;
 use lb_common::limits::MAX_ESTABLISHED_PINS;
@@ -17,15 +16,15 @@ use lb_common::outcome::{Counter, Outcome, Refused};
 use lb_common::probe::{ProbeKey, ProbeTarget};
 use lb_common::rate::{self, SourceKey};
 use lb_common::session::{Session, SessionKey};
-use lb_common::slot::Slot;
+use lb_common::slot::{Glance, Slot};
 use lb_common::track::pin::{Moment, Pin, PinKey, Table};
-use lb_common::track::signal::Signal;
 
 use crate::finish::Finish;
 use crate::fragments;
+use crate::known::Known;
 use crate::packet::Packet;
 use crate::parse::{self, Headers};
-use crate::select::{Chosen, Place};
+use crate::select::Chosen;
 use crate::tables::Tables;
 use crate::track::{self, Request};
 use crate::vip_traffic;
@@ -167,6 +166,10 @@ impl Tables for HostTables {
         self.slots.get(index as usize).copied()
     }
 
+    fn glance(&self, index: u32) -> Option<Glance> {
+        self.slot(index).map(Glance::of)
+    }
+
     fn backend(&self, place: u32) -> Option<Backend> {
         self.backends.get(place as usize).copied()
     }
@@ -183,15 +186,18 @@ impl Tables for HostTables {
         vip_traffic::answer(packet, headers.kind, headers.network, headers.transport, self)
     }
 
-    fn track(&self, listener: &Listener, flow: &Flow, place: Place, signal: Signal) -> u16 {
-        track::run(&Request::new(listener, flow, place, signal), self)
+    fn track(&self, packet: &Packet<'_>, known: &mut Known) -> u16 {
+        let signal = parse::signal(packet, &known.headers);
+        let (listener, flow) = (&known.listener, &known.headers.flow);
+        let key = &PinKey::new(flow, listener.pool);
+        track::run(Request { listener, flow, place: known.place, signal, key }, self)
     }
 
-    fn choose(&self, packet: &Packet<'_>, headers: &mut Headers, chosen: &mut Chosen) -> Result<(), Finish> {
-        pipeline::choose(packet, headers, chosen, self)
+    fn find_slot(&self, packet: &Packet<'_>, known: &mut Known) -> Result<(), Finish> {
+        pipeline::find_slot(packet, known, self)
     }
 
-    fn retag(&self, packet: &mut Packet<'_>, headers: &mut Headers, chosen: &mut Chosen) -> bool {
+    fn retag(&self, packet: &mut Packet<'_>, headers: &Headers, chosen: &Chosen) -> bool {
         rewrite::retag(packet, headers, chosen)
     }
 

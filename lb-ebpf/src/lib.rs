@@ -15,6 +15,7 @@ pub mod finish;
 pub mod fragments;
 #[cfg(not(target_arch = "bpf"))]
 pub mod host;
+pub mod known;
 pub mod match_listener;
 pub mod packet;
 pub mod parse;

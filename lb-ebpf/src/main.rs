@@ -16,22 +16,17 @@ mod program {
     use lb_ebpf::pipeline;
 
     use crate::maps::{self, BpfTables};
+    use crate::subprograms;
 
     /// One packet in, one verdict out. `frags`: jumbo frames that span several pages are taken, too.
     #[xdp(frags)]
     pub(crate) fn drlb(ctx: XdpContext) -> u32 {
         // SAFETY: the context is the one that the kernel handed to this program.
         let (mut packet, tables) = unsafe { (Packet::from_context(ctx.ctx), BpfTables::of(ctx.ctx)) };
-        // SAFETY: nobody else asks for it.
-        let Some(known) = (unsafe { maps::known() }) else {
-            return xdp_action::XDP_PASS;
-        };
-        match pipeline::run(&mut packet, known, &tables) {
-            Verdict::Pass => xdp_action::XDP_PASS,
-            Verdict::Drop => xdp_action::XDP_DROP,
-            Verdict::Transmit => xdp_action::XDP_TX,
-            Verdict::Redirect(segment) => maps::redirect(segment),
-            Verdict::Probe => maps::redirect_to_probes(),
+        match pipeline::plain(&mut packet, &tables) {
+            Some(verdict) => maps::action(verdict),
+            // SAFETY: the context is the one that the kernel handed to this program.
+            None => unsafe { subprograms::other_packet(ctx.ctx) },
         }
     }
 
@@ -46,7 +41,7 @@ mod program {
             return xdp_action::XDP_DROP;
         };
         match pipeline::send_probe(&mut packet, known, &BpfTables::from_nowhere()) {
-            Verdict::Redirect(segment) => maps::redirect(segment),
+            out @ Verdict::Redirect(_) => maps::action(out),
             _ => xdp_action::XDP_DROP,
         }
     }

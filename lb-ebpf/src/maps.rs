@@ -18,25 +18,27 @@ use lb_common::outcome::{Counter, Outcome, Refused};
 use lb_common::probe::{ProbeKey, ProbeTarget};
 use lb_common::rate::{self, SourceKey};
 use lb_common::session::{Session, SessionKey};
-use lb_common::slot::{NO_BACKEND, Slot, SlotLine};
+use lb_common::slot::{Glance, GlanceLine, Slot, SlotLine};
+use lb_common::table::{self, ListenerEntry, VipEntry};
 use lb_common::track::pin::{Moment, Pin, PinKey, Table};
-use lb_common::track::signal::Signal;
-use lb_ebpf::finish::Finish;
+use lb_ebpf::finish::{Finish, Verdict};
+use lb_ebpf::known::Known;
 use lb_ebpf::packet::Packet;
 use lb_ebpf::parse::Headers;
-use lb_ebpf::pipeline::Known;
-use lb_ebpf::select::{Chosen, Place};
+use lb_ebpf::select::Chosen;
 use lb_ebpf::tables::Tables;
-use lb_ebpf::track::Request;
 
 use crate::subprograms;
 
 #[map]
-static LISTENERS: HashMap<ListenerKey, Listener> = HashMap::pinned(limits::MAX_LISTENERS, 0);
+static LISTENERS: Array<ListenerEntry> = Array::pinned(table::PLACES, BPF_F_MMAPABLE);
 #[map]
-static VIPS: HashMap<Address, Vip> = HashMap::pinned(limits::MAX_VIPS, 0);
+static VIPS: Array<VipEntry> = Array::pinned(table::PLACES, BPF_F_MMAPABLE);
 #[map]
 static SLOTS: Array<SlotLine> = Array::pinned(limits::MAX_SLOTS / limits::SLOTS_PER_LINE as u32, BPF_F_MMAPABLE);
+#[map]
+static GLANCES: Array<GlanceLine> =
+    Array::pinned(limits::MAX_SLOTS.div_ceil(limits::GLANCES_PER_LINE as u32), BPF_F_MMAPABLE);
 #[map]
 static BACKENDS: Array<Backend> = Array::pinned(limits::MAX_BACKENDS, BPF_F_MMAPABLE);
 #[map]
@@ -88,26 +90,38 @@ static PROBING: Array<u32> = Array::pinned(1, 0);
 /// What is known of a packet on its way. Not pinned: it means nothing from one packet to the next.
 #[map]
 static KNOWN: PerCpuArray<Known> = PerCpuArray::with_max_entries(1, 0);
-/// What a packet hands to tracking. Not pinned: it means nothing from one packet to the next.
+/// The key of the pin of a packet's flow. Not pinned: it means nothing from one packet to the next.
 #[map]
-static TRACK_REQUEST: PerCpuArray<Request> = PerCpuArray::with_max_entries(1, 0);
+static PIN_KEY: PerCpuArray<PinKey> = PerCpuArray::with_max_entries(1, 0);
 
-/// Set by the agent before the program is loaded: our MAC on the interface.
+/// Set by the agent before the program is loaded: our MAC on the interface, as a word.
 #[unsafe(no_mangle)]
-static OWN_MAC: [u8; 6] = [0; 6];
+static OWN_MAC: u64 = 0;
 /// Set by the agent before the program is loaded: the key of the flow hash.
 #[unsafe(no_mangle)]
 static HASH_KEY: u64 = 0;
 
+/// What the kernel is to do, as its number. Where the packet goes out is noted.
+#[inline(always)]
+pub(crate) fn action(verdict: Verdict) -> u32 {
+    match verdict {
+        Verdict::Pass => xdp_action::XDP_PASS,
+        Verdict::Drop => xdp_action::XDP_DROP,
+        Verdict::Transmit => xdp_action::XDP_TX,
+        Verdict::Redirect(segment) => redirect(segment),
+        Verdict::Probe => redirect_to_probes(),
+    }
+}
+
 /// Sends the packet out of a segment's interface; drops it if the interface is gone.
 #[inline(always)]
-pub(crate) fn redirect(segment: u16) -> u32 {
+fn redirect(segment: u16) -> u32 {
     EGRESS.redirect(u32::from(segment), u64::from(xdp_action::XDP_DROP)).unwrap_or_else(|action| action)
 }
 
 /// Sends the packet to where probes are sent from; passes it if that is gone, as when the agent was killed.
 #[inline(always)]
-pub(crate) fn redirect_to_probes() -> u32 {
+fn redirect_to_probes() -> u32 {
     PROBE_LINK.redirect(0, u64::from(xdp_action::XDP_PASS)).unwrap_or_else(|action| action)
 }
 
@@ -127,7 +141,7 @@ pub(crate) unsafe fn known<'a>() -> Option<&'a mut Known> {
 #[inline(always)]
 pub(crate) fn own_mac() -> MacAddr {
     // SAFETY: a valid static; volatile because the loader changes it behind the compiler's back.
-    MacAddr(unsafe { addr_of!(OWN_MAC).read_volatile() })
+    MacAddr::from_word(unsafe { addr_of!(OWN_MAC).read_volatile() })
 }
 
 /// The maps, as the steps ask for them.
@@ -165,15 +179,18 @@ pub(crate) fn allow_word(index: u32) -> Option<u64> {
     ALLOWED.get(index).copied()
 }
 
-/// What the packet handed to tracking, this CPU's own.
+/// Notes the key of a flow's pin in this CPU's own element, where the kernel takes it from.
 ///
 /// # Safety
-/// It must not be written while what is returned lives.
+/// It must not be called again while what is returned lives.
 #[inline(always)]
-pub(crate) unsafe fn track_request<'a>() -> Option<&'a Request> {
-    let request = TRACK_REQUEST.get_ptr(0)?;
-    // SAFETY: the caller's promise; the element is this CPU's own.
-    Some(unsafe { &*request })
+pub(crate) unsafe fn pin_key<'a>(flow: &Flow, pool: u32) -> Option<&'a PinKey> {
+    let place = PIN_KEY.get_ptr_mut(0)?;
+    // SAFETY: the element is this CPU's own, and the caller promises that nobody reads it.
+    unsafe {
+        place.write(PinKey::new(flow, pool));
+        Some(&*place)
+    }
 }
 
 #[inline(always)]
@@ -185,6 +202,31 @@ fn count(map: &PerCpuArray<Counter>, index: u32, bytes: u32) {
             (*counter).bytes = (*counter).bytes.wrapping_add(u64::from(bytes));
         }
     }
+}
+
+/// The entry with that address and mark of a table, from its home on. `read` reads the mark of an entry and, after it, its
+/// address.
+#[inline(always)]
+fn find<E>(
+    entries: &Array<E>,
+    home: u32,
+    address: &Address,
+    mark: u32,
+    read: impl Fn(*const E) -> (u32, [u64; 2]),
+) -> Option<*const E> {
+    let mut at = home;
+    for _ in 0..table::MOST_PROBES {
+        let entry = entries.get_ptr(at)?;
+        let (found, halves) = read(entry);
+        if found == mark && halves == address.halves() {
+            return Some(entry);
+        }
+        if found == table::FREE {
+            break;
+        }
+        at = table::place(at, 1);
+    }
+    None
 }
 
 impl Tables for BpfTables {
@@ -206,15 +248,22 @@ impl Tables for BpfTables {
 
     #[inline(always)]
     fn vip(&self, address: &Address) -> Option<Vip> {
-        // SAFETY: an element may be changed by the agent while it is read here; a `Vip` is one word.
-        unsafe { VIPS.get(address) }.copied()
+        let entry = find(&VIPS, Vip::home(address), address, Vip::MARK, |entry| {
+            // SAFETY: the pointer is to an element; volatile because the agent publishes and withdraws entries meanwhile.
+            unsafe { (addr_of!((*entry).mark).read_volatile(), addr_of!((*entry).address).cast::<[u64; 2]>().read()) }
+        })?;
+        // SAFETY: a published entry does not change, and is not written again before the packet is gone.
+        Some(unsafe { (*entry).vip })
     }
 
     #[inline(always)]
     fn listener(&self, key: &ListenerKey) -> Option<&Listener> {
-        // SAFETY: the kernel replaces an element as a whole. It may give the old one to another listener while it is
-        // read here; what is read then is made of two listeners' values, every one of which is checked before use.
-        unsafe { LISTENERS.get(key) }
+        let entry = find(&LISTENERS, key.home(), &key.vip, key.mark(), |entry| {
+            // SAFETY: as above.
+            unsafe { (addr_of!((*entry).mark).read_volatile(), addr_of!((*entry).vip).cast::<[u64; 2]>().read()) }
+        })?;
+        // SAFETY: as above.
+        Some(unsafe { &(*entry).listener })
     }
 
     #[inline(always)]
@@ -223,6 +272,16 @@ impl Tables for BpfTables {
         // SAFETY: the index within the line is below SLOTS_PER_LINE; volatile because the agent stores slots while
         // they are read here, each in one word.
         Some(unsafe { addr_of!((*line).0).cast::<Slot>().add(index as usize % limits::SLOTS_PER_LINE).read_volatile() })
+    }
+
+    #[inline(always)]
+    fn glance(&self, index: u32) -> Option<Glance> {
+        let line = GLANCES.get_ptr(index / limits::GLANCES_PER_LINE as u32)?;
+        // SAFETY: the index within the line is below GLANCES_PER_LINE; volatile because the agent stores glances while they
+        // are read here, each in one byte.
+        Some(unsafe {
+            addr_of!((*line).0).cast::<Glance>().add(index as usize % limits::GLANCES_PER_LINE).read_volatile()
+        })
     }
 
     #[inline(always)]
@@ -254,25 +313,23 @@ impl Tables for BpfTables {
     }
 
     #[inline(always)]
-    fn track(&self, listener: &Listener, flow: &Flow, place: Place, signal: Signal) -> u16 {
-        let Some(request) = TRACK_REQUEST.get_ptr_mut(0) else {
-            return NO_BACKEND;
-        };
-        // SAFETY: the element is this CPU's own, and nothing else on it runs this program before we return.
-        unsafe { request.write(Request::new(listener, flow, place, signal)) };
-        subprograms::track_flow() as u16
+    fn track(&self, packet: &Packet<'_>, known: &mut Known) -> u16 {
+        // SAFETY: the packet was made of the context of the program that runs, and `known` is valid while it runs.
+        unsafe { subprograms::track_flow(packet.context(), known) as u16 }
     }
 
     #[inline(always)]
-    fn choose(&self, packet: &Packet<'_>, headers: &mut Headers, chosen: &mut Chosen) -> Result<(), Finish> {
-        // SAFETY: the packet was made of the context of the program that runs, and the others are valid while it runs.
-        subprograms::from_bits(unsafe { subprograms::choose_backend(packet.context(), headers, chosen) })
+    fn find_slot(&self, packet: &Packet<'_>, known: &mut Known) -> Result<(), Finish> {
+        // SAFETY: the packet was made of the context of the program that runs, and `known` is valid while it runs.
+        subprograms::from_bits(unsafe { subprograms::find_slot(packet.context(), known) })
     }
 
     #[inline(always)]
-    fn retag(&self, packet: &mut Packet<'_>, headers: &mut Headers, chosen: &mut Chosen) -> bool {
-        // SAFETY: the packet was made of the context of the program that runs, and the others are valid while it runs.
-        unsafe { subprograms::retag_packet(packet.context(), headers, chosen) != 0 }
+    fn retag(&self, packet: &mut Packet<'_>, headers: &Headers, chosen: &Chosen) -> bool {
+        let (backend, out) = (chosen.backend.0, Backend::new(chosen.segment.mac, 0).0);
+        let places = (headers.tag as u32) << 16 | headers.network as u32;
+        // SAFETY: the packet was made of the context of the program that runs.
+        unsafe { subprograms::retag_packet(packet.context(), places, backend, out, chosen.segment.vlan.into()) != 0 }
     }
 
     #[inline(always)]

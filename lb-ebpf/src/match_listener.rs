@@ -14,10 +14,9 @@ use crate::tables::Tables;
 /// The VIP tells which of the last two exist, so that a packet that is not for a VIP costs two look-ups, not three.
 #[inline(always)]
 pub fn run<'t, T: Tables>(flow: &Flow, tables: &'t T) -> Result<&'t Listener, Finish> {
-    let protocol_wildcard = Vip::wildcard_of(flow.protocol);
     let mut key = ListenerKey::exact(flow);
     // Only protocols with ports can have an exact listener.
-    if protocol_wildcard != 0
+    if protocol::has_ports(flow.protocol)
         && let Some(listener) = tables.listener(&key)
     {
         return Ok(listener);
@@ -26,7 +25,7 @@ pub fn run<'t, T: Tables>(flow: &Flow, tables: &'t T) -> Result<&'t Listener, Fi
         return Err(Finish::pass(Outcome::NotVip));
     };
     key.port = Port::ANY;
-    if vip.flags & protocol_wildcard != 0
+    if vip.flags & Vip::wildcard_of(flow.protocol) != 0
         && let Some(listener) = tables.listener(&key)
     {
         return Ok(listener);

@@ -142,6 +142,13 @@ impl<'a> Packet<'a> {
         return self.length;
     }
 
+    /// Length of the packet's linear part in bytes: all of it, unless it came in fragments (a jumbo frame).
+    #[inline(always)]
+    #[must_use]
+    pub fn linear_length(&self) -> usize {
+        (self.end as usize).wrapping_sub(self.start as usize)
+    }
+
     /// The `N` bytes that begin at `at`, or `None` where the packet ends before.
     #[inline(always)]
     #[must_use]
@@ -167,11 +174,28 @@ impl<const N: usize> View<'_, N> {
     #[inline(always)]
     fn read<T: Copy, const AT: usize>(&self) -> T {
         const { assert!(AT + size_of::<T>() <= N, "read beyond the view") }
-        let field = self.start.wrapping_add(AT).cast::<T>();
+        // SAFETY: as was just asserted.
+        unsafe { self.load(AT) }
+    }
+
+    #[inline(always)]
+    fn write<T: Copy, const AT: usize>(&self, value: T) {
+        const { assert!(AT + size_of::<T>() <= N, "write beyond the view") }
+        // SAFETY: as was just asserted.
+        unsafe { self.store(AT, value) };
+    }
+
+    /// Reads an integer, or an array of them, at `at`.
+    ///
+    /// # Safety
+    /// It must end within the view.
+    #[inline(always)]
+    unsafe fn load<T: Copy>(&self, at: usize) -> T {
+        let field = self.start.wrapping_add(at).cast::<T>();
         // On BPF an unaligned read would become one load a byte; the machine itself has no such need, and the verifier
         // refuses the program on one that has.
         #[cfg(target_arch = "bpf")]
-        // SAFETY: the view's N bytes are within the packet and AT + size_of::<T>() is within N; T is an integer.
+        // SAFETY: the view's N bytes are within the packet, and what is read is within them.
         unsafe {
             field.read_volatile()
         }
@@ -182,17 +206,20 @@ impl<const N: usize> View<'_, N> {
         }
     }
 
+    /// Writes an integer at `at`.
+    ///
+    /// # Safety
+    /// It must end within the view.
     #[inline(always)]
-    fn write<T: Copy, const AT: usize>(&self, value: T) {
-        const { assert!(AT + size_of::<T>() <= N, "write beyond the view") }
-        let field = self.start.wrapping_add(AT).cast::<T>();
+    unsafe fn store<T: Copy>(&self, at: usize, value: T) {
+        let field = self.start.wrapping_add(at).cast::<T>();
         #[cfg(target_arch = "bpf")]
-        // SAFETY: as in `read`; the packet is ours alone.
+        // SAFETY: as in `load`; the packet is ours alone.
         unsafe {
             field.write_volatile(value);
         }
         #[cfg(not(target_arch = "bpf"))]
-        // SAFETY: as in `read`; the packet is ours alone.
+        // SAFETY: as in `load`; the packet is ours alone.
         unsafe {
             field.write_unaligned(value);
         }
@@ -245,10 +272,10 @@ impl<const N: usize> View<'_, N> {
     #[inline(always)]
     #[must_use]
     pub fn mac<const AT: usize>(&self) -> MacAddr {
-        let [a, b] = self.read::<u16, AT>().to_ne_bytes();
-        let words = self.read::<[u16; 3], AT>();
-        let ([c, d], [e, f]) = (words[1].to_ne_bytes(), words[2].to_ne_bytes());
-        MacAddr([a, b, c, d, e, f])
+        const { assert!(AT + 6 <= N, "read beyond the view") }
+        // SAFETY: as was just asserted.
+        let (first, last) = unsafe { (self.load(AT), self.load(AT + size_of::<u32>())) };
+        MacAddr::from_halves(first, last)
     }
 
     /// Sets the byte at `AT`.
@@ -284,12 +311,13 @@ impl<const N: usize> View<'_, N> {
     /// Sets the MAC at `AT`.
     #[inline(always)]
     pub fn set_mac<const AT: usize>(&self, mac: MacAddr) {
-        let [a, b, c, d, e, f] = mac.0;
-        self.write::<[u16; 3], AT>([
-            u16::from_ne_bytes([a, b]),
-            u16::from_ne_bytes([c, d]),
-            u16::from_ne_bytes([e, f]),
-        ]);
+        const { assert!(AT + 6 <= N, "write beyond the view") }
+        let (first, last) = mac.halves();
+        // SAFETY: as was just asserted.
+        unsafe {
+            self.store(AT, first);
+            self.store(AT + size_of::<u32>(), last);
+        }
     }
 }
 

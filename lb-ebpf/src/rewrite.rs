@@ -20,7 +20,7 @@ const FIRST_TAG: usize = offset_of!(EthHdr, ether_type);
 
 /// Addresses the frame to the backend, from us and in the VLAN that it stands in, and says which way it goes out.
 #[inline(always)]
-pub fn run<T: Tables>(packet: &mut Packet<'_>, headers: &mut Headers, chosen: &mut Chosen, tables: &T) -> Finish {
+pub fn run<T: Tables>(packet: &mut Packet<'_>, headers: &Headers, chosen: &Chosen, tables: &T) -> Finish {
     if headers.tag == 0 && chosen.segment.vlan == 0 {
         let Some(ethernet) = packet.view::<{ EthHdr::LEN }>(0) else {
             return Finish::pass(Outcome::NotIp);

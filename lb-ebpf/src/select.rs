@@ -6,18 +6,24 @@ use lb_common::flow::Flow;
 use lb_common::hash;
 use lb_common::listener::Listener;
 use lb_common::outcome::Outcome;
-use lb_common::slot::Slot;
+use lb_common::slot::{Glance, Slot};
 
 use crate::finish::Finish;
 use crate::tables::Tables;
 
 /// A flow's slot.
+#[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Place {
     /// Its index in the pool's table.
     pub index: u32,
     /// What stands there.
     pub slot: Slot,
+}
+
+impl Place {
+    /// No slot.
+    pub const NONE: Self = Self { index: 0, slot: Slot::EMPTY };
 }
 
 /// The backend that was chosen, and what it takes to send there and to count.
@@ -57,7 +63,13 @@ pub fn slot<T: Tables>(listener: &Listener, flow: &Flow, tables: &T) -> Result<P
         hash::flow(tables.hash_key(), flow)
     };
     let index = hash::reduce(hash, listener.slots_len);
-    let slot = tables.slot(listener.slots_base + index).ok_or(nobody)?;
+    let at = listener.slots_base + index;
+    if listener.backends_len <= Glance::MOST_PLACES
+        && let Some(slot) = tables.glance(at).and_then(Glance::slot)
+    {
+        return Ok(Place { index, slot });
+    }
+    let slot = tables.slot(at).ok_or(nobody)?;
     Ok(Place { index, slot })
 }
 

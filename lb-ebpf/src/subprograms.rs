@@ -6,14 +6,17 @@
 //! Each is a function for the linker, so its arguments are numbers, the context, or memory that it may write; memory may be
 //! missing as far as the verifier knows.
 
-use aya_ebpf::bindings::xdp_md;
+use aya_ebpf::bindings::{xdp_action, xdp_md};
 use lb_common::allow::{self, Bits, Root};
+use lb_common::backend::{Backend, Segment};
 use lb_common::outcome::Outcome;
 use lb_common::slot::NO_BACKEND;
 use lb_ebpf::finish::Finish;
+use lb_ebpf::known::Known;
 use lb_ebpf::packet::{Packet, offset};
 use lb_ebpf::parse::{self, Headers, Kind};
 use lb_ebpf::select::Chosen;
+use lb_ebpf::track::Request;
 use lb_ebpf::{fragments, pipeline, probe, rewrite, track, vip_traffic};
 
 use crate::maps::{self, BpfTables};
@@ -39,6 +42,52 @@ pub(crate) fn from_bits(bits: u32) -> Result<(), Finish> {
     }
 }
 
+/// The way of a packet that is not like nearly all of them. What can be one like them but for its tag is tried first.
+///
+/// # Safety
+/// `context` must be what the kernel handed to the program that runs.
+#[inline(always)]
+pub(crate) unsafe fn other_packet(context: *mut xdp_md) -> u32 {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match tagged_packet(context) {
+            NOT_LIKE_THEM => any_packet(context),
+            action => action,
+        }
+    }
+}
+
+/// What [`tagged_packet`] returns for a packet that it did nothing to; no action is this number.
+const NOT_LIKE_THEM: u32 = u32::MAX;
+
+/// The way of most packets with a VLAN tag, as a subprogram: it has registers and stack of its own.
+///
+/// # Safety
+/// `context` must be what the kernel handed to the program that runs.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) unsafe extern "C" fn tagged_packet(context: *mut xdp_md) -> u32 {
+    // SAFETY: the caller's promise.
+    let (mut packet, tables) = unsafe { (Packet::from_context(context), BpfTables::of(context)) };
+    pipeline::tagged(&mut packet, &tables).map_or(NOT_LIKE_THEM, maps::action)
+}
+
+/// The way of any packet, as a subprogram.
+///
+/// # Safety
+/// `context` must be what the kernel handed to the program that runs.
+#[unsafe(no_mangle)]
+#[inline(never)]
+unsafe extern "C" fn any_packet(context: *mut xdp_md) -> u32 {
+    // SAFETY: the caller's promise.
+    let (mut packet, tables) = unsafe { (Packet::from_context(context), BpfTables::of(context)) };
+    // SAFETY: nobody else asks for it.
+    let Some(known) = (unsafe { maps::known() }) else {
+        return xdp_action::XDP_PASS;
+    };
+    maps::action(pipeline::any(&mut packet, known, &tables))
+}
+
 /// Parsing as a subprogram: it gets a stack frame of its own, which is gone before the later steps need theirs, and the
 /// verifier proves it once.
 ///
@@ -55,24 +104,19 @@ pub(crate) unsafe extern "C" fn parse_packet(context: *mut xdp_md, headers: *mut
     0
 }
 
-/// Choosing the backend of a packet whose flow is known.
+/// Finding the slot of a packet whose flow is known.
 ///
 /// # Safety
-/// `context` must be what the kernel handed to the program that runs, and the others valid.
+/// `context` must be what the kernel handed to the program that runs, and `known` valid.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) unsafe extern "C" fn choose_backend(
-    context: *mut xdp_md,
-    headers: *mut Headers,
-    chosen: *mut Chosen,
-) -> u32 {
+pub(crate) unsafe extern "C" fn find_slot(context: *mut xdp_md, known: *mut Known) -> u32 {
     // SAFETY: the caller's promise.
-    let (packet, tables) = unsafe { (Packet::from_context(context), BpfTables::of(context)) };
-    // SAFETY: the caller's promise.
-    let (Some(headers), Some(chosen)) = (unsafe { (headers.as_mut(), chosen.as_mut()) }) else {
-        return Finish::drop(Outcome::Malformed).to_bits();
-    };
-    to_bits(pipeline::choose(&packet, headers, chosen, &tables))
+    let (packet, tables, known) = unsafe { (Packet::from_context(context), BpfTables::of(context), known.as_mut()) };
+    match known {
+        Some(known) => to_bits(pipeline::find_slot(&packet, known, &tables)),
+        None => Finish::drop(Outcome::Malformed).to_bits(),
+    }
 }
 
 /// The look-up in an allow-list as a subprogram: its loop is proved once, and its registers are its own.
@@ -83,37 +127,49 @@ pub(crate) extern "C" fn allows_source(base: u32, from: u32, bits: u32, high: u6
     u32::from(allow::allows(root, Bits { high, low }, maps::allow_word))
 }
 
-/// Tracking as a subprogram, of the request that was put into its map: it wants more stack than the way of most packets
-/// leaves, and the verifier proves it once, not for each way that leads here. It takes no argument: one that is not used would
-/// not be passed, and the verifier wants it to be.
+/// Tracking as a subprogram: it wants more stack than the way of most packets leaves, and the verifier proves it once, not for
+/// each way that leads here.
+///
+/// # Safety
+/// `context` must be what the kernel handed to the program that runs, and `known` valid.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn track_flow() -> u32 {
-    // SAFETY: it was written before the call, and is not written again before we return.
-    let Some(request) = (unsafe { maps::track_request() }) else {
+pub(crate) unsafe extern "C" fn track_flow(context: *mut xdp_md, known: *mut Known) -> u32 {
+    // SAFETY: the caller's promise.
+    let (packet, known) = unsafe { (Packet::from_context(context), known.as_ref()) };
+    let Some(known) = known else {
         return u32::from(NO_BACKEND);
     };
-    u32::from(track::run(request, &BpfTables::at(0)))
+    let (listener, flow) = (&known.listener, &known.headers.flow);
+    let signal = parse::signal(&packet, &known.headers);
+    // SAFETY: a packet is tracked once.
+    let Some(key) = (unsafe { maps::pin_key(flow, listener.pool) }) else {
+        return u32::from(NO_BACKEND);
+    };
+    u32::from(track::run(Request { listener, flow, place: known.place, signal, key }, &BpfTables::from_nowhere()))
 }
 
 /// Setting, adding and taking VLAN tags as a subprogram: the packet's beginning moves, and all that was known of where it
-/// is ends.
+/// is ends. What it needs comes as numbers, so that the way of most packets need not keep it in memory: where the tag and the
+/// network header are, the backend, our MAC on the way out, and the VLAN.
 ///
 /// # Safety
-/// `context` must be what the kernel handed to the program that runs, and the others valid.
+/// `context` must be what the kernel handed to the program that runs.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) unsafe extern "C" fn retag_packet(
     context: *mut xdp_md,
-    headers: *const Headers,
-    chosen: *const Chosen,
+    places: u32,
+    backend: u64,
+    out: u64,
+    vlan: u32,
 ) -> u32 {
     // SAFETY: the caller's promise.
-    let (mut packet, headers, chosen) = unsafe { (Packet::from_context(context), headers.as_ref(), chosen.as_ref()) };
-    let (Some(headers), Some(chosen)) = (headers, chosen) else {
-        return 0;
-    };
-    rewrite::retag(&mut packet, headers, chosen).into()
+    let mut packet = unsafe { Packet::from_context(context) };
+    let (tag, network) = (offset((places >> 16).into()), offset((places & 0xffff).into()));
+    let segment = Segment { ifindex: 0, mac: Backend(out).mac(), vlan: vlan as u16 };
+    let chosen = Chosen { backend: Backend(backend), segment, ..Chosen::NONE };
+    rewrite::retag(&mut packet, &Headers { tag, network, ..Headers::NONE }, &chosen).into()
 }
 
 /// Following a first fragment as a subprogram: few packets are fragments.

@@ -4,20 +4,19 @@ use lb_common::address::{Address, MacAddr};
 use lb_common::allow::{Bits, Root};
 use lb_common::backend::{Backend, Load, Segment};
 use lb_common::event::Event;
-use lb_common::flow::Flow;
 use lb_common::fragment::{DatagramKey, Trail};
 use lb_common::listener::{Listener, ListenerKey, Vip};
 use lb_common::outcome::Outcome;
 use lb_common::probe::{ProbeKey, ProbeTarget};
 use lb_common::session::{Session, SessionKey};
-use lb_common::slot::Slot;
+use lb_common::slot::{Glance, Slot};
 use lb_common::track::pin::{Moment, Pin, PinKey, Table};
-use lb_common::track::signal::Signal;
 
 use crate::finish::Finish;
+use crate::known::Known;
 use crate::packet::Packet;
 use crate::parse::Headers;
-use crate::select::{Chosen, Place};
+use crate::select::Chosen;
 
 /// The maps, read by the steps and counted in at the end. On BPF the real ones; on the host
 /// [`host::HostTables`](../host/struct.HostTables.html).
@@ -34,6 +33,8 @@ pub trait Tables {
     fn listener(&self, key: &ListenerKey) -> Option<&Listener>;
     /// The slot at that place of all slots.
     fn slot(&self, index: u32) -> Option<Slot>;
+    /// What a glance at that slot tells.
+    fn glance(&self, index: u32) -> Option<Glance>;
     /// The backend at that place of all places.
     fn backend(&self, place: u32) -> Option<Backend>;
     /// The segment with that index.
@@ -46,14 +47,14 @@ pub trait Tables {
     fn answer(&self, packet: &Packet<'_>, headers: &Headers) -> Finish;
     /// Runs [`track::run`](crate::track::run) with these maps. How it is called is for the side that has them: on BPF it gets
     /// a stack frame of its own.
-    fn track(&self, listener: &Listener, flow: &Flow, place: Place, signal: Signal) -> u16;
-    /// Runs [`pipeline::choose`](crate::pipeline::choose). On BPF it is a subprogram.
+    fn track(&self, packet: &Packet<'_>, known: &mut Known) -> u16;
+    /// Runs [`pipeline::find_slot`](crate::pipeline::find_slot). On BPF it is a subprogram.
     ///
     /// # Errors
-    /// How a packet ends that gets no backend.
-    fn choose(&self, packet: &Packet<'_>, headers: &mut Headers, chosen: &mut Chosen) -> Result<(), Finish>;
+    /// How a packet ends that has none.
+    fn find_slot(&self, packet: &Packet<'_>, known: &mut Known) -> Result<(), Finish>;
     /// Runs [`rewrite::retag`](crate::rewrite::retag). On BPF it is a subprogram, after which `packet` is of no use.
-    fn retag(&self, packet: &mut Packet<'_>, headers: &mut Headers, chosen: &mut Chosen) -> bool;
+    fn retag(&self, packet: &mut Packet<'_>, headers: &Headers, chosen: &Chosen) -> bool;
     /// Runs [`fragments::follow`](crate::fragments::follow). On BPF it is a subprogram.
     ///
     /// # Errors

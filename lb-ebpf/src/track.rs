@@ -23,37 +23,27 @@ use crate::tables::Tables;
 const SECOND_HASH: u64 = 0x9e6c_63d0_876a_3f6b;
 
 /// What has to be known to track a packet.
-#[derive(Clone, Copy, Debug)]
-pub struct Request {
+#[derive(Clone, Copy)]
+pub struct Request<'a> {
     /// The listener.
-    pub listener: Listener,
+    pub listener: &'a Listener,
     /// The flow.
-    pub flow: Flow,
+    pub flow: &'a Flow,
     /// The flow's slot.
     pub place: Place,
     /// What the packet says of its flow's life.
     pub signal: Signal,
     /// The flow's pin has this key.
-    pub key: PinKey,
-}
-
-impl Request {
-    /// What has to be known to track a packet of a flow.
-    #[inline(always)]
-    #[must_use]
-    pub fn new(listener: &Listener, flow: &Flow, place: Place, signal: Signal) -> Self {
-        let key = PinKey::new(flow, listener.pool);
-        Self { listener: *listener, flow: *flow, place, signal, key }
-    }
+    pub key: &'a PinKey,
 }
 
 /// The backend of a flow, by its index in the pool; [`NO_BACKEND`] if none would have it, [`TOO_MANY_FLOWS`] if it would be one
 /// more than the listener takes.
 #[inline(always)]
-pub fn run<T: Tables>(request: &Request, tables: &T) -> u16 {
+pub fn run<T: Tables>(request: Request<'_>, tables: &T) -> u16 {
     let packet = Packet {
         slot: request.place.index,
-        check: hash::flow(tables.hash_key(), &request.flow) as u32,
+        check: hash::flow(tables.hash_key(), request.flow) as u32,
         protocol: request.flow.protocol,
         signal: request.signal,
     };
@@ -64,7 +54,7 @@ pub fn run<T: Tables>(request: &Request, tables: &T) -> u16 {
 
 /// The maps, as the rule sees them.
 struct FlowMemory<'a, T> {
-    request: &'a Request,
+    request: Request<'a>,
     tables: &'a T,
     /// A new flow was refused, as the listener has as many as it may have.
     full: Cell<bool>,
@@ -80,7 +70,7 @@ impl<T: Tables> FlowMemory<'_, T> {
             // This one can only have begun elsewhere, on another balancer, or be older than its pin.
             Listener::BEFORE_NOTHING => self.request.place.slot,
             Listener::BEFORE_SOURCE_IP => self.slot_of(hash::source(self.tables.hash_key(), &self.request.flow.source)),
-            _ => self.slot_of(hash::flow(self.tables.hash_key(), &self.request.flow)),
+            _ => self.slot_of(hash::flow(self.tables.hash_key(), self.request.flow)),
         };
         if slot.is_moving() { slot.previous() } else { slot.current() }
     }
@@ -121,7 +111,7 @@ impl<T: Tables> FlowMemory<'_, T> {
                 self.tables.slot(self.request.listener.schedule_base + turn).unwrap_or(Slot::EMPTY).current()
             }
             Listener::LEAST_CONNECTIONS => {
-                let hash = hash::flow(self.tables.hash_key() ^ SECOND_HASH, &self.request.flow);
+                let hash = hash::flow(self.tables.hash_key() ^ SECOND_HASH, self.request.flow);
                 let one = self.slot_of(hash).current();
                 let other = self.slot_of(hash << 32).current();
                 let load = |index| self.place(index).map(|place| self.tables.load(place)).unwrap_or_default();
@@ -195,17 +185,17 @@ impl<T: Tables> Memory for FlowMemory<'_, T> {
 
     #[inline(always)]
     fn look(&self, table: Table, now: Moment, touch: bool) -> Pin {
-        self.tables.pin(table, &self.request.key, now, touch)
+        self.tables.pin(table, self.request.key, now, touch)
     }
 
     #[inline(always)]
     fn insert(&self, table: Table, pin: &Pin) -> bool {
-        self.tables.insert_pin(table, &self.request.key, pin)
+        self.tables.insert_pin(table, self.request.key, pin)
     }
 
     #[inline(always)]
     fn remove(&self, table: Table) {
-        self.tables.remove_pin(table, &self.request.key);
+        self.tables.remove_pin(table, self.request.key);
     }
 
     #[inline(always)]

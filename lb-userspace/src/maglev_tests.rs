@@ -110,20 +110,6 @@ fn a_change_moves_few_slots_of_those_that_it_does_not_concern() {
     }
 }
 
-#[test]
-fn a_table_of_a_thousand_backends_is_built_in_time() {
-    let pool = backends(1000, |_| 1);
-    let best = (0..5).map(|_| {
-        let start = std::time::Instant::now();
-        assert_eq!(table(&pool, DEFAULT_SLOTS).len(), DEFAULT_SLOTS as usize);
-        start.elapsed()
-    });
-    let best = best.min().expect("five runs");
-    // The promise is 10 ms in a release build; a debug build gets twenty times as long.
-    let allowed = if cfg!(debug_assertions) { 200 } else { 10 };
-    assert!(best.as_millis() < allowed, "{best:?}");
-}
-
 fn any_pool() -> impl Strategy<Value = Vec<(Address, u16)>> {
     prop::collection::btree_map(any::<u32>(), 0_u16..=256, 1..40)
         .prop_map(|pool| pool.into_iter().map(|(bits, weight)| (Ipv4Addr::from_bits(bits).into(), weight)).collect())

@@ -1,6 +1,7 @@
 //! The real XDP program, run on given bytes by `BPF_PROG_TEST_RUN`, with maps filled from [`HostTables`]: the same tables
 //! that the host build of the pipeline uses, so that the two can be compared.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -13,7 +14,8 @@ use lb_common::fragment::{DatagramKey, Trail};
 use lb_common::maps;
 use lb_common::outcome::{Counter, Outcome, Refused};
 use lb_common::session::{Session, SessionKey};
-use lb_common::slot::{Slot, SlotLine};
+use lb_common::slot::{Glance, GlanceLine, Slot, SlotLine};
+use lb_common::table::{Entry, ListenerEntry, MOST_PROBES, VipEntry, place};
 use lb_common::track::pin::{Moment, Pin, PinKey, Table};
 use lb_ebpf::finish::Verdict;
 use lb_ebpf::host::{Counters, FlowMemory, HostTables};
@@ -32,6 +34,8 @@ pub struct Program {
     ebpf: Ebpf,
     places: u32,
     listeners: u32,
+    /// Which places of the tables that packets are matched in were written.
+    written: BTreeMap<&'static str, BTreeSet<u32>>,
 }
 
 /// What the program made of a packet.
@@ -74,23 +78,31 @@ impl Program {
     /// # Errors
     /// Not root, or the kernel refuses the program.
     pub fn load(tables: &HostTables) -> Result<Self> {
+        Self::load_object(lb_userspace::dataplane::OBJECT, tables)
+    }
+
+    /// As [`Program::load`], of another object than the one that drlb ships.
+    ///
+    /// # Errors
+    /// As [`Program::load`].
+    pub fn load_object(object: &[u8], tables: &HostTables) -> Result<Self> {
         unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS)
             .context("cannot make namespaces: run the tests as root")?;
         let nothing = None::<&Path>;
         mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing)?;
         mount(Some("bpf"), "/sys/fs/bpf", Some("bpf"), MsFlags::empty(), nothing)?;
 
-        let own_mac = tables.own_mac.0;
+        let own_mac = tables.own_mac.to_word();
         let mut ebpf = EbpfLoader::new()
             .default_map_pin_directory("/sys/fs/bpf")
             .override_global(maps::OWN_MAC, &own_mac, true)
             .override_global(maps::HASH_KEY, &tables.hash_key, true)
-            .load(lb_userspace::dataplane::OBJECT)
+            .load(object)
             .map_err(|error| anyhow::anyhow!("cannot load the BPF object: {error:#}"))?;
         program(&mut ebpf)?.load().map_err(|error| anyhow::anyhow!("the kernel refuses the program: {error:#}"))?;
         let places = u32::try_from(tables.backends.len())?;
         let listeners = tables.listeners.values().map(|listener| listener.id + 1).max().unwrap_or(0);
-        let mut loaded = Self { ebpf, places, listeners };
+        let mut loaded = Self { ebpf, places, listeners, written: BTreeMap::new() };
         loaded.fill(tables)?;
         Ok(loaded)
     }
@@ -104,14 +116,10 @@ impl Program {
     /// # Errors
     /// A map cannot be written.
     pub fn fill(&mut self, tables: &HostTables) -> Result<()> {
-        let mut vips = HashMap::<&mut MapData, [u32; 4], u32>::try_from(self.map(maps::VIPS)?)?;
-        for (address, vip) in &tables.vips {
-            vips.insert(address.0, vip.flags, 0)?;
-        }
-        let mut listeners = HashMap::<&mut MapData, [u8; 20], [u32; 15]>::try_from(self.map(maps::LISTENERS)?)?;
-        for (key, listener) in &tables.listeners {
-            listeners.insert(bytemuck::cast::<_, [u8; 20]>(*key), bytemuck::cast::<_, [u32; 15]>(*listener), 0)?;
-        }
+        let vips = tables.vips.iter().map(|(address, vip)| VipEntry::new(*address, *vip));
+        self.fill_table::<VipEntry, 8>(maps::VIPS, vips)?;
+        let listeners = tables.listeners.iter().map(|(key, listener)| ListenerEntry::new(*key, *listener));
+        self.fill_table::<ListenerEntry, 32>(maps::LISTENERS, listeners)?;
         let mut allowed = Array::<&mut MapData, u64>::try_from(self.map(maps::ALLOWED)?)?;
         for (index, word) in tables.allowed.iter().enumerate() {
             allowed.set(u32::try_from(index)?, word, 0)?;
@@ -132,6 +140,12 @@ impl Program {
             whole.0[..line.len()].copy_from_slice(line);
             slots.set(u32::try_from(index)?, bytemuck::cast::<_, [u32; 16]>(whole), 0)?;
         }
+        let mut glances = Array::<&mut MapData, [u64; 8]>::try_from(self.map(maps::GLANCES)?)?;
+        for (index, line) in tables.slots.chunks(64).enumerate() {
+            let mut whole = GlanceLine([Glance::of(Slot::EMPTY); 64]);
+            line.iter().zip(&mut whole.0).for_each(|(slot, glance)| *glance = Glance::of(*slot));
+            glances.set(u32::try_from(index)?, bytemuck::cast::<_, [u64; 8]>(whole), 0)?;
+        }
         let mut backends = Array::<&mut MapData, u64>::try_from(self.map(maps::BACKENDS)?)?;
         for (place, Backend(word)) in tables.backends.iter().enumerate() {
             backends.set(u32::try_from(place)?, word, 0)?;
@@ -150,15 +164,38 @@ impl Program {
         Ok(())
     }
 
+    /// Writes a table anew, of entries of so many words: with these, and no others.
+    fn fill_table<E: Entry, const WORDS: usize>(
+        &mut self,
+        name: &'static str,
+        entries: impl Iterator<Item = E>,
+    ) -> Result<()> {
+        let mut places: BTreeMap<u32, E> = BTreeMap::new();
+        for entry in entries {
+            let (key, _) = entry.get().context("an entry that is not published")?;
+            let mut search = (0..MOST_PROBES).map(|probe| place(E::home(&key), probe));
+            let free = search.find(|at| !places.contains_key(at)).context("the table is crowded")?;
+            places.insert(free, entry);
+        }
+        let used = places.keys().copied().collect();
+        for unused in self.written.insert(name, used).unwrap_or_default() {
+            places.entry(unused).or_insert_with(E::zeroed);
+        }
+        let mut array = Array::<&mut MapData, [u32; WORDS]>::try_from(self.map(name)?)?;
+        for (at, entry) in places {
+            let mut words = [0; WORDS];
+            words.copy_from_slice(bytemuck::cast_slice(std::slice::from_ref(&entry)));
+            array.set(at, words, 0)?;
+        }
+        Ok(())
+    }
+
     /// As [`Program::fill`], but nothing of what the maps held before is left: their listeners and VIPs, and what is
     /// remembered of flows.
     ///
     /// # Errors
     /// A map cannot be written.
     pub fn renew(&mut self, tables: &HostTables) -> Result<()> {
-        let mut vips = HashMap::<&mut MapData, [u32; 4], u32>::try_from(self.map(maps::VIPS)?)?;
-        empty(&mut vips)?;
-        empty(&mut HashMap::<&mut MapData, [u8; 20], [u32; 12]>::try_from(self.map(maps::LISTENERS)?)?)?;
         for pins in [maps::PINS_YOUNG, maps::PINS_ESTABLISHED] {
             empty(&mut HashMap::<&mut MapData, [u32; 10], [u64; 2]>::try_from(self.map(pins)?)?)?;
         }

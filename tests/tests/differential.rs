@@ -6,8 +6,9 @@ use drlb_tests::program::{Action, Program};
 use drlb_tests::random::Random;
 use drlb_tests::sample::{self, *};
 use lb_common::outcome::Outcome;
+use lb_ebpf::known::Known;
 use lb_ebpf::packet::Packet;
-use lb_ebpf::pipeline::{self, Known};
+use lb_ebpf::pipeline;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestCaseError, TestRunner};
 

@@ -92,7 +92,6 @@ impl PinKey {
             source_port: self.source_port,
             destination_port: self.destination_port,
             protocol: self.protocol,
-            reserved: [0; 3],
         }
     }
 
@@ -247,7 +246,6 @@ mod tests {
             source_port: Port::from_host(4000),
             destination_port: Port::from_host(443),
             protocol: protocol::TCP,
-            reserved: [0; 3],
         };
         let key = PinKey::new(&flow, 0x00c0_ffee);
         assert_eq!((key.flow(), key.pool()), (flow, 0x00c0_ffee));

@@ -12,6 +12,7 @@ mod fragment;
 mod icmp;
 mod ipv4;
 mod ipv6;
+pub mod plain;
 mod quoted;
 mod signal;
 mod transport;

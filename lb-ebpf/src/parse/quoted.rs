@@ -8,10 +8,11 @@ use core::mem::offset_of;
 
 use lb_common::address::{Address, Port};
 use lb_common::outcome::Outcome;
+use lb_common::protocol::has_ports;
 use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
 use super::fragment::{Fragment, Part};
-use super::transport::{PORTS, has_ports};
+use super::transport::PORTS;
 use super::{Headers, Kind, extensions, ipv4, ipv6};
 use crate::packet::Packet;
 

@@ -12,12 +12,6 @@ use crate::packet::Packet;
 /// Bytes at the beginning of TCP (RFC 9293), UDP (RFC 768) and SCTP (RFC 9260) headers that hold the two ports.
 pub(super) const PORTS: usize = 4;
 
-/// True for a protocol whose header begins with a source and a destination port.
-#[inline(always)]
-pub(super) const fn has_ports(protocol: u8) -> bool {
-    matches!(protocol, protocol::TCP | protocol::UDP | protocol::SCTP)
-}
-
 /// Length of the header above IP that the first fragment of a datagram must hold (RFC 1858 section 4, RFC 7112), and a
 /// packet that is whole, too; 0 for a protocol that nothing is read of.
 #[inline(always)]
@@ -33,7 +27,7 @@ pub(super) const fn header_length(protocol: u8) -> usize {
 /// Says what a packet with `payload` bytes above IP is.
 #[inline(always)]
 pub(super) fn run(packet: &Packet<'_>, payload: usize, headers: &mut Headers) {
-    if has_ports(headers.flow.protocol) {
+    if protocol::has_ports(headers.flow.protocol) {
         let long_enough = payload >= header_length(headers.flow.protocol);
         let Some(ports) = packet.view::<PORTS>(headers.transport).filter(|_| long_enough) else {
             return headers.flowless(headers.cut_short());

@@ -2,29 +2,30 @@
 
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use aya::Ebpf;
 use aya::maps::xdp::DevMap;
-use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues};
+use aya::maps::{Array, Map, MapData, MapError, PerCpuArray, PerCpuValues};
 use bytemuck::Pod;
 use lb_common::address::Address;
 use lb_common::backend::{Backend, BackendOwner, Load, Segment};
 use lb_common::limits::{MAX_ALLOW_WORDS, MAX_BACKENDS, MAX_LISTENERS, MAX_SEGMENTS};
-use lb_common::listener::{Listener, ListenerKey, Vip};
 use lb_common::maps::{
-    ALLOWED, BACKEND_COUNTERS, BACKEND_OWNERS, BACKENDS, EGRESS, LISTENER_COUNTERS, LISTENER_FLOWS, LISTENER_REFUSALS,
-    LISTENERS, LOADS, OUTCOME_COUNTERS, PIN_OVERFLOWS, PINS_CROWDED, PINS_ESTABLISHED, PINS_YOUNG, SEGMENTS, SESSIONS,
-    SLOTS, VIPS,
+    ALLOWED, BACKEND_COUNTERS, BACKEND_OWNERS, BACKENDS, EGRESS, GLANCES, LISTENER_COUNTERS, LISTENER_FLOWS,
+    LISTENER_REFUSALS, LISTENERS, LOADS, OUTCOME_COUNTERS, PIN_OVERFLOWS, PINS_CROWDED, PINS_ESTABLISHED, PINS_YOUNG,
+    SEGMENTS, SESSIONS, SLOTS, VIPS,
 };
 use lb_common::outcome::{Counter, Outcome, Refused};
 use lb_common::session::{Session, SessionKey};
-use lb_common::slot::{Slot, SlotLine};
+use lb_common::slot::{Glance, GlanceLine, Slot, SlotLine};
+use lb_common::table::{ListenerEntry, VipEntry};
 use lb_common::track::pin::{Pin, PinKey, Table};
 
 use super::batch::{self, Batch};
 use super::fault::map_fault;
 use super::mmap::{Mapping, Word};
+use super::table::MatchTable;
 use crate::model::Fault;
 use crate::reconcile::{Change, Held, Sizes};
 
@@ -43,9 +44,11 @@ const BATCH: usize = 4_096;
 
 /// The maps of a data plane, open for reading and writing.
 pub struct Maps {
-    listeners: HashMap<MapData, Words<5>, Words<15>>,
-    vips: HashMap<MapData, Words<4>, u32>,
+    listeners: MatchTable<ListenerEntry>,
+    vips: MatchTable<VipEntry>,
     slots: Mapping<AtomicU32>,
+    /// By the same index.
+    glances: Mapping<AtomicU8>,
     backends: Mapping<AtomicU64>,
     /// Four words an owner.
     owners: Mapping<AtomicU32>,
@@ -88,12 +91,22 @@ fn mapping<W: Word>(ebpf: &mut Ebpf, name: &str, bytes: usize) -> Result<Mapping
 
 /// The map of slots, whatever its size is.
 pub(super) fn slots_of(map: &Map) -> Result<Mapping<AtomicU32>, Fault> {
+    whole(map, SLOTS, size_of::<SlotLine>())
+}
+
+/// The map of glances at slots, whatever its size is.
+pub(super) fn glances_of(map: &Map) -> Result<Mapping<AtomicU8>, Fault> {
+    whole(map, GLANCES, size_of::<GlanceLine>())
+}
+
+/// All of an array of lines of so many bytes.
+fn whole<W: Word>(map: &Map, name: &str, line: usize) -> Result<Mapping<W>, Fault> {
     let Map::Array(map) = map else {
-        return Err(Fault::internal(format!("the map {SLOTS} is not an array")));
+        return Err(Fault::internal(format!("the map {name} is not an array")));
     };
-    let lines = map.info().map_err(map_fault(SLOTS, "examined"))?.max_entries();
-    Mapping::new(map.fd().as_fd(), lines as usize * size_of::<SlotLine>())
-        .map_err(|error| Fault::unavailable(format!("the BPF map {SLOTS} cannot be mapped: {error}")))
+    let lines = map.info().map_err(map_fault(name, "examined"))?.max_entries();
+    Mapping::new(map.fd().as_fd(), lines as usize * line)
+        .map_err(|error| Fault::unavailable(format!("the BPF map {name} cannot be mapped: {error}")))
 }
 
 /// A hash map that is read in batches.
@@ -118,9 +131,10 @@ impl Maps {
             Fault::unavailable(format!("the number of CPUs cannot be read from {path}: {error}"))
         })?;
         Ok(Self {
-            listeners: typed(ebpf, LISTENERS)?,
-            vips: typed(ebpf, VIPS)?,
+            listeners: MatchTable::take(mapping(ebpf, LISTENERS, MatchTable::<ListenerEntry>::BYTES)?),
+            vips: MatchTable::take(mapping(ebpf, VIPS, MatchTable::<VipEntry>::BYTES)?),
             slots: slots_of(&taken(ebpf, SLOTS)?)?,
+            glances: glances_of(&taken(ebpf, GLANCES)?)?,
             backends: mapping(ebpf, BACKENDS, MAX_BACKENDS as usize * size_of::<Backend>())?,
             owners: mapping(ebpf, BACKEND_OWNERS, MAX_BACKENDS as usize * size_of::<BackendOwner>())?,
             loads: mapping(ebpf, LOADS, MAX_BACKENDS as usize * size_of::<Load>())?,
@@ -148,14 +162,15 @@ impl Maps {
     pub fn read(&self) -> Result<Held, Fault> {
         let slots = self.slots.words().len() as u32;
         let mut held = Held::empty(Sizes { slots, ..Sizes::FULL });
-        for entry in self.listeners.iter() {
-            let (key, listener) = entry.map_err(map_fault(LISTENERS, "read"))?;
-            let (key, listener): (ListenerKey, Listener) = (bytemuck::cast(key), bytemuck::cast(listener));
+        for (key, listener) in self.listeners.iter() {
             // Only the tables that listeners have mean anything, and they are a small part of the map.
             let region = |base: u32, len: u32| base..base.saturating_add(len).min(slots);
             let table = region(listener.slots_base, listener.slots_len);
             for index in table.chain(region(listener.schedule_base, listener.schedule_len)) {
-                held.set_slot(index, self.slot(index));
+                let slot = self.slot(index);
+                held.set_slot(index, slot);
+                // An agent that was killed may have written the one and not the other.
+                self.set_glance(index, slot);
             }
             held.saw_pool(listener.pool);
             if listener.allow_len > 0 {
@@ -163,10 +178,7 @@ impl Maps {
             }
             held.listeners.insert(key, listener);
         }
-        for entry in self.vips.iter() {
-            let (address, flags) = entry.map_err(map_fault(VIPS, "read"))?;
-            held.vips.insert(Address(address), Vip { flags });
-        }
+        held.vips.extend(self.vips.iter());
         for place in 0..MAX_BACKENDS {
             held.set_place(place, self.owner(place), self.backend(place));
             held.set_weight(place, self.load(place).weight);
@@ -232,9 +244,7 @@ impl Maps {
             }
             Change::WriteSlots { base, moves } => {
                 for (index, slot) in moves {
-                    if let Some(word) = self.slots.words().get((base + index) as usize) {
-                        word.store(slot.0, Ordering::Release);
-                    }
+                    self.set_slot(base + index, *slot);
                 }
                 Ok(())
             }
@@ -253,17 +263,17 @@ impl Maps {
                     self.clear_refusals(listener.id)?;
                     self.set_listener_flows(listener.id, 0);
                 }
-                let (key, value): (Words<5>, Words<15>) = (bytemuck::cast(*key), bytemuck::cast(*listener));
-                self.listeners.insert(key, value, 0).map_err(map_fault(LISTENERS, "written"))
+                self.listeners.put(*key, *listener)
             }
             Change::RemoveListener { key } => {
-                let key: Words<5> = bytemuck::cast(*key);
-                gone(self.listeners.remove(&key)).map_err(map_fault(LISTENERS, "written"))
+                self.listeners.remove(key);
+                Ok(())
             }
-            Change::PutVip { address, vip } => {
-                self.vips.insert(address.0, vip.flags, 0).map_err(map_fault(VIPS, "written"))
+            Change::PutVip { address, vip } => self.vips.put(*address, *vip),
+            Change::RemoveVip { address } => {
+                self.vips.remove(address);
+                Ok(())
             }
-            Change::RemoveVip { address } => gone(self.vips.remove(&address.0)).map_err(map_fault(VIPS, "written")),
         }
     }
 
@@ -420,6 +430,22 @@ impl Maps {
         self.slots.words().get(index as usize).map_or(Slot::EMPTY, |word| Slot(word.load(Ordering::Acquire)))
     }
 
+    fn set_slot(&self, index: u32, slot: Slot) {
+        if let Some(word) = self.slots.words().get(index as usize) {
+            word.store(slot.0, Ordering::Release);
+        }
+        self.set_glance(index, slot);
+    }
+
+    fn set_glance(&self, index: u32, slot: Slot) {
+        let Glance(byte) = Glance::of(slot);
+        if let Some(glance) = self.glances.words().get(index as usize)
+            && glance.load(Ordering::Relaxed) != byte
+        {
+            glance.store(byte, Ordering::Release);
+        }
+    }
+
     fn backend(&self, place: u32) -> Backend {
         let word = self.backends.words().get(place as usize);
         word.map_or(Backend::UNREACHABLE, |word| Backend(word.load(Ordering::Acquire)))
@@ -483,13 +509,4 @@ fn look_up<K: Pod, V: Pod>(map: BorrowedFd<'_>, name: &str, from: Option<u32>) -
 
 fn batch_fault(name: &str, what: &str) -> impl FnOnce(io::Error) -> Fault {
     move |error| Fault::unavailable(format!("the BPF map {name} cannot be {what}: {error}"))
-}
-
-/// Something that was not there is as good as removed.
-fn gone(result: Result<(), MapError>) -> Result<(), MapError> {
-    match result {
-        Err(MapError::KeyNotFound) => Ok(()),
-        Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
-        other => other,
-    }
 }

@@ -7,7 +7,7 @@ use std::ffi::c_void;
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
 
 /// Words that a map can be taken as.
 ///
@@ -17,6 +17,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 pub(super) unsafe trait Word {}
 
 // SAFETY: an atomic integer has no invalid value and is changed through shared references.
+unsafe impl Word for AtomicU8 {}
+// SAFETY: as above.
 unsafe impl Word for AtomicU32 {}
 // SAFETY: as above.
 unsafe impl Word for AtomicU64 {}
@@ -64,3 +66,13 @@ impl<W: Word> Drop for Mapping<W> {
 unsafe impl<W: Word + Send> Send for Mapping<W> {}
 // SAFETY: as above.
 unsafe impl<W: Word + Sync> Sync for Mapping<W> {}
+
+/// Lets what was written reach all CPUs before what is written next. A packet reads an entry's mark before the rest, and
+/// x86-64 does so in this order. Other CPUs may read the rest first: there, all that run a program now are waited for.
+pub(super) fn settle() {
+    #[cfg(not(target_arch = "x86_64"))]
+    // SAFETY: a system call without pointers (membarrier(2), MEMBARRIER_CMD_GLOBAL).
+    unsafe {
+        libc::syscall(libc::SYS_membarrier, 1, 0, 0);
+    }
+}

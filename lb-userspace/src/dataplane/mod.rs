@@ -21,6 +21,7 @@ mod preflight;
 mod probes;
 mod room;
 mod specs;
+mod table;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -6,8 +6,8 @@ use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use lb_common::address::MacAddr;
 use lb_common::hash;
-use lb_common::limits::{MAX_SLOTS, SLOTS_PER_LINE};
-use lb_common::maps::{HASH_KEY, OWN_MAC, PROGRAM, SLOTS};
+use lb_common::limits::{GLANCES_PER_LINE, MAX_SLOTS, SLOTS_PER_LINE};
+use lb_common::maps::{GLANCES, HASH_KEY, OWN_MAC, PROGRAM, SLOTS};
 
 use super::fault::{chain, object_fault, program_fault};
 use crate::model::Fault;
@@ -90,8 +90,9 @@ pub(super) fn load_object(pins: &Path, mac: MacAddr) -> Result<Ebpf, Fault> {
 pub(super) fn object_with_room(pins: &Path, mac: MacAddr, slots: u32) -> Result<Ebpf, Fault> {
     EbpfLoader::new()
         .map_max_entries(SLOTS, slots / SLOTS_PER_LINE as u32)
+        .map_max_entries(GLANCES, slots.div_ceil(GLANCES_PER_LINE as u32))
         .default_map_pin_directory(pins)
-        .override_global(OWN_MAC, &mac.0, true)
+        .override_global(OWN_MAC, &mac.to_word(), true)
         .override_global(HASH_KEY, &hash::DEFAULT_KEY, true)
         .load(OBJECT)
         .map_err(object_fault)

@@ -1,4 +1,4 @@
-//! More room for lookup tables than the map of slots has that is pinned.
+//! More room for lookup tables than the maps of slots and glances have that are pinned.
 //!
 //! A map cannot grow, so another one takes its place, with what the old one holds. It is made beside the old one and then
 //! renamed over it: whenever the agent is killed, there is the one or the other, whole. The programs on the interfaces go on
@@ -12,11 +12,12 @@ use std::sync::atomic::Ordering;
 
 use aya::maps::{Map, MapData, MapInfo};
 use lb_common::address::MacAddr;
-use lb_common::limits::SLOTS_PER_LINE;
-use lb_common::maps::{PINNED, SLOTS};
+use lb_common::limits::{GLANCES_PER_LINE, SLOTS_PER_LINE};
+use lb_common::maps::{GLANCES, PINNED, SLOTS};
+use lb_common::slot::{Glance, Slot};
 
 use super::fault::{map_fault, pin_fault};
-use super::maps::slots_of;
+use super::maps::{glances_of, slots_of};
 use super::object::object_with_room;
 use crate::model::Fault;
 
@@ -26,37 +27,48 @@ const MAKING: &str = "making";
 /// Makes room for so many slots, if there is a map with less.
 ///
 /// # Errors
-/// The kernel refused it; the map is as before.
+/// The kernel refused it; the maps are as before.
 pub(super) fn make(folder: &Path, slots: u32) -> Result<(), Fault> {
-    let (pinned, making) = (folder.join(SLOTS), folder.join(MAKING));
+    let making = folder.join(MAKING);
     // What an agent left that was killed.
     clear(&making)?;
-    if !pinned.exists() {
-        return Ok(());
+    // The glances are made of the slots, so these come first.
+    for (name, lines) in [(SLOTS, slots / SLOTS_PER_LINE as u32), (GLANCES, slots.div_ceil(GLANCES_PER_LINE as u32))] {
+        let pinned = folder.join(name);
+        if !pinned.exists() {
+            continue;
+        }
+        let info = MapInfo::from_pin(&pinned).map_err(map_fault(name, "opened"))?;
+        if info.max_entries() >= lines {
+            continue;
+        }
+        fs::create_dir(&making).map_err(|error| pin_fault(&making, "made", &error))?;
+        let made = replace(name, folder, &making, slots);
+        clear(&making)?;
+        made?;
+        tracing::info!("there is room for {slots} slots of lookup tables now, in {name}");
     }
-    let info = MapInfo::from_pin(&pinned).map_err(map_fault(SLOTS, "opened"))?;
-    if info.max_entries() >= slots / SLOTS_PER_LINE as u32 {
-        return Ok(());
-    }
-    fs::create_dir(&making).map_err(|error| pin_fault(&making, "made", &error))?;
-    let made = replace(&pinned, &making, slots);
-    clear(&making)?;
-    if made.is_ok() {
-        tracing::info!("there is room for {slots} slots of lookup tables now");
-    }
-    made
+    Ok(())
 }
 
-fn replace(pinned: &Path, making: &Path, slots: u32) -> Result<(), Fault> {
+fn replace(name: &str, folder: &Path, making: &Path, slots: u32) -> Result<(), Fault> {
     let mut object = object_with_room(making, MacAddr::default(), slots)?;
-    let before = MapData::from_pin(pinned).map_err(map_fault(SLOTS, "opened"))?;
+    let mut made = |name: &str| {
+        object.take_map(name).ok_or_else(|| Fault::internal(format!("the embedded object has no map {name}")))
+    };
+    let pinned = folder.join(SLOTS);
+    let before = MapData::from_pin(&pinned).map_err(map_fault(SLOTS, "opened"))?;
     let before = slots_of(&Map::Array(before))?;
-    let after = object.take_map(SLOTS).ok_or_else(|| Fault::internal("the embedded object has no slots"))?;
-    let after = slots_of(&after)?;
-    for (before, after) in before.words().iter().zip(after.words()) {
-        after.store(before.load(Ordering::Relaxed), Ordering::Relaxed);
+    let words = before.words().iter().map(|word| word.load(Ordering::Relaxed));
+    if name == SLOTS {
+        let after = slots_of(&made(SLOTS)?)?;
+        words.zip(after.words()).for_each(|(word, after)| after.store(word, Ordering::Relaxed));
+    } else {
+        let after = glances_of(&made(GLANCES)?)?;
+        words.zip(after.words()).for_each(|(word, after)| after.store(Glance::of(Slot(word)).0, Ordering::Relaxed));
     }
-    fs::rename(making.join(SLOTS), pinned).map_err(|error| pin_fault(pinned, "replaced", &error))
+    let pinned = folder.join(name);
+    fs::rename(making.join(name), &pinned).map_err(|error| pin_fault(&pinned, "replaced", &error))
 }
 
 fn clear(making: &Path) -> Result<(), Fault> {

@@ -3,17 +3,16 @@
 use std::path::Path;
 
 use aya::maps::{MapError, MapInfo, MapType};
-use lb_common::address::Address;
 use lb_common::backend::{Backend, BackendOwner, Load, Segment};
 use lb_common::fragment::{DatagramKey, Trail};
 use lb_common::limits;
-use lb_common::listener::{Listener, ListenerKey, Vip};
 use lb_common::maps;
 use lb_common::outcome::{Counter, Outcome, Refused};
 use lb_common::probe::{ProbeKey, ProbeTarget};
 use lb_common::rate::SourceKey;
 use lb_common::session::{Session, SessionKey};
-use lb_common::slot::SlotLine;
+use lb_common::slot::{GlanceLine, SlotLine};
+use lb_common::table::{self, ListenerEntry, VipEntry};
 use lb_common::track::pin::{Pin, PinKey};
 
 use super::fault::map_fault;
@@ -64,10 +63,16 @@ const fn per_cpu(name: &'static str, value_size: usize, max_entries: u32) -> Spe
     Spec { name, map_type: MapType::PerCpuArray as u32, key_size: 4, value_size, max_entries, flags: 0 }
 }
 
-const SPECS: [Spec; 26] = [
-    hash(maps::LISTENERS, size_of::<ListenerKey>(), size_of::<Listener>(), limits::MAX_LISTENERS),
-    hash(maps::VIPS, size_of::<Address>(), size_of::<Vip>(), limits::MAX_VIPS),
+const SPECS: [Spec; 27] = [
+    array(maps::LISTENERS, size_of::<ListenerEntry>(), table::PLACES, BPF_F_MMAPABLE),
+    array(maps::VIPS, size_of::<VipEntry>(), table::PLACES, BPF_F_MMAPABLE),
     array(maps::SLOTS, size_of::<SlotLine>(), limits::MAX_SLOTS / limits::SLOTS_PER_LINE as u32, BPF_F_MMAPABLE),
+    array(
+        maps::GLANCES,
+        size_of::<GlanceLine>(),
+        limits::MAX_SLOTS.div_ceil(limits::GLANCES_PER_LINE as u32),
+        BPF_F_MMAPABLE,
+    ),
     array(maps::BACKENDS, size_of::<Backend>(), limits::MAX_BACKENDS, BPF_F_MMAPABLE),
     array(maps::BACKEND_OWNERS, size_of::<BackendOwner>(), limits::MAX_BACKENDS, BPF_F_MMAPABLE),
     array(maps::SEGMENTS, size_of::<Segment>(), limits::MAX_SEGMENTS, 0),
@@ -131,7 +136,8 @@ pub(super) fn check_pinned(folder: &Path) -> Result<(), Fault> {
             let info = MapInfo::from_pin(&path).map_err(map_fault(spec.name, "opened"))?;
             let found = found(spec.name, &info).map_err(map_fault(spec.name, "examined"))?;
             // There may be room for more slots or for less: a setting.
-            let max_entries = if spec.name == maps::SLOTS { found.max_entries } else { spec.max_entries };
+            let sized = matches!(spec.name, maps::SLOTS | maps::GLANCES);
+            let max_entries = if sized { found.max_entries } else { spec.max_entries };
             compare(&Spec { max_entries, ..*spec }, &found, &path)?;
         }
     }
@@ -188,6 +194,10 @@ mod tests {
         let wanted = SPECS[0];
         let found = Spec { value_size: 20, max_entries: 10, ..wanted };
         let fault = compare(&wanted, &found, Path::new("/sys/fs/bpf/drlb/v1/LISTENERS")).expect_err("it differs");
-        assert!(fault.message.contains("(value size 20 instead of 60, size 10 instead of 16384)"), "{}", fault.message);
+        assert!(
+            fault.message.contains("(value size 20 instead of 128, size 10 instead of 65536)"),
+            "{}",
+            fault.message
+        );
     }
 }

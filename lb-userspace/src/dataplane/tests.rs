@@ -21,6 +21,8 @@ use nix::sched::{CloneFlags, unshare};
 use super::*;
 use crate::model::{AttachMode, FaultKind, XdpMode};
 
+mod tables;
+
 const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
 
 /// Runs a test in namespaces of its own, with a BPF file system in an empty folder.
@@ -272,7 +274,7 @@ fn a_pinned_map_of_another_shape_is_refused() {
         other.pin(folder.join("LISTENERS")).expect("a pin");
         let Err(fault) = Dataplane::open(pins, MAX_SLOTS) else { panic!("it was opened") };
         assert!(fault.message.contains("LISTENERS is not one of this version"), "{}", fault.message);
-        assert!(fault.message.contains("key size 4 instead of 20"), "{}", fault.message);
+        assert!(fault.message.contains("type 1 instead of 2"), "{}", fault.message);
     });
 }
 

@@ -82,7 +82,8 @@ pub fn command(toolchain: &Toolchain, verb: &str, workspace: &Path, target_dir: 
     // The kernel takes BTF, which bpf-linker makes of the debug information; panics must not unwind; bpf-linker does
     // its own optimisation over the whole program, for which one unit is best.
     command.env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", &toolchain.linker);
-    let flags = [&format!("--cfg=bpf_target_arch=\"{arch}\""), "-Clink-arg=--btf"].join("\x1f");
+    // v3 has 32-bit operations (Linux 5.1); without them, each takes two shifts more.
+    let flags = [&format!("--cfg=bpf_target_arch=\"{arch}\""), "-Ctarget-cpu=v3", "-Clink-arg=--btf"].join("\x1f");
     command.env("CARGO_ENCODED_RUSTFLAGS", flags);
     for (key, value) in [
         ("CODEGEN_UNITS", "1"),

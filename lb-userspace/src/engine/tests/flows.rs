@@ -141,7 +141,6 @@ fn a_sweep_counts_the_flows_at_work_of_the_listeners_that_limit_them() {
             source_port: Port::from_host(port),
             destination_port: Port::from_host(80),
             protocol: 6,
-            reserved: [0; 3],
         };
         let pin = Pin { backend: 0, state, reserved: 0, check: 0, seen: now, slot: 0 };
         host.plane().pins[1].insert(PinKey::new(&flow, pool), pin);

@@ -57,7 +57,6 @@ impl Sent {
             source_port: Port::from_host(4_000 + self.port),
             destination_port: Port::from_host(80),
             protocol: protocol::TCP,
-            reserved: [0; 3],
         }
     }
 }

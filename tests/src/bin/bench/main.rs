@@ -35,6 +35,9 @@ struct Options {
     /// Put another XDP program, which is pinned there, into the run: NAME=PATH. It must have XDP frags, as ours has.
     #[arg(long, value_name = "NAME=PATH", value_parser = pinned)]
     pinned: Vec<(String, PathBuf)>,
+    /// Measure the program of this object in place of the one that drlb ships, as one that some step is left out of.
+    #[arg(long, value_name = "FILE")]
+    program: Option<PathBuf>,
     /// Write the figures as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -57,7 +60,7 @@ fn main() -> Result<()> {
     let rounds = Rounds { rounds: options.rounds.max(1), packets: options.packets.max(1) };
     let mut cases = Case::all();
     cases.retain(|case| options.case.as_ref().is_none_or(|part| case.name.contains(part)));
-    let mut bench = Bench::load(&options.pinned).context("cannot load the programs")?;
+    let mut bench = Bench::load(options.program.as_deref(), &options.pinned).context("cannot load the programs")?;
     let mut report = Report { instructions: bench.instructions()?, rows: Vec::new() };
     report::header(&report, bench.names());
     for case in &cases {

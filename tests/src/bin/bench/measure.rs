@@ -1,5 +1,6 @@
 //! The programs, and what a packet costs in each.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -39,22 +40,20 @@ pub(crate) struct Bench {
 }
 
 impl Bench {
-    /// Loads the programs, in namespaces of this process's own.
-    pub(crate) fn load(pinned: &[(String, PathBuf)]) -> Result<Self> {
+    /// Loads the programs, in namespaces of this process's own. Ours is that of an object, if one is given, or the one that is
+    /// shipped.
+    pub(crate) fn load(ours: Option<&Path>, pinned: &[(String, PathBuf)]) -> Result<Self> {
         // Pins are found before we move away from them.
         let pinned = pinned.iter().map(|(name, path)| Ok((name.clone(), open(path)?))).collect::<Result<_>>()?;
-        let drlb = Program::load(&tables::tables(&Setting::default()))?;
-        let path = std::env::var_os("DRLB_BENCH_OBJECT").context("run it as `cargo xtask bench`")?;
-        let mut object = EbpfLoader::new().load_file(Path::new(&path))?;
-        let names: Vec<_> = FLOORS.iter().map(|floor| floor.1).chain(["null", "drive"]).collect();
-        for name in names {
-            let program: &mut Xdp =
-                object.program_mut(name).with_context(|| format!("no program {name}"))?.try_into()?;
-            program.load().map_err(|error| anyhow::anyhow!("{name}: {error:#}"))?;
-        }
-        let mut bench = Self { drlb, object, pinned };
-        bench.fill_floors()?;
-        Ok(bench)
+        let tables = tables::tables(&Setting::default());
+        let drlb = match ours {
+            Some(path) => {
+                let object = fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
+                Program::load_object(&object, &tables)?
+            }
+            None => Program::load(&tables)?,
+        };
+        Ok(Self { drlb, object: floors()?, pinned })
     }
 
     /// The names of the programs, in the order of the columns.
@@ -68,33 +67,11 @@ impl Bench {
         Ok(Instructions { program: self.drlb.instructions()?, verified: self.drlb.verified_instructions()? })
     }
 
-    fn map<'a, T: TryFrom<&'a mut aya::maps::Map, Error = aya::maps::MapError>>(
-        object: &'a mut Ebpf,
-        name: &str,
-    ) -> Result<T> {
-        Ok(T::try_from(object.map_mut(name).with_context(|| format!("no map {name}"))?)?)
-    }
-
-    fn fill_floors(&mut self) -> Result<()> {
-        let mut vips: HashMap<&mut MapData, [u8; 24], u32> = Self::map(&mut self.object, "FLOOR_VIPS")?;
-        let first = address(VIP).0[3].to_be();
-        let all = (0..8_000).map(|index| Address::from_v4_word((first + index).to_be())).chain([address(VIP6)]);
-        for (number, vip) in all.enumerate() {
-            for (protocol, port) in [(TCP, 80), (UDP, 53)] {
-                let key = FloorKey { vip, port: Port::from_host(port), protocol, reserved: [0; 5] };
-                vips.insert(bytemuck::cast::<_, [u8; 24]>(key), number as u32, 0)?;
-            }
-        }
-        let mut backends: Array<&mut MapData, u64> = Self::map(&mut self.object, "FLOOR_BACKENDS")?;
-        for slot in 0..FLOOR_SLOTS {
-            backends.set(slot, 0x0000_be02_u64 | u64::from(slot % 100) << 32, 0)?;
-        }
-        Ok(())
-    }
-
     /// Measures a case: nanoseconds a packet, net of the driver, for each program that knows it.
     pub(crate) fn measure(&mut self, case: &Case, rounds: Rounds) -> Result<Row> {
         self.drlb.renew(&tables::tables(&case.setting))?;
+        // Anew, so that no case meets a table that another one filled.
+        self.object = floors()?;
         let drive = Drive {
             flows_mask: case.flows - 1,
             source: if case.is_ipv6 { 0x0001_0000 } else { address("10.1.0.0").0[3].to_be() },
@@ -105,7 +82,7 @@ impl Bench {
             balancer: OWN_MAC,
             router: ROUTER,
         };
-        let mut map: Array<&mut MapData, [u32; 9]> = Self::map(&mut self.object, "DRIVE")?;
+        let mut map: Array<&mut MapData, [u32; 9]> = map(&mut self.object, "DRIVE")?;
         map.set(0, bytemuck::cast::<_, [u32; 9]>(drive), 0)?;
 
         let mut names = vec![NULL.to_owned()];
@@ -150,7 +127,7 @@ impl Bench {
                 program.try_clone()?
             }
         };
-        let mut target: ProgramArray<&mut MapData> = Self::map(&mut self.object, "TARGET")?;
+        let mut target: ProgramArray<&mut MapData> = map(&mut self.object, "TARGET")?;
         Ok(target.set(0, &descriptor, 0)?)
     }
 
@@ -163,6 +140,38 @@ impl Bench {
         let result = driver.test_run(options)?;
         Ok((result.return_value, result.duration.as_nanos() as u32))
     }
+}
+
+/// The floors and the driver, loaded, with their tables filled.
+fn floors() -> Result<Ebpf> {
+    let path = std::env::var_os("DRLB_BENCH_OBJECT").context("run it as `cargo xtask bench`")?;
+    let mut object = EbpfLoader::new().load_file(Path::new(&path))?;
+    let names: Vec<_> = FLOORS.iter().map(|floor| floor.1).chain(["null", "drive"]).collect();
+    for name in names {
+        let program: &mut Xdp = object.program_mut(name).with_context(|| format!("no program {name}"))?.try_into()?;
+        program.load().map_err(|error| anyhow::anyhow!("{name}: {error:#}"))?;
+    }
+    let mut vips: HashMap<&mut MapData, [u8; 24], u32> = map(&mut object, "FLOOR_VIPS")?;
+    let first = address(VIP).0[3].to_be();
+    let all = (0..8_000).map(|index| Address::from_v4_word((first + index).to_be())).chain([address(VIP6)]);
+    for (number, vip) in all.enumerate() {
+        for (protocol, port) in [(TCP, 80), (UDP, 53)] {
+            let key = FloorKey { vip, port: Port::from_host(port), protocol, reserved: [0; 5] };
+            vips.insert(bytemuck::cast::<_, [u8; 24]>(key), number as u32, 0)?;
+        }
+    }
+    let mut backends: Array<&mut MapData, u64> = map(&mut object, "FLOOR_BACKENDS")?;
+    for slot in 0..FLOOR_SLOTS {
+        backends.set(slot, 0x0000_be02_u64 | u64::from(slot % 100) << 32, 0)?;
+    }
+    Ok(object)
+}
+
+fn map<'a, T: TryFrom<&'a mut aya::maps::Map, Error = aya::maps::MapError>>(
+    object: &'a mut Ebpf,
+    name: &str,
+) -> Result<T> {
+    Ok(T::try_from(object.map_mut(name).with_context(|| format!("no map {name}"))?)?)
 }
 
 fn open(path: &Path) -> Result<ProgramFd> {

@@ -1,0 +1,112 @@
+//! The packets that nearly all are: to our MAC, with one VLAN tag at most, IPv4 without options or IPv6 without extension headers,
+//! whole, and of a protocol with ports. They are read in one go, and what is known of them stays in registers.
+//!
+//! What is read here is read as the other files of this folder would: a packet that is refused here is only one to look at
+//! again.
+
+use core::mem::offset_of;
+
+use lb_common::address::{MacAddr, Port};
+use lb_common::flow::Flow;
+use lb_common::protocol::has_ports;
+use network_types::eth::{EthHdr, EtherType};
+use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
+
+use super::transport::header_length;
+use super::{Headers, Kind, TAG, VLAN, ipv4};
+use crate::packet::{Packet, View};
+
+/// What each of these packets has above IP: the length of the shortest header with ports, UDP's.
+const SHORTEST: usize = 8;
+/// IPv4 without options: the header is five words long.
+const V4_WITHOUT_OPTIONS: u8 = 0x45;
+
+/// The headers of such a packet; `None` for any other packet.
+#[inline(always)]
+#[must_use]
+pub fn run(packet: &Packet<'_>, own: MacAddr, kind: EtherType) -> Option<Headers> {
+    let ethernet = packet.view::<{ EthHdr::LEN }>(0)?;
+    if !is_for(&ethernet, own) || ethernet.wire16::<{ offset_of!(EthHdr, ether_type) }>() != kind as u16 {
+        return None;
+    }
+    ip(packet, EthHdr::LEN, 0, kind)
+}
+
+/// The headers of a packet that would be such a one without its one VLAN tag; `None` for any other packet.
+#[inline(always)]
+#[must_use]
+pub fn tagged(packet: &Packet<'_>, own: MacAddr, kind: EtherType) -> Option<Headers> {
+    const NETWORK: usize = EthHdr::LEN + TAG;
+    let ethernet = packet.view::<NETWORK>(0)?;
+    if !is_for(&ethernet, own)
+        || ethernet.wire16::<{ offset_of!(EthHdr, ether_type) }>() != VLAN
+        || ethernet.wire16::<{ NETWORK - 2 }>() != kind as u16
+    {
+        return None;
+    }
+    ip(packet, NETWORK, EthHdr::LEN, kind)
+}
+
+#[inline(always)]
+fn is_for<const N: usize>(ethernet: &View<'_, N>, own: MacAddr) -> bool {
+    ethernet.mac::<{ offset_of!(EthHdr, dst_addr) }>().halves() == own.halves()
+}
+
+/// The headers of a packet whose IP header begins at `network`.
+#[inline(always)]
+fn ip(packet: &Packet<'_>, network: usize, tag: usize, kind: EtherType) -> Option<Headers> {
+    if kind as u16 == EtherType::Ipv4 as u16 { ipv4(packet, network, tag) } else { ipv6(packet, network, tag) }
+}
+
+#[inline(always)]
+fn ipv4(packet: &Packet<'_>, network: usize, tag: usize) -> Option<Headers> {
+    const PORTS: usize = Ipv4Hdr::LEN;
+    let view = packet.view::<{ Ipv4Hdr::LEN + SHORTEST }>(network)?;
+    if view.u8::<{ offset_of!(Ipv4Hdr, vihl) }>() != V4_WITHOUT_OPTIONS
+        || ipv4::is_fragment(view.u16::<{ offset_of!(Ipv4Hdr, frags) }>())
+    {
+        return None;
+    }
+    let flow = Flow {
+        source: view.ipv4::<{ offset_of!(Ipv4Hdr, src_addr) }>(),
+        destination: view.ipv4::<{ offset_of!(Ipv4Hdr, dst_addr) }>(),
+        source_port: Port::from_wire(view.wire16::<PORTS>()),
+        destination_port: Port::from_wire(view.wire16::<{ PORTS + 2 }>()),
+        protocol: view.u8::<{ offset_of!(Ipv4Hdr, proto) }>(),
+    };
+    let above = usize::from(view.u16::<{ offset_of!(Ipv4Hdr, tot_len) }>()).checked_sub(Ipv4Hdr::LEN)?;
+    whole(packet, flow, above, Headers { tag, network, transport: network + Ipv4Hdr::LEN, ..Headers::NONE })
+}
+
+#[inline(always)]
+fn ipv6(packet: &Packet<'_>, network: usize, tag: usize) -> Option<Headers> {
+    const PORTS: usize = Ipv6Hdr::LEN;
+    let view = packet.view::<{ Ipv6Hdr::LEN + SHORTEST }>(network)?;
+    if view.u8::<{ offset_of!(Ipv6Hdr, vcf) }>() >> 4 != 6 {
+        return None;
+    }
+    let flow = Flow {
+        source: view.ipv6::<{ offset_of!(Ipv6Hdr, src_addr) }>(),
+        destination: view.ipv6::<{ offset_of!(Ipv6Hdr, dst_addr) }>(),
+        source_port: Port::from_wire(view.wire16::<PORTS>()),
+        destination_port: Port::from_wire(view.wire16::<{ PORTS + 2 }>()),
+        protocol: view.u8::<{ offset_of!(Ipv6Hdr, next_hdr) }>(),
+    };
+    let above = usize::from(view.u16::<{ offset_of!(Ipv6Hdr, payload_len) }>());
+    whole(packet, flow, above, Headers { tag, network, transport: network + Ipv6Hdr::LEN, ..Headers::NONE })
+}
+
+/// The headers of a packet that says to have so many bytes `above` IP, if they are there and begin with ports.
+#[inline(always)]
+fn whole(packet: &Packet<'_>, flow: Flow, above: usize, headers: Headers) -> Option<Headers> {
+    // Bytes behind the IP packet that are in another fragment of the frame are not counted: asking for them costs each packet
+    // more than reading its headers, and no host sends them.
+    let length = packet.linear_length();
+    if !has_ports(flow.protocol)
+        || above < header_length(flow.protocol)
+        || above > length.wrapping_sub(headers.transport)
+    {
+        return None;
+    }
+    Some(Headers { kind: Kind::Flow, flow, length: length as u32, ..headers })
+}
