@@ -154,6 +154,9 @@ fn describe_guards(listener: &ListenerStatus) -> String {
     if !listener.admin_up {
         text.push_str(&format!("Out of service; put it back with `drlb listener set {} --up`.\n", listener.name));
     }
+    if let Some(fault) = &listener.fault {
+        text.push_str(&format!("Not carried out: {fault}.\n"));
+    }
     let refused = listener.refused;
     if listener.allowed > 0 {
         let prefixes =

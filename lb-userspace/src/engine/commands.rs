@@ -1,10 +1,12 @@
 //! Commands: each is done whole or not at all.
 
+use std::collections::BTreeMap;
+
 use super::core::{Core, unix_now};
 use super::touched::Touched;
-use crate::model::{Command, Edit, Fault};
+use crate::model::{Command, Edit, Fault, Name};
 use crate::neighbour::NetworkView;
-use crate::reconcile::{Scope, plan};
+use crate::reconcile::{Planned, Scope, plan_what_fits};
 use crate::store::changes_of;
 
 impl Core {
@@ -35,8 +37,14 @@ impl Core {
         let known = self.health.follow(&self.desired, &touched.pools);
         self.held.tell_time(self.plane.now());
         // A plan that does not fit is found before anything is written down.
-        let planned = plan(&self.desired, &view, self.health.unhealthy(), &self.held, &touched.scope);
-        let written = planned.and_then(|plan| {
+        let unhealthy = self.health.unhealthy();
+        let planned = plan_what_fits(&self.desired, &view, unhealthy, &self.held, &touched.scope);
+        let written = planned.and_then(|Planned { changes: plan, left_out }| {
+            // What there was no room for before is no fault of this command.
+            let is_ours = |pool: &Name| touched.pools.contains(pool) || !self.left_out.contains_key(pool);
+            if let Some((_, fault)) = left_out.iter().find(|(pool, _)| is_ours(pool)) {
+                return Err(fault.clone());
+            }
             changes.extend(self.adopt(&touched)?);
             self.store.commit(&changes).map(|()| plan)
         });
@@ -52,7 +60,10 @@ impl Core {
         let done = match touched.scope {
             // Interfaces come or go: what is attached then decides what else is to be done.
             Scope::All => self.reconcile(&view, &touched.scope, attached),
-            Scope::Some { .. } => self.follow(&planned, &touched.scope),
+            Scope::Some { .. } => {
+                self.leave_out(&touched.scope, BTreeMap::new());
+                self.follow(&planned, &touched.scope)
+            }
         };
         if let Err(fault) = done {
             self.health.put_back(known);

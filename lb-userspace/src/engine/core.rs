@@ -35,6 +35,8 @@ pub(super) struct Core {
     pub(super) view: Option<Arc<NetworkView>>,
     /// Why interfaces could not be attached, by name.
     pub(super) link_faults: BTreeMap<String, Fault>,
+    /// The pools that there is no room for, and what of.
+    pub(super) left_out: BTreeMap<Name, Fault>,
     pub(super) health: Health,
     pub(super) told: Told,
     pub(super) targets: watch::Sender<Arc<Targets>>,
@@ -94,6 +96,7 @@ impl Core {
             openstack,
             view: None,
             link_faults: BTreeMap::new(),
+            left_out: BTreeMap::new(),
             health,
             told: Told::default(),
             targets,
@@ -153,8 +156,9 @@ impl Core {
         let watched = self.watched.as_ref().map(|watched| Arc::clone(&watched.borrow())).unwrap_or_default();
         let (vips, events) = (status::vips(desired, held, &watched), self.told.log.counts());
         let others = status::Others { tracking, vips, events };
-        let (link_faults, tracker, plane) = (&self.link_faults, &self.tracker, self.plane.as_ref());
-        status::take(&status::Sources { desired, view, held, health, link_faults, tracker, plane }, others)
+        let (link_faults, left_out) = (&self.link_faults, &self.left_out);
+        let (tracker, plane) = (&self.tracker, self.plane.as_ref());
+        status::take(&status::Sources { desired, view, held, health, link_faults, left_out, tracker, plane }, others)
     }
 
     /// What is remembered of flows.

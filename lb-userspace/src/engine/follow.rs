@@ -9,7 +9,7 @@ use crate::events::{EventKind, News};
 use crate::health::HealthView;
 use crate::model::{BackendAddr, Fault, Name};
 use crate::neighbour::NetworkView;
-use crate::reconcile::{Change, LinkChange, Scope, apply, plan, plan_links};
+use crate::reconcile::{Change, LinkChange, Planned, Scope, apply, plan_links, plan_what_fits};
 
 impl Core {
     /// Takes a new picture of the network.
@@ -34,6 +34,9 @@ impl Core {
                 core.tell_gone(&before);
             }
             let done = core.reconcile(&view, &scope, None);
+            if scope == Scope::All {
+                core.settled(&done, true);
+            }
             core.health.ask(&core.desired, &view, &core.held, None);
             done
         })
@@ -48,13 +51,16 @@ impl Core {
         self.logged(|core| {
             core.held = core.plane.read()?.remembering(&core.held);
             core.tracker.sync(&core.desired, &core.held, None, true, core.plane.now());
-            let found = plan(&core.desired, &view, core.health.unhealthy(), &core.held, &Scope::All)?;
-            if !found.is_empty() {
+            let unhealthy = core.health.unhealthy();
+            let Planned { changes: found, left_out } =
+                plan_what_fits(&core.desired, &view, unhealthy, &core.held, &Scope::All)?;
+            // What there was no room for, and is now, repairs nothing.
+            if !found.is_empty() && left_out.keys().eq(core.left_out.keys()) {
                 let text = format!("the maps were not as they should be; {} changes repair them", found.len());
                 core.told.log.tell(News::new(EventKind::MapsRepaired, text));
             }
             let done = core.reconcile(&view, &Scope::All, None);
-            core.settled(&done);
+            core.settled(&done, true);
             core.health.ask(&core.desired, &view, &core.held, None);
             done
         })
@@ -106,7 +112,9 @@ impl Core {
             }
         }
         self.held.tell_time(self.plane.now());
-        let changes = plan(&self.desired, view, self.health.unhealthy(), &self.held, scope)?;
+        let unhealthy = self.health.unhealthy();
+        let Planned { changes, left_out } = plan_what_fits(&self.desired, view, unhealthy, &self.held, scope)?;
+        self.leave_out(scope, left_out);
         self.follow(&changes, scope)?;
         let done = links.last.iter().try_for_each(|change| self.link(change));
         if !links.first.is_empty() || !links.last.is_empty() || *scope == Scope::All {
@@ -127,7 +135,7 @@ impl Core {
     }
 
     /// The pools that a scope is about; `None` for all.
-    fn pools_of(&self, scope: &Scope) -> Option<BTreeSet<Name>> {
+    pub(super) fn pools_of(&self, scope: &Scope) -> Option<BTreeSet<Name>> {
         let Scope::Some { pools, keys } = scope else { return None };
         let served = keys.iter().flat_map(|key| self.desired.listeners_on(*key));
         Some(pools.iter().cloned().chain(served.map(|listener| listener.pool.clone())).collect())

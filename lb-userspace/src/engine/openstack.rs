@@ -3,7 +3,7 @@
 //! An answer is given when all is written down; the maps follow right after, together for all requests that wait. So
 //! `PENDING_UPDATE` lasts from the one to the other, and whoever asks for a second change in between is refused.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use uuid::Uuid;
 
@@ -15,6 +15,7 @@ use crate::model::{BackendAddr, Desired, Fault, FaultKind, Name};
 use crate::octavia::adopt::{Part, adopt};
 use crate::octavia::catalogue::Catalogue;
 use crate::octavia::project::project;
+use crate::octavia::schema::Kind;
 use crate::octavia::{self, Observed, Refusal, Reply, Seen, Traffic};
 use crate::reconcile::{DataPlane, Held, Scope};
 use crate::store::{Change, changes_of, object_changes, object_changes_of};
@@ -146,18 +147,50 @@ impl Core {
             }
             _ => Ok(()),
         };
-        self.settled(&done);
+        self.settled(&done, false);
         done
     }
 
-    /// Hears whether all that is written down is carried out.
-    pub(super) fn settled(&mut self, done: &Result<(), Fault>) {
+    /// Hears whether all that is written down is carried out; with `everything`, whether all that is wanted is.
+    pub(super) fn settled(&mut self, done: &Result<(), Fault>, everything: bool) {
         let failure = done.as_ref().err().map(|fault| fault.message.as_str());
         if failure.is_some() || self.openstack.catalogue.is_pending() || self.openstack.catalogue.has_errors() {
-            let before = self.openstack.catalogue.errors().clone();
-            self.openstack.catalogue.settle(failure);
+            let before = self.openstack.catalogue.errors();
+            self.openstack.catalogue.settle(failure, everything);
             self.tell_errors(&before);
         }
+    }
+
+    /// Hears which pools of a scope there is no room for. Their load balancers are in error until there is.
+    pub(super) fn leave_out(&mut self, scope: &Scope, left_out: BTreeMap<Name, Fault>) {
+        if left_out.is_empty() && self.left_out.is_empty() {
+            return;
+        }
+        match self.pools_of(scope) {
+            None => self.left_out.clear(),
+            Some(pools) => {
+                self.left_out.retain(|pool, _| !pools.contains(pool) && self.desired.pools.contains_key(pool))
+            }
+        }
+        self.left_out.extend(left_out);
+        let catalogue = &self.openstack.catalogue;
+        let of_pool = |pool: &Name| match catalogue.named(Kind::Pool, pool) {
+            Some(id) => catalogue.load_balancer_of(Kind::Pool, id),
+            None => {
+                let mut listeners = self.desired.listeners_of(pool);
+                let id = listeners.find_map(|listener| catalogue.named(Kind::Listener, &listener.name))?;
+                catalogue.load_balancer_of(Kind::Listener, id)
+            }
+        };
+        let misfits = self.left_out.iter().filter_map(|(pool, fault)| Some((of_pool(pool)?, fault.message.clone())));
+        let (misfits, before) = (misfits.collect(), catalogue.errors());
+        self.openstack.catalogue.leave_out(misfits);
+        self.tell_errors(&before);
+    }
+
+    /// True if there is no room for something that is wanted.
+    pub(super) fn leaves_out(&self) -> bool {
+        !self.left_out.is_empty()
     }
 
     /// Takes up what a command changed of the model, and returns what that changes of the store.
@@ -217,8 +250,10 @@ impl Observed for Observation<'_> {
         // A counter that cannot be read is shown as it was at first; the log of the engine tells why.
         let bytes_in = self.plane.listener_counter(held.id).map_or(0, |counter| counter.bytes);
         let places = u16::try_from(held.backends_len).unwrap_or(u16::MAX);
-        let flows = (0..places).filter_map(|index| self.tracker.flows(held.pool, index)).sum();
-        Traffic { bytes_in, flows }
+        // Where the hash alone finds the backend, a few flows are remembered while something changes: no number to tell.
+        let all = held.pins_every_flow();
+        let flows = (0..places).filter(|_| all).filter_map(|index| self.tracker.flows(held.pool, index)).sum();
+        Traffic { bytes_in, flows, pool: held.pool }
     }
 }
 

@@ -241,6 +241,9 @@ pub struct ListenerStatus {
     /// False when an operator took it out of service.
     #[serde(default = "in_service")]
     pub admin_up: bool,
+    /// Why it is not in the maps as it is wanted, if so: there is no room for it. What was there before goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<String>,
     /// How a new flow gets its backend.
     pub algorithm: Algorithm,
     /// Whether a client's new flows go to the backend that it had before; `null` for no.

@@ -22,6 +22,7 @@ mod flows;
 mod host;
 mod links;
 mod many;
+mod openstack;
 mod told;
 
 fn name(text: &str) -> Name {

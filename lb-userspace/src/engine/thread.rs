@@ -238,8 +238,9 @@ impl Loop {
 
     fn settle(&mut self) {
         self.unsettled_since = None;
-        if self.core.settle().is_err() {
-            self.compare_at = Instant::now() + RETRY;
+        // What goes may have made room.
+        if self.core.settle().is_err() || self.core.leaves_out() {
+            self.compare_at = self.compare_at.min(Instant::now() + RETRY);
         }
     }
 
@@ -248,6 +249,9 @@ impl Loop {
         for Waiting { command, reply, until } in std::mem::take(&mut self.waiting) {
             if self.core.can_execute(&command) || now >= until {
                 let _ = reply.send(self.core.execute(&command));
+                if self.core.leaves_out() {
+                    self.compare_at = self.compare_at.min(now + RETRY);
+                }
             } else {
                 self.waiting.push(Waiting { command, reply, until });
             }

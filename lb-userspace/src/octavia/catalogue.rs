@@ -97,8 +97,10 @@ pub struct Catalogue {
     pending: BTreeMap<Key, &'static str>,
     /// What was marked so since the last commit.
     marked: Vec<Key>,
-    /// Load balancers that could not be carried out, and why.
-    errors: BTreeMap<String, String>,
+    /// Load balancers that could not be carried out when that was tried last, and why.
+    failures: BTreeMap<String, String>,
+    /// Load balancers that there is no room for, and what of.
+    misfits: BTreeMap<String, String>,
 }
 
 /// The key of an object's parent.
@@ -238,7 +240,8 @@ impl Catalogue {
         for (key, _) in std::mem::take(&mut self.journal) {
             if !self.objects.contains_key(&key) {
                 self.pending.remove(&key);
-                self.errors.remove(&key.id);
+                self.failures.remove(&key.id);
+                self.misfits.remove(&key.id);
             }
         }
     }
@@ -258,16 +261,23 @@ impl Catalogue {
         }
     }
 
-    /// Says that all that was begun is carried out, or why it could not be.
-    pub fn settle(&mut self, failure: Option<&str>) {
+    /// Says that all that was begun is carried out, or why it could not be. With `everything`, all the rest is, too.
+    pub fn settle(&mut self, failure: Option<&str>, everything: bool) {
         let pending = std::mem::take(&mut self.pending);
-        match failure {
-            None => self.errors.clear(),
-            Some(reason) => {
-                let failed = pending.into_keys().filter(|key| key.kind == Kind::LoadBalancer);
-                self.errors.extend(failed.map(|key| (key.id, reason.to_owned())));
-            }
+        if everything && failure.is_none() {
+            self.failures.clear();
         }
+        for key in pending.into_keys().filter(|key| key.kind == Kind::LoadBalancer) {
+            match failure {
+                Some(reason) => self.failures.insert(key.id, reason.to_owned()),
+                None => self.failures.remove(&key.id),
+            };
+        }
+    }
+
+    /// Says which load balancers there is no room for, and what of: these, and no others.
+    pub fn leave_out(&mut self, misfits: BTreeMap<String, String>) {
+        self.misfits = misfits;
     }
 
     /// True if something was begun and is not carried out.
@@ -279,7 +289,7 @@ impl Catalogue {
     /// True if something could not be carried out.
     #[must_use]
     pub fn has_errors(&self) -> bool {
-        !self.errors.is_empty()
+        !self.failures.is_empty() || !self.misfits.is_empty()
     }
 
     /// The provisioning status of an object.
@@ -288,23 +298,24 @@ impl Catalogue {
         if let Some(status) = self.pending.get(&Key::new(kind, id)) {
             return status;
         }
-        if self.errors.is_empty() {
+        if !self.has_errors() {
             return ACTIVE;
         }
         let owner = self.load_balancer_of(kind, id);
-        if owner.is_some_and(|owner| self.errors.contains_key(&owner)) { ERROR } else { ACTIVE }
+        if owner.is_some_and(|owner| self.error(&owner).is_some()) { ERROR } else { ACTIVE }
     }
 
-    /// The load balancers that could not be carried out, by id, and why.
+    /// The load balancers that are not carried out, by id, and why.
     #[must_use]
-    pub const fn errors(&self) -> &BTreeMap<String, String> {
-        &self.errors
+    pub fn errors(&self) -> BTreeMap<String, String> {
+        let all = self.failures.iter().chain(&self.misfits);
+        all.map(|(id, reason)| (id.clone(), reason.clone())).collect()
     }
 
     /// Why a load balancer could not be carried out.
     #[must_use]
     pub fn error(&self, id: &str) -> Option<&str> {
-        self.errors.get(id).map(String::as_str)
+        self.misfits.get(id).or_else(|| self.failures.get(id)).map(String::as_str)
     }
 }
 

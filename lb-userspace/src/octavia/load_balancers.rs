@@ -1,5 +1,7 @@
 //! Load balancers: a VIP, and all that is served on it.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::catalogue::{ACTIVE, ERROR};
@@ -190,10 +192,15 @@ pub(super) fn stats(work: &Work<'_>, id: &str) -> Result<Reply, Refusal> {
     work.may_see(&object.project)?;
     let listeners = work.catalogue.children(Kind::LoadBalancer, id, Kind::Listener);
     let names = listeners.iter().filter_map(|(_, listener)| listener.name.as_ref());
-    let sum = names.map(|name| work.context.observed.traffic(name)).fold(Traffic::default(), |sum, one| Traffic {
-        bytes_in: sum.bytes_in.saturating_add(one.bytes_in),
-        flows: sum.flows.saturating_add(one.flows),
-    });
+    let mut sum = Traffic::default();
+    let mut pools = BTreeSet::new();
+    for traffic in names.map(|name| work.context.observed.traffic(name)) {
+        sum.bytes_in = sum.bytes_in.saturating_add(traffic.bytes_in);
+        // Of listeners that share a pool, each knows of all its flows.
+        if pools.insert(traffic.pool) {
+            sum.flows = sum.flows.saturating_add(traffic.flows);
+        }
+    }
     Ok(statistics(sum))
 }
 

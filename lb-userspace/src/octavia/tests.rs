@@ -36,7 +36,7 @@ impl Observed for Plane {
     }
 
     fn traffic(&self, _listener: &Name) -> Traffic {
-        Traffic { bytes_in: 7, flows: 2 }
+        Traffic { bytes_in: 7, flows: 2, pool: 1 }
     }
 }
 
@@ -113,7 +113,7 @@ impl World {
         self.desired.edit_all(edits);
         self.catalogue.commit();
         if self.settles {
-            self.catalogue.settle(None);
+            self.catalogue.settle(None, false);
         }
         self.check();
         Ok(reply)

@@ -103,8 +103,10 @@ pub enum Seen {
 pub struct Traffic {
     /// Bytes from clients.
     pub bytes_in: u64,
-    /// Flows that are remembered now.
+    /// Flows that there are now, as of the last sweep, where all are remembered; else 0. They are those of its pool.
     pub flows: u64,
+    /// The number of its pool.
+    pub pool: u32,
 }
 
 /// What the data plane does, as the API shows it.
@@ -239,7 +241,7 @@ fn delete(work: &mut Work<'_>, kind: Kind, id: &str) -> Result<Reply, Refusal> {
 }
 
 fn list_all(work: &Work<'_>, kind: Kind) -> Result<Reply, Refusal> {
-    let project = work.listed_project();
+    let project = if kind.is_managed() { work.listed_project()? } else { None };
     let viewer = work.viewer();
     let mine = |object: &Object| !kind.is_managed() || project.is_none_or(|project| object.project == project);
     let objects = work.catalogue.all(kind).filter(|(_, object)| mine(object));
@@ -283,13 +285,18 @@ impl Work<'_> {
     }
 
     /// The project that a list is of; none for all of them.
-    fn listed_project(&self) -> Option<&str> {
+    ///
+    /// # Errors
+    /// It is one that the caller may not see.
+    fn listed_project(&self) -> Result<Option<&str>, Refusal> {
         let parameters = &self.request.parameters;
         let asked = parameters.get("project_id").or_else(|| parameters.get("tenant_id"));
         match self.request.caller.role {
-            Role::Admin => asked,
-            // Whoever asks for another's gets nothing, as there is nothing that it may see.
-            _ => Some(&self.request.caller.project),
+            Role::Admin => Ok(asked),
+            _ => {
+                let project = asked.unwrap_or(&self.request.caller.project);
+                self.may_see(project).map(|()| Some(project))
+            }
         }
     }
 

@@ -37,7 +37,7 @@ pub use change::Change;
 pub use held::{Attached, Held, Sizes};
 pub use links::{LinkChange, LinkPlan, plan_links};
 pub use listeners::Listeners;
-pub use plan::{Scope, plan};
+pub use plan::{Planned, Scope, plan, plan_what_fits};
 pub use segments::{SegmentsByInterface, held_segments};
 pub use standing::{Obstacle, reach};
 

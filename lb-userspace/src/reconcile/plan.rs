@@ -40,6 +40,15 @@ struct Stages {
     free: Vec<Change>,
 }
 
+/// What to change, and which pools there is no room for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Planned {
+    /// The changes.
+    pub changes: Vec<Change>,
+    /// The pools that stay as they are in the maps, or out of them, and why.
+    pub left_out: BTreeMap<Name, Fault>,
+}
+
 /// Plans what to change in the maps so that they hold what is wanted. What already is so gives no change.
 ///
 /// # Errors
@@ -51,6 +60,21 @@ pub fn plan(
     held: &Held,
     scope: &Scope,
 ) -> Result<Vec<Change>, Fault> {
+    let Planned { changes, left_out } = plan_what_fits(desired, view, unhealthy, held, scope)?;
+    left_out.into_values().next().map_or(Ok(changes), Err)
+}
+
+/// The same, but a pool that there is no room for keeps none of the others from what they want.
+///
+/// # Errors
+/// There is no room for a segment. Nothing has been changed then.
+pub fn plan_what_fits(
+    desired: &Desired,
+    view: &NetworkView,
+    unhealthy: &Unhealthy,
+    held: &Held,
+    scope: &Scope,
+) -> Result<Planned, Fault> {
     let segments = plan_segments(desired, view, held)?;
     // A segment that comes or goes can touch every pool.
     let same_segments = segments.set.is_empty() && segments.clear.is_empty();
@@ -60,10 +84,23 @@ pub fn plan(
     let mut listeners = ListenerPlanner::new(held, &gone);
     let mut allowed = AllowPlanner::new(held);
     let mut stages = Stages::default();
+    let mut left_out = BTreeMap::new();
     for (pool, served) in pools_in(desired, scope) {
         let keys: Vec<_> = served.iter().map(|listener| listener.key()).collect();
         let limited = served.iter().any(|listener| listener.max_flows.is_some());
-        let mut planned = pools.plan(pool, &keys, limited)?;
+        // All that there may be no room for comes before anything else.
+        let room = pools.plan(pool, &keys, limited).and_then(|planned| {
+            let ids = keys.iter().map(|key| listeners.id(key)).collect::<Result<Vec<_>, Fault>>()?;
+            let lists = served.iter().map(|listener| allowed.plan(listener)).collect::<Result<Vec<_>, Fault>>()?;
+            Ok((planned, ids, lists))
+        });
+        let (mut planned, ids, lists) = match room {
+            Ok(room) => room,
+            Err(fault) => {
+                left_out.insert(pool.name.clone(), fault);
+                continue;
+            }
+        };
         if planned.moves {
             // The places move: the listeners go over to the copies before anything else changes in them, so that slots
             // and places match at every moment.
@@ -72,9 +109,7 @@ pub fn plan(
                 stages.places.extend(listeners.moved(key, |listener| planned.region.moved(listener)));
             }
         }
-        for listener in served {
-            let id = listeners.id(&listener.key())?;
-            let (guard, write) = allowed.plan(listener)?;
+        for ((listener, id), (guard, write)) in served.into_iter().zip(ids).zip(lists) {
             stages.allowed.extend(write);
             let after = with_limits(guard.of(planned.listener(id, pool, listener.vip)), listener);
             stages.listeners.extend(listeners.put(listener.key(), after));
@@ -91,11 +126,15 @@ pub fn plan(
     changes.append(&mut stages.slots);
     changes.append(&mut stages.listeners);
     changes.append(&mut stages.unreachable);
-    changes.extend(vips(desired, held, scope));
+    // A VIP whose only listeners are left out is nobody's yet.
+    let is_served = |listener: &model::Listener| {
+        !left_out.contains_key(&listener.pool) || held.listeners.contains_key(&listener.key())
+    };
+    changes.extend(vips(desired, held, scope, &is_served));
     changes.extend(gone.into_iter().map(|key| Change::RemoveListener { key }));
     changes.append(&mut stages.free);
     changes.extend(segments.clear);
-    Ok(changes)
+    Ok(Planned { changes, left_out })
 }
 
 /// A listener in the maps, with the limits that are wanted.
@@ -239,7 +278,7 @@ fn unused_places(held: &Held, listeners: &ListenerPlanner<'_>, scope: &Scope) ->
 }
 
 /// The changes of the VIPs: each says which wildcard listeners it has.
-fn vips(desired: &Desired, held: &Held, scope: &Scope) -> Vec<Change> {
+fn vips(desired: &Desired, held: &Held, scope: &Scope, is_served: &dyn Fn(&model::Listener) -> bool) -> Vec<Change> {
     let looked_at: BTreeSet<Address> = match scope {
         Scope::All => {
             let wanted = desired.listeners_in_service().map(|listener| listener.vip.address());
@@ -251,7 +290,7 @@ fn vips(desired: &Desired, held: &Held, scope: &Scope) -> Vec<Change> {
         }
     };
     let change = |address: Address| {
-        let wanted = vip(desired, address);
+        let wanted = vip(desired, address, is_served);
         match wanted {
             _ if wanted.as_ref() == held.vips.get(&address) => None,
             Some(vip) => Some(Change::PutVip { address, vip }),
@@ -262,8 +301,9 @@ fn vips(desired: &Desired, held: &Held, scope: &Scope) -> Vec<Change> {
 }
 
 /// What is wanted of a VIP; `None` if no listener in service has it.
-fn vip(desired: &Desired, address: Address) -> Option<Vip> {
-    let in_service = desired.listeners_of_vip(address.into()).filter(|listener| listener.admin_up);
+fn vip(desired: &Desired, address: Address, is_served: &dyn Fn(&model::Listener) -> bool) -> Option<Vip> {
+    let of_vip = desired.listeners_of_vip(address.into());
+    let in_service = of_vip.filter(|listener| listener.admin_up && is_served(listener));
     in_service.fold(None, |vip: Option<Vip>, listener| {
         let mut vip = vip.unwrap_or_default();
         vip.flags |= match listener.vip_owner {

@@ -108,6 +108,7 @@ fn status_of_one() -> Status {
     };
     let listener = ListenerStatus {
         admin_up: true,
+        fault: None,
         name: "web".parse().expect("a name"),
         vip: "2001:db8::10".parse().expect("an address"),
         protocol: Protocol::Tcp,

@@ -41,6 +41,7 @@ pub(in crate::engine) struct Sources<'a> {
     pub(in crate::engine) held: &'a Held,
     pub(in crate::engine) health: &'a Health,
     pub(in crate::engine) link_faults: &'a BTreeMap<String, Fault>,
+    pub(in crate::engine) left_out: &'a BTreeMap<model::Name, Fault>,
     pub(in crate::engine) tracker: &'a Tracker,
     pub(in crate::engine) plane: &'a dyn DataPlane,
 }
@@ -53,13 +54,14 @@ pub(in crate::engine) fn take(
     sources: &Sources<'_>,
     Others { tracking, vips, events }: Others,
 ) -> Result<Status, Fault> {
-    let Sources { desired, view, held, health, link_faults, tracker, plane } = *sources;
+    let Sources { desired, view, held, health, link_faults, left_out, tracker, plane } = *sources;
     let segments = held_segments(held, view);
     let snapshot = Snapshot { view, held, health, tracker, plane, segments, sharing: sharing(view) };
     let interface = |interface| snapshot.interface(interface, link_faults);
     let listener = |listener| {
         let pool = desired.pool_of(listener).ok_or_else(|| Fault::internal("a listener has no pool"))?;
-        snapshot.listener(listener, pool)
+        let fault = left_out.get(&pool.name).filter(|_| listener.admin_up).map(|fault| fault.message.clone());
+        Ok(ListenerStatus { fault, ..snapshot.listener(listener, pool)? })
     };
     let outcome = |outcome: &Outcome| {
         let Counters { packets, bytes } = plane.outcome_counter(*outcome)?.into();
@@ -166,6 +168,7 @@ impl Snapshot<'_> {
             protocol: listener.protocol,
             port: listener.port,
             admin_up: listener.admin_up,
+            fault: None,
             algorithm: pool.algorithm,
             persistence: pool.persistence,
             timeouts: pool.timeouts,

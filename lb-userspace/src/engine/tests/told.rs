@@ -3,7 +3,7 @@
 use super::*;
 
 /// What the log has of these kinds, as sentences.
-fn told(core: &Core, kinds: &[EventKind]) -> Vec<String> {
+pub(super) fn told(core: &Core, kinds: &[EventKind]) -> Vec<String> {
     let found = core.told.log.counts().into_iter().filter(|count| count.count > 0).map(|count| count.kind);
     assert!(found.count() > 0, "nothing was told");
     let query = Query { kinds: kinds.iter().copied().collect(), limit: 100, ..Query::default() };
@@ -73,7 +73,7 @@ fn a_load_balancer_that_goes_to_error_is_told_with_the_reason_once_and_that_it_i
     core.openstack.catalogue.begin(kind, &id, crate::octavia::catalogue::PENDING_UPDATE);
     let failed = Err(Fault::unavailable("the map is full"));
     for done in [&failed, &failed, &Ok(()), &Ok(())] {
-        core.settled(done);
+        core.settled(done, true);
     }
     let told = told(&core, &[EventKind::OpenstackError, EventKind::OpenstackRecovered]);
     let [error, recovered] = &told[..] else { panic!("{told:#?}") };
