@@ -1,6 +1,7 @@
 //! An agent without a data plane, and clients of its OpenStack API.
 
 use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -28,8 +29,16 @@ impl Agent {
     /// # Errors
     /// It does not come to answer.
     pub fn start() -> Result<Self> {
+        Self::start_with("[api]\nauth = \"none\"\n")
+    }
+
+    /// Starts one with this configuration and nothing in it.
+    ///
+    /// # Errors
+    /// It does not come to listen.
+    pub fn start_with(configuration: &str) -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        std::fs::write(folder.path().join("drlb.toml"), "[api]\nauth = \"none\"\n")?;
+        std::fs::write(folder.path().join("drlb.toml"), configuration)?;
         // A free port: the system gives one, and hardly gives it again at once.
         let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let process = launch(folder.path(), port)?;
@@ -39,11 +48,15 @@ impl Agent {
     }
 
     fn wait(&self) -> Result<()> {
-        let client = self.client();
-        until("the agent to answer", SOON, || match client.get("loadbalancers?limit=1") {
-            Ok((200, _)) => Ok(()),
-            other => Err(format!("{other:?}")),
-        })
+        let listens =
+            || TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).map(drop).map_err(|error| error.to_string());
+        until("the agent to listen", SOON, listens)
+    }
+
+    /// Where the API is, as `127.0.0.1:9876`.
+    #[must_use]
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
     }
 
     /// Kills it, whatever it does, and starts another one on what it left.
@@ -60,15 +73,13 @@ impl Agent {
     /// The API's address.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}/v2.0/lbaas", self.port)
+        format!("http://{}/v2.0/lbaas", self.address())
     }
 
     /// A client of its own connection.
     #[must_use]
     pub fn client(&self) -> Client {
-        let config = ureq::Agent::config_builder().proxy(None).http_status_as_error(false);
-        let config = config.timeout_connect(Some(PATIENCE)).timeout_recv_response(Some(PATIENCE));
-        Client { agent: config.build().new_agent(), base: self.url() }
+        Client::of(self.url())
     }
 }
 
@@ -96,15 +107,68 @@ const PATIENCE: Duration = Duration::from_secs(120);
 pub struct Client {
     agent: ureq::Agent,
     base: String,
+    headers: Vec<(String, String)>,
+}
+
+/// An answer.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The status.
+    pub status: u16,
+    /// The headers.
+    pub headers: ureq::http::HeaderMap,
+    /// The body; null if there is none.
+    pub body: Value,
+}
+
+impl Answer {
+    /// All values of a header.
+    #[must_use]
+    pub fn all(&self, header: &str) -> Vec<&str> {
+        self.headers.get_all(header).iter().filter_map(|value| value.to_str().ok()).collect()
+    }
 }
 
 impl Client {
+    /// A client of what is at an address.
+    #[must_use]
+    pub fn of(base: String) -> Self {
+        let config = ureq::Agent::config_builder().proxy(None).http_status_as_error(false);
+        let config = config.timeout_connect(Some(PATIENCE)).timeout_recv_response(Some(PATIENCE));
+        Self { agent: config.build().new_agent(), base, headers: Vec::new() }
+    }
+
+    /// The same with a header in each request.
+    #[must_use]
+    pub fn with(mut self, header: &str, value: &str) -> Self {
+        self.headers.push((header.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Asks, and gets the answer.
+    ///
+    /// # Errors
+    /// There is none, or its body is no JSON.
+    pub fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Answer> {
+        let mut request = ureq::http::Request::builder().method(method).uri(format!("{}/{path}", self.base));
+        for (name, value) in &self.headers {
+            request = request.header(name, value);
+        }
+        let mut response = match body {
+            Some(body) => self.agent.run(request.header("content-type", "application/json").body(body.to_string())?)?,
+            None => self.agent.run(request.body(())?)?,
+        };
+        let text = response.body_mut().read_to_string()?;
+        let body = if text.is_empty() { Value::Null } else { serde_json::from_str(&text)? };
+        Ok(Answer { status: response.status().as_u16(), headers: response.headers().clone(), body })
+    }
+
     /// Gets what is at a path, and its status.
     ///
     /// # Errors
     /// There is no answer, or it is no JSON.
     pub fn get(&self, path: &str) -> Result<(u16, Value)> {
-        answer(self.agent.get(format!("{}/{path}", self.base)).call())
+        self.ask("GET", path, None).map(|answer| (answer.status, answer.body))
     }
 
     /// Posts a body, and gets the answer.
@@ -112,7 +176,7 @@ impl Client {
     /// # Errors
     /// There is no answer, or it is no JSON.
     pub fn post(&self, path: &str, body: &Value) -> Result<(u16, Value)> {
-        answer(self.agent.post(format!("{}/{path}", self.base)).send(body.to_string()))
+        self.ask("POST", path, Some(body)).map(|answer| (answer.status, answer.body))
     }
 
     /// Puts a body, and gets the answer.
@@ -120,7 +184,7 @@ impl Client {
     /// # Errors
     /// There is no answer, or it is no JSON.
     pub fn put(&self, path: &str, body: &Value) -> Result<(u16, Value)> {
-        answer(self.agent.put(format!("{}/{path}", self.base)).send(body.to_string()))
+        self.ask("PUT", path, Some(body)).map(|answer| (answer.status, answer.body))
     }
 
     /// Makes an object and returns its id.
@@ -167,11 +231,4 @@ impl Client {
 pub fn key(object: &Value) -> Result<&str> {
     let known = ["id", "name", "project_id"].iter().find_map(|name| object[*name].as_str());
     known.with_context(|| format!("nothing to find {object} by"))
-}
-
-fn answer(answered: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Result<(u16, Value)> {
-    let mut response = answered?;
-    let text = response.body_mut().read_to_string()?;
-    let body = if text.is_empty() { Value::Null } else { serde_json::from_str(&text)? };
-    Ok((response.status().as_u16(), body))
 }

@@ -7,9 +7,13 @@ use std::process::Stdio;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use serde_json::Value;
+
 use crate::agent::{self, Agent};
+use crate::control::Client;
 use crate::host::Host;
 use crate::segment::{Family, Net, vip};
+use crate::wait::{SOON, until};
 use crate::world::World;
 
 /// The port of the API.
@@ -18,6 +22,8 @@ const PORT: u16 = 9876;
 const PASSWORD: &str = "correct horse";
 /// The name of the subnet that VIPs come from.
 pub const SUBNET: &str = "front-subnet";
+/// Its id.
+pub const SUBNET_ID: &str = "11111111-1111-4111-8111-111111111111";
 
 /// The folder of the clients' programs: what `DRLB_OPENSTACK` names, or where `cargo xtask setup` made it.
 ///
@@ -77,7 +83,7 @@ impl Cloud {
         let configuration = format!(
             "[api]\nlisten = \"{listen}\"\n[[projects]]\nname = \"shop\"\n[[users]]\nname = \"ann\"\nrole = \"admin\"\n\
              password_hash = \"{}\"\n[[networks]]\nname = \"front\"\n[[networks.subnets]]\nname = \"{SUBNET}\"\n\
-             cidr = \"{cidr}\"\nvips = [\"{free}\"]\n{servers}",
+             id = \"{SUBNET_ID}\"\ncidr = \"{cidr}\"\nvips = [\"{free}\"]\n{servers}",
             hash.trim()
         );
         let file = folder.path().join("drlb.toml");
@@ -91,6 +97,14 @@ impl Cloud {
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// The load balancing API, without a client program.
+    #[must_use]
+    pub fn api(&self) -> Api {
+        let basic = base64(format!("ann:{PASSWORD}").as_bytes());
+        let client = Client::of(format!("{}/v2.0/lbaas", self.url)).with("authorization", &format!("Basic {basic}"));
+        Api { host: self.host.clone(), client }
     }
 
     /// Runs a client on the first client's host, signed in, and returns what it printed.
@@ -133,6 +147,82 @@ impl Cloud {
         let words: Vec<&str> = ["loadbalancer"].into_iter().chain(words.split_whitespace()).collect();
         self.run("openstack", &words)
     }
+}
+
+/// The load balancing API, asked from the first client's host.
+#[derive(Clone, Debug)]
+pub struct Api {
+    host: Host,
+    client: Client,
+}
+
+impl Api {
+    /// Makes an object and returns its id.
+    ///
+    /// # Errors
+    /// It is refused.
+    pub fn make(&self, path: &str, body: &Value) -> Result<String> {
+        self.host.enter(|| self.client.make(path, body))
+    }
+
+    /// Changes something.
+    ///
+    /// # Errors
+    /// It is refused.
+    pub fn put(&self, path: &str, body: &Value) -> Result<()> {
+        self.done("PUT", path, Some(body))
+    }
+
+    /// Removes something.
+    ///
+    /// # Errors
+    /// It is refused.
+    pub fn delete(&self, path: &str) -> Result<()> {
+        self.done("DELETE", path, None)
+    }
+
+    fn done(&self, method: &str, path: &str, body: Option<&Value>) -> Result<()> {
+        let answer = self.host.enter(|| self.client.ask(method, path, body))?;
+        ensure!(answer.status < 300, "{method} {path}: {} {}", answer.status, answer.body);
+        Ok(())
+    }
+
+    /// What is at a path: the object itself.
+    ///
+    /// # Errors
+    /// It is refused.
+    pub fn get(&self, path: &str) -> Result<Value> {
+        let answer = self.host.enter(|| self.client.ask("GET", path, None))?;
+        ensure!(answer.status == 200, "GET {path}: {} {}", answer.status, answer.body);
+        answer.body.as_object().and_then(|body| body.values().next().cloned()).context("no object")
+    }
+
+    /// Waits until an attribute of what is at a path has a value.
+    ///
+    /// # Errors
+    /// It does not come to have it, in a minute.
+    pub fn wait_for(&self, path: &str, attribute: &str, value: impl Into<Value>) -> Result<()> {
+        let value = value.into();
+        until(&format!("{attribute} of {path} to be {value}"), SOON, || {
+            let object = self.get(path).map_err(|error| format!("{error:#}"))?;
+            if object[attribute] == value { Ok(()) } else { Err(format!("it is {}", object[attribute])) }
+        })
+    }
+}
+
+/// Base64 (RFC 4648 section 4).
+#[must_use]
+pub fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for chunk in bytes.chunks(3) {
+        let word = chunk.iter().fold(0_u32, |word, byte| word << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
+        for place in 0..4 {
+            let digit = DIGITS[(word >> (18 - 6 * place) & 63) as usize];
+            text.push(if place > chunk.len() { '=' } else { char::from(digit) });
+        }
+    }
+    text
 }
 
 fn program_in(clients: &Path, program: &Path) -> PathBuf {

@@ -119,6 +119,19 @@ fn a_full_life_by_openstacksdk(world: &mut World, family: Family) -> Result<()> 
     is_not_served(world, family)
 }
 
+fn a_full_life_by_gophercloud(world: &mut World, family: Family) -> Result<()> {
+    let cloud = Cloud::start(world, family)?;
+    let servers = servers(world, family);
+    // gophercloud has a name of its own for the user's domain.
+    let life = ["OS_DOMAIN_NAME=Default", "gophercloud-life"];
+    let arguments: Vec<&str> =
+        life.into_iter().chain(["make", SUBNET]).chain(servers.iter().map(String::as_str)).collect();
+    cloud.run("env", &arguments)?;
+    served(world, family, "go-dr", &[1, 1, 1])?;
+    cloud.run("env", &[life[0], life[1], "remove"])?;
+    is_not_served(world, family)
+}
+
 fn on_one_leg(mode: Mode, scenario: impl FnOnce(&mut World) -> Result<()>) -> Result<()> {
     World::play(Plan::new(mode, Legs::One), scenario)
 }
@@ -141,4 +154,9 @@ fn openstack_makes_changes_and_removes_listeners_that_are_served_over_ipv6() -> 
 #[test]
 fn openstacksdk_makes_and_removes_listeners_that_are_served() -> Result<()> {
     on_one_leg(Mode::Native, |world| a_full_life_by_openstacksdk(world, Family::V4))
+}
+
+#[test]
+fn gophercloud_makes_and_removes_a_dr_mode_listener_that_is_served() -> Result<()> {
+    on_one_leg(Mode::Native, |world| a_full_life_by_gophercloud(world, Family::V4))
 }

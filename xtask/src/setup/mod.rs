@@ -40,7 +40,8 @@ impl Setup {
 
     /// The OpenStack clients that the tests run.
     pub(crate) fn openstack_clients(&self, workspace: &Workspace) -> Result<()> {
-        openstack::clients(workspace, &self.packages)
+        openstack::clients(workspace, &self.packages)?;
+        openstack::gophercloud(workspace, &self.packages)
     }
 
     /// A tool that belongs to the compiler that runs us, and cargo's name for it.

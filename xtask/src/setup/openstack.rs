@@ -1,7 +1,9 @@
 //! The OpenStack clients that the tests run, and what fuzzes the API: a virtual environment of Python in the target folder,
-//! with the versions that `tests/openstack/requirements.txt` names.
+//! with the versions that `tests/openstack/requirements.txt` names, and beside them a program on gophercloud, which is the
+//! system's.
 
 use std::fs;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result};
@@ -42,4 +44,39 @@ pub(super) fn clients(workspace: &Workspace, packages: &Packages) -> Result<()> 
         .arg(&requirements);
     console::run(&mut install)?;
     fs::write(folder.join(STAMP), wanted).with_context(|| format!("{} cannot be written", folder.display()))
+}
+
+/// The packages that the program on gophercloud is built with.
+const GO: &[&str] = &["golang-go", "golang-github-gophercloud-gophercloud-dev"];
+/// Where Debian and Ubuntu have Go's libraries.
+const GOPATH: &str = "/usr/share/gocode";
+/// The program, and what it was built from, in the environment's folder.
+const LIFE: (&str, &str) = ("bin/gophercloud-life", "gophercloud-life.go");
+
+/// Builds the program that drives the API by gophercloud, unless it is there as it should be.
+pub(super) fn gophercloud(workspace: &Workspace, packages: &Packages) -> Result<()> {
+    let source = workspace.root.join("tests/openstack/gophercloud/life.go");
+    let wanted = fs::read_to_string(&source).with_context(|| format!("{} cannot be read", source.display()))?;
+    let folder = workspace.target.join(FOLDER);
+    let (program, stamp) = (folder.join(LIFE.0), folder.join(LIFE.1));
+    if program.is_file() && fs::read_to_string(&stamp).is_ok_and(|there| there == wanted) {
+        console::fact("gophercloud: found");
+        return Ok(());
+    }
+    let library = Path::new(GOPATH).join("src/github.com/gophercloud/gophercloud");
+    let has_go = Command::new("go").arg("version").stdin(Stdio::null()).output().is_ok_and(|go| go.status.success());
+    if !has_go || !library.is_dir() {
+        packages.install(GO, "Go and gophercloud (a client of the OpenStack API that the tests run)")?;
+    }
+    console::fact("gophercloud: building the program that uses it (half a minute)");
+    let cache = folder.join("go-cache");
+    let mut build = Command::new("go");
+    build.arg("build").arg("-o").arg(&program).arg(&source).current_dir(&folder);
+    // The libraries of the system, and nothing from anywhere else.
+    build.env("GO111MODULE", "off").env("GOPATH", GOPATH).env("GOFLAGS", "").env("GOTOOLCHAIN", "local");
+    build.env("GOCACHE", &cache);
+    console::run(&mut build)?;
+    // It is built seldom, and what Go keeps for the next time is large.
+    fs::remove_dir_all(&cache).with_context(|| format!("{} cannot be removed", cache.display()))?;
+    fs::write(&stamp, wanted).with_context(|| format!("{} cannot be written", stamp.display()))
 }

@@ -5,18 +5,23 @@ use std::future::Future;
 use std::io::{self, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::serve::Listener;
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::server::TlsStream;
 
 use crate::model::Fault;
 use crate::settings::{Api, Tls};
@@ -25,8 +30,6 @@ use crate::settings::{Api, Tls};
 const BACKLOG: u32 = 4_096;
 /// How long a client may take to shake hands.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Connections that have shaken hands and wait to be served.
-const READY: usize = 64;
 /// How long requests that have begun may take after the server was told to stop.
 const LAST_REQUESTS: Duration = Duration::from_secs(5);
 
@@ -85,69 +88,50 @@ fn acceptor(tls: &Tls) -> Result<TlsAcceptor, Fault> {
 /// Serves until `stop` completes, and then finishes the requests that have begun.
 ///
 /// # Errors
-/// When the port fails.
+/// None so far: what goes wrong of a connection ends that one.
 pub async fn serve(port: Port, router: Router, stop: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
-    let (stopping, stopped) = tokio::sync::oneshot::channel();
-    let stop = async {
-        stop.await;
-        let _ = stopping.send(());
-    };
-    let ended = async {
-        let _ = stopped.await;
-        tokio::time::sleep(LAST_REQUESTS).await
-    };
-    let Port { listener, address, tls } = port;
+    let Port { mut listener, tls, .. } = port;
+    let (stopping, stopped) = watch::channel(());
+    let mut connections = JoinSet::new();
+    let mut stop = pin!(stop);
+    loop {
+        let stream = tokio::select! {
+            () = &mut stop => break,
+            // Those that have ended make way.
+            Some(_) = connections.join_next() => continue,
+            (stream, _) = Listener::accept(&mut listener) => stream,
+        };
+        connections.spawn(connection(stream, tls.clone(), router.clone(), stopped.clone()));
+    }
+    drop((listener, stopping));
+    let ended = async { while connections.join_next().await.is_some() {} };
+    // Those that take longer are cut off.
+    let _ = tokio::time::timeout(LAST_REQUESTS, ended).await;
+    Ok(())
+}
+
+/// Serves one connection. A client that speaks no TLS, or goes away, is no concern of ours.
+async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, router: Router, stopped: watch::Receiver<()>) {
     match tls {
-        None => {
-            let served = axum::serve(listener, router).with_graceful_shutdown(stop);
-            tokio::select! { result = served.into_future() => result, () = ended => Ok(()) }
-        }
+        None => speak(stream, router, stopped).await,
         Some(acceptor) => {
-            let (ready_out, ready) = mpsc::channel(READY);
-            let shaking = tokio::spawn(shake_hands(listener, acceptor, ready_out));
-            let served = axum::serve(TlsListener { ready, address }, router).with_graceful_shutdown(stop);
-            let result = tokio::select! { result = served.into_future() => result, () = ended => Ok(()) };
-            shaking.abort();
-            result
-        }
-    }
-}
-
-/// Takes connections and shakes hands with each apart, so that a slow client keeps nobody waiting. Ends with its receiver.
-async fn shake_hands(mut listener: TcpListener, acceptor: TlsAcceptor, ready: mpsc::Sender<TlsConnection>) {
-    while !ready.is_closed() {
-        let (stream, address) = Listener::accept(&mut listener).await;
-        let (acceptor, ready) = (acceptor.clone(), ready.clone());
-        tokio::spawn(async move {
-            // A client that speaks no TLS, or goes away, is no concern of ours.
             if let Ok(Ok(stream)) = tokio::time::timeout(PATIENCE, acceptor.accept(stream)).await {
-                let _ = ready.send((stream, address)).await;
+                speak(stream, router, stopped).await;
             }
-        });
-    }
-}
-
-type TlsConnection = (TlsStream<TcpStream>, SocketAddr);
-
-/// Connections that have shaken hands.
-struct TlsListener {
-    ready: mpsc::Receiver<TlsConnection>,
-    address: SocketAddr,
-}
-
-impl Listener for TlsListener {
-    type Io = TlsStream<TcpStream>;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> TlsConnection {
-        match self.ready.recv().await {
-            Some(connection) => connection,
-            // Nothing comes any more; the server is told to stop by another way.
-            None => std::future::pending().await,
         }
     }
+}
 
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        Ok(self.address)
+/// Speaks HTTP/1.1, with `Headers-In-This-Case`: scripts look for `X-Subject-Token` with `awk`.
+async fn speak(stream: impl AsyncRead + AsyncWrite + Unpin, router: Router, mut stopped: watch::Receiver<()>) {
+    let service = TowerToHyperService::new(router);
+    let mut connection =
+        pin!(http1::Builder::new().title_case_headers(true).serve_connection(TokioIo::new(stream), service));
+    tokio::select! {
+        _ = connection.as_mut() => {}
+        _ = stopped.changed() => {
+            connection.as_mut().graceful_shutdown();
+            let _ = connection.await;
+        }
     }
 }
