@@ -6,9 +6,9 @@ use drlb_tests::segment::Family;
 use drlb_tests::wire::Wire;
 use drlb_tests::world::World;
 use lb_userspace::doctor::Severity;
-use lb_userspace::ethernet::frames::{announcement, probe};
+use lb_userspace::ethernet::frames::probe;
 
-use super::{at_once, diagnose, finds, finds_among_others, says, unchecked, whole};
+use super::{at_once, finds, finds_among_others, says, unchecked, whole};
 
 fn a_backend_that_answers_for_the_vip_and_another_host_that_has_it_are_named(
     world: &mut World,
@@ -37,21 +37,9 @@ fn a_backend_that_answers_for_the_vip_and_another_host_that_has_it_are_named(
     // Mended at once; that it was so is known for a while.
     let findings = finds(world, &[])?;
     ensure!(findings.iter().any(|finding| finding.code == "vip-claimed" && finding.about == vip), "{findings:#?}");
-    Ok(())
+    // Who asks whether it is free has not got it.
+    Wire::open(world.client(), "eth0")?.send(&probe(to.ip(), world.segment.clients[0].mac()))?;
+    finds_among_others(world, Severity::Note, "vip-wanted", &vip)?;
+    finds(world, &[]).map(drop)
 }
 at_two_corners!(a_backend_that_answers_for_the_vip_and_another_host_that_has_it_are_named);
-
-fn who_wanted_or_claimed_the_vip_lately_is_noted(world: &mut World, family: Family) -> Result<()> {
-    let to = unchecked(world, family)?;
-    let (vip, rival) = (to.ip().to_string(), world.segment.clients[0].mac());
-    let wire = Wire::open(world.client(), "eth0")?;
-    wire.send(&probe(to.ip(), rival))?;
-    finds_among_others(world, Severity::Note, "vip-wanted", &vip)?;
-    wire.send(&announcement(to.ip(), rival))?;
-    let finding = finds_among_others(world, Severity::Note, "vip-claimed", &vip)?;
-    ensure!(finding.text.contains(&rival.to_string()), "{finding:?}");
-    let (findings, code) = diagnose(world)?;
-    ensure!(code == Some(0), "notes are no problems: {findings:#?}");
-    Ok(())
-}
-at_two_corners!(who_wanted_or_claimed_the_vip_lately_is_noted);
