@@ -5,6 +5,7 @@ use drlb_tests::at_two_corners;
 use drlb_tests::segment::Family;
 use drlb_tests::wire::Wire;
 use drlb_tests::world::World;
+use lb_common::address::MacAddr;
 use lb_userspace::doctor::Severity;
 use lb_userspace::ethernet::frames::probe;
 
@@ -37,8 +38,9 @@ fn a_backend_that_answers_for_the_vip_and_another_host_that_has_it_are_named(
     // Mended at once; that it was so is known for a while.
     let findings = finds(world, &[])?;
     ensure!(findings.iter().any(|finding| finding.code == "vip-claimed" && finding.about == vip), "{findings:#?}");
-    // Who asks whether it is free has not got it.
-    Wire::open(world.client(), "eth0")?.send(&probe(to.ip(), world.segment.clients[0].mac()))?;
+    // A third one, that asks whether it is free, has not got it.
+    let newcomer = MacAddr([2, 0, 0, 0, 0x88, 0x88]);
+    Wire::open(world.client(), "eth0")?.send(&probe(to.ip(), newcomer))?;
     finds_among_others(world, Severity::Note, "vip-wanted", &vip)?;
     finds(world, &[]).map(drop)
 }
