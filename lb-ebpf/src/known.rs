@@ -21,6 +21,14 @@ pub struct Known {
 }
 
 impl Known {
+    /// Notes the listener.
+    #[inline(always)]
+    pub fn note_listener(&mut self, listener: &Listener) {
+        // An assignment would be a `memmove`, which on BPF is a loop over its bytes and costs more than the look-up.
+        // SAFETY: both are valid, and a listener in its table is no part of what is known of a packet.
+        unsafe { core::ptr::copy_nonoverlapping(listener, &mut self.listener, 1) };
+    }
+
     /// Nothing.
     pub const NOTHING: Self =
         Self { headers: Headers::NONE, listener: Listener::NONE, place: Place::NONE, chosen: Chosen::NONE };

@@ -119,12 +119,17 @@ fn steps<T: Tables>(packet: &mut Packet<'_>, known: &mut Known, tables: &T) -> R
 /// fragment.
 #[inline(always)]
 fn choose_for_datagram<T: Tables>(packet: &Packet<'_>, known: &mut Known, tables: &T) -> Result<(), Finish> {
-    known.chosen = Chosen::NONE;
     let end = choose(packet, known, tables);
-    // What the kernel gets it has to get whole.
-    let goes_on = end.is_ok() || end.is_err_and(|finish| finish.outcome as u32 == Outcome::NoListener as u32);
-    if goes_on && known.headers.fragment.part as u32 == Part::First as u32 {
-        tables.leave_first(&mut known.headers, &mut known.chosen);
+    if known.headers.fragment.part as u32 == Part::First as u32 {
+        match end {
+            Ok(()) => tables.leave_first(&mut known.headers, &mut known.chosen),
+            // What the kernel gets it has to get whole.
+            Err(finish) if finish.outcome as u32 == Outcome::NoListener as u32 => {
+                known.chosen = Chosen::NONE;
+                tables.leave_first(&mut known.headers, &mut known.chosen);
+            }
+            Err(_) => {}
+        }
     }
     end
 }
@@ -165,7 +170,7 @@ pub fn find_slot<T: Tables>(packet: &Packet<'_>, known: &mut Known, tables: &T) 
         }
     }
     known.place = select::slot(listener, flow, tables)?;
-    known.listener = *listener;
+    known.note_listener(listener);
     Ok(())
 }
 

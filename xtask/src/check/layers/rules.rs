@@ -207,6 +207,7 @@ const fn step(within: &'static [&'static str], others: &'static [&'static str]) 
 /// Files with `unsafe` code. Everything else is safe.
 pub(super) const UNSAFE: &[&str] = &[
     "lb-ebpf/src/bench.rs",
+    "lb-ebpf/src/known.rs",
     "lb-ebpf/src/main.rs",
     "lb-ebpf/src/maps.rs",
     "lb-ebpf/src/packet.rs",
