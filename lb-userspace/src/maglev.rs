@@ -67,29 +67,37 @@ pub fn table(backends: &[(Address, u16)], slots: u32) -> Vec<u16> {
 /// walk that has it. See [`table`].
 #[must_use]
 pub fn fill(walks: &[Walk], slots: u32) -> Vec<u16> {
-    let mut table = vec![NO_BACKEND; slots as usize];
-    let heaviest = walks.iter().map(|walk| u64::from(walk.weight)).max().unwrap_or(0);
-    let mut players: Vec<_> = walks.iter().map(|walk| Player { next: walk.offset, turns: 0, walk: *walk }).collect();
+    let mut filling = Filling::new(slots);
+    let heaviest = walks.iter().map(|walk| walk.weight).max().unwrap_or(0);
+    let mut players: Vec<_> = (walks.iter().enumerate())
+        .filter(|(_, walk)| walk.weight > 0)
+        .map(|(index, walk)| Player { index: index as u16, next: walk.offset, turns: 0, walk: *walk })
+        .collect();
+    if players.iter().all(|player| player.walk.weight == heaviest) {
+        // Everyone plays every round: there is no need to find out who is next.
+        while filling.free > 0 && !players.is_empty() {
+            players.iter_mut().take(filling.free as usize).for_each(|player| filling.play(player));
+        }
+        return filling.table;
+    }
     // Who plays next: the round and the index, the smallest first. A heap, so that a light backend costs nothing in the
     // rounds that it sits out.
-    let mut turns: BinaryHeap<_> = (players.iter_mut().enumerate())
-        .filter(|(_, player)| player.walk.weight > 0)
-        .map(|(index, player)| Reverse((player.next_round(heaviest), index)))
-        .collect();
-    let mut free = slots;
-    while free > 0 {
+    let mut turns: BinaryHeap<_> =
+        (players.iter_mut().enumerate()).map(|(index, player)| Reverse((player.next_round(heaviest), index))).collect();
+    while filling.free > 0 {
         let Some(mut turn) = turns.peek_mut() else { break };
         let Reverse((round, index)) = &mut *turn;
         let player = &mut players[*index];
-        player.take_slot(&mut table, *index as u16);
+        filling.play(player);
         *round = player.next_round(heaviest);
-        free -= 1;
         drop::<PeekMut<'_, _>>(turn);
     }
-    table
+    filling.table
 }
 
 struct Player {
+    /// Whose walk it is.
+    index: u16,
     walk: Walk,
     /// The next slot of its walk.
     next: u32,
@@ -99,23 +107,41 @@ struct Player {
 
 impl Player {
     /// The round of its next turn: of its `k`-th turn, `⌈(k − ½) × heaviest / weight⌉`.
-    fn next_round(&mut self, heaviest: u64) -> u64 {
+    fn next_round(&mut self, heaviest: u16) -> u64 {
         self.turns += 1;
-        ((2 * self.turns - 1) * heaviest).div_ceil(2 * u64::from(self.walk.weight))
+        ((2 * self.turns - 1) * u64::from(heaviest)).div_ceil(2 * u64::from(self.walk.weight))
+    }
+}
+
+/// A table that is being filled.
+struct Filling {
+    table: Vec<u16>,
+    /// A bit for each slot that is taken: most steps of a walk look at this alone, and it stays in the nearest cache.
+    taken: Vec<u64>,
+    /// How many slots are not.
+    free: u32,
+}
+
+impl Filling {
+    fn new(slots: u32) -> Self {
+        let count = slots as usize;
+        Self { table: vec![NO_BACKEND; count], taken: vec![0; count.div_ceil(64)], free: slots }
     }
 
-    /// Takes the first free slot of its walk. There is one: the table has a free slot, and a walk over a prime number
-    /// of slots meets them all.
-    fn take_slot(&mut self, table: &mut [u16], index: u16) {
-        let slots = table.len() as u32;
+    /// A player takes the first free slot of its walk. There is one: a walk over a prime number of slots meets them all.
+    fn play(&mut self, player: &mut Player) {
+        let slots = self.table.len() as u32;
         loop {
-            let slot = &mut table[self.next as usize];
-            self.next += self.walk.skip;
-            if self.next >= slots {
-                self.next -= slots;
+            let slot = player.next as usize;
+            player.next += player.walk.skip;
+            if player.next >= slots {
+                player.next -= slots;
             }
-            if *slot == NO_BACKEND {
-                *slot = index;
+            let (word, bit) = (&mut self.taken[slot / 64], 1 << (slot % 64));
+            if *word & bit == 0 {
+                *word |= bit;
+                self.table[slot] = player.index;
+                self.free -= 1;
                 return;
             }
         }

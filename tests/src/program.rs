@@ -6,7 +6,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
-use aya::programs::{TestRun, TestRunOptions, Xdp};
+use aya::programs::xdp::XdpLinkId;
+use aya::programs::{TestRun, TestRunOptions, Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader};
 use lb_common::backend::{Backend, Load};
 use lb_common::event::Event;
@@ -362,6 +363,22 @@ impl Program {
     /// It is not loaded, which cannot be.
     pub fn descriptor(&mut self) -> Result<&aya::programs::ProgramFd> {
         Ok(program(&mut self.ebpf)?.fd()?)
+    }
+
+    /// Runs the program on an interface of this thread's namespace, in native mode, until it is detached.
+    ///
+    /// # Errors
+    /// The kernel refuses it.
+    pub fn attach(&mut self, interface: &str) -> Result<XdpLinkId> {
+        Ok(program(&mut self.ebpf)?.attach(interface, XdpMode::Driver)?)
+    }
+
+    /// Takes the program off an interface.
+    ///
+    /// # Errors
+    /// It is not attached there.
+    pub fn detach(&mut self, link: XdpLinkId) -> Result<()> {
+        Ok(program(&mut self.ebpf)?.detach(link)?)
     }
 
     /// Instructions that the kernel runs: the program as it is loaded, its subprograms among them.

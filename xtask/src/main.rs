@@ -24,6 +24,10 @@ cargo xtask COMMAND
   demo --end         end what --keep left standing
   test [FILTER]…     run every test, or those whose name holds FILTER
   bench [OPTION]…    measure what a packet costs, against floors and other programs (bench --help)
+  bench wire [OPTION]…
+                     measure frames over a veth, end to end, against a program that only swaps MACs
+  bench control [NAME]…
+                     measure tables, commands, starts and memory of the agent, or those whose name holds NAME
   fuzz [TARGET] [--seconds N]
                      look for packets that break what must hold, with libFuzzer; TARGET is parse or quoted
   check [STEP]…      run the checks that a change must pass, or those that are named

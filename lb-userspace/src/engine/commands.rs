@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::core::{Core, unix_now};
+use super::took::Watch;
 use super::touched::Touched;
 use crate::model::{Command, Edit, Fault, Name};
 use crate::neighbour::NetworkView;
@@ -17,6 +18,7 @@ impl Core {
     pub(super) fn execute(&mut self, command: &Command) -> Result<(), Fault> {
         // What the API began comes first; if it fails, that is no fault of this command.
         let _ = self.settle();
+        let mut watch = Watch::start();
         let edits = self.desired.check(command, unix_now())?;
         if !self.on {
             return self.write_only(command, edits);
@@ -46,6 +48,7 @@ impl Core {
                 return Err(fault.clone());
             }
             changes.extend(self.adopt(&touched)?);
+            watch.part();
             self.store.commit(&changes).map(|()| plan)
         });
         let planned = match written {
@@ -57,9 +60,10 @@ impl Core {
                 return Err(fault);
             }
         };
+        watch.part();
         let done = match touched.scope {
             // Interfaces come or go: what is attached then decides what else is to be done.
-            Scope::All => self.reconcile(&view, &touched.scope, attached),
+            Scope::All | Scope::Rest => self.reconcile(&view, &touched.scope, attached),
             Scope::Some { .. } => {
                 self.leave_out(&touched.scope, BTreeMap::new());
                 self.follow(&planned, &touched.scope)
@@ -69,6 +73,8 @@ impl Core {
             self.health.put_back(known);
             return Err(self.roll_back(&view, undo, fault));
         }
+        watch.part();
+        watch.tell(&self.took);
         self.openstack.catalogue.commit();
         self.tell_targets(&touched);
         self.tell_health(&view, &touched);

@@ -8,10 +8,12 @@ use lb_common::track::pin::Table;
 use tokio::sync::watch;
 
 use super::Feeds;
+use super::compare::Comparison;
 use super::health::Health;
 use super::news::Told;
 use super::openstack::{OpenStack, doubled};
 use super::status::{self, Flows, Status};
+use super::took::Took;
 use crate::announce::{Owned, Watched};
 use crate::config::{self, Plan, Wanted};
 use crate::model::{Command, Desired, Fault, Name, Tables, VipOwner};
@@ -39,6 +41,10 @@ pub(super) struct Core {
     pub(super) left_out: BTreeMap<Name, Fault>,
     pub(super) health: Health,
     pub(super) told: Told,
+    pub(super) took: Arc<Took>,
+    pub(super) comparison: Option<Comparison>,
+    /// How many changes plans have made in the maps.
+    pub(super) changes: usize,
     pub(super) targets: watch::Sender<Arc<Targets>>,
     pub(super) owned: watch::Sender<Arc<Owned>>,
     /// Others that have or want our VIPs; `None` where nobody watches.
@@ -99,6 +105,9 @@ impl Core {
             left_out: BTreeMap::new(),
             health,
             told: Told::default(),
+            took: Arc::default(),
+            comparison: None,
+            changes: 0,
             targets,
             owned: watch::Sender::default(),
             watched: None,

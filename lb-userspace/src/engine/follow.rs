@@ -1,11 +1,9 @@
-//! Making the maps and links as they should be: after a command, when the network or the backends' health changes, and once
-//! in a while by comparing everything.
+//! Making the maps and links as they should be: after a command, and when the network or the backends' health changes.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::core::Core;
-use crate::events::{EventKind, News};
 use crate::health::HealthView;
 use crate::model::{BackendAddr, Fault, Name};
 use crate::neighbour::NetworkView;
@@ -37,30 +35,6 @@ impl Core {
             if scope == Scope::All {
                 core.settled(&done, true);
             }
-            core.health.ask(&core.desired, &view, &core.held, None);
-            done
-        })
-    }
-
-    /// Reads back what the maps and links really hold, and repairs what is not as it should be.
-    ///
-    /// # Errors
-    /// It could not be read or repaired.
-    pub(super) fn compare_everything(&mut self) -> Result<(), Fault> {
-        let Some(view) = self.view.clone() else { return Ok(()) };
-        self.logged(|core| {
-            core.held = core.plane.read()?.remembering(&core.held);
-            core.tracker.sync(&core.desired, &core.held, None, true, core.plane.now());
-            let unhealthy = core.health.unhealthy();
-            let Planned { changes: found, left_out } =
-                plan_what_fits(&core.desired, &view, unhealthy, &core.held, &Scope::All)?;
-            // What there was no room for, and is now, repairs nothing.
-            if !found.is_empty() && left_out.keys().eq(core.left_out.keys()) {
-                let text = format!("the maps were not as they should be; {} changes repair them", found.len());
-                core.told.log.tell(News::new(EventKind::MapsRepaired, text));
-            }
-            let done = core.reconcile(&view, &Scope::All, None);
-            core.settled(&done, true);
             core.health.ask(&core.desired, &view, &core.held, None);
             done
         })
@@ -102,7 +76,7 @@ impl Core {
         let links = plan_links(&self.desired, view, &self.held);
         for change in &links.first {
             // What failed is tried again with everything, not with every small change.
-            let tried = *scope != Scope::All && self.link_faults.contains_key(change.interface());
+            let tried = matches!(scope, Scope::Some { .. }) && self.link_faults.contains_key(change.interface());
             if !tried
                 && let Err(fault) = self.link(change)
                 && must == Some(change.interface())
@@ -117,7 +91,7 @@ impl Core {
         self.leave_out(scope, left_out);
         self.follow(&changes, scope)?;
         let done = links.last.iter().try_for_each(|change| self.link(change));
-        if !links.first.is_empty() || !links.last.is_empty() || *scope == Scope::All {
+        if !links.first.is_empty() || !links.last.is_empty() || !matches!(scope, Scope::Some { .. }) {
             self.tell_owned();
         }
         done
@@ -125,6 +99,7 @@ impl Core {
 
     /// Does a plan, and takes up what it leads to.
     pub(super) fn follow(&mut self, plan: &[Change], scope: &Scope) -> Result<(), Fault> {
+        self.changes += plan.len();
         let applied = self.apply(plan);
         if plan.iter().any(|change| matches!(change, Change::PutVip { .. } | Change::RemoveVip { .. })) {
             self.tell_owned();
@@ -136,7 +111,11 @@ impl Core {
 
     /// The pools that a scope is about; `None` for all.
     pub(super) fn pools_of(&self, scope: &Scope) -> Option<BTreeSet<Name>> {
-        let Scope::Some { pools, keys } = scope else { return None };
+        let (pools, keys) = match scope {
+            Scope::All => return None,
+            Scope::Rest => return Some(BTreeSet::new()),
+            Scope::Some { pools, keys } => (pools, keys),
+        };
         let served = keys.iter().flat_map(|key| self.desired.listeners_on(*key));
         Some(pools.iter().cloned().chain(served.map(|listener| listener.pool.clone())).collect())
     }

@@ -5,6 +5,7 @@
 //! the same.
 
 mod commands;
+mod compare;
 mod core;
 mod events;
 mod follow;
@@ -16,6 +17,7 @@ pub mod status;
 mod sweeps;
 mod tell;
 mod thread;
+mod took;
 mod touched;
 
 use std::path::PathBuf;
@@ -27,6 +29,7 @@ use tokio::time::Instant;
 
 pub use events::Events;
 pub use status::{Flows, Status};
+pub use took::Took;
 
 use self::core::Core;
 use self::idle::Idle;
@@ -105,6 +108,7 @@ pub struct Engine {
     newest: Mailbox,
     probes: mpsc::Sender<Once>,
     events: EventLog,
+    took: Arc<Took>,
 }
 
 impl Engine {
@@ -138,9 +142,9 @@ impl Engine {
         let newest = Mailbox::default();
         let (probes, asked) = once::channel();
         let feeds = core.feeds();
-        let events = feeds.events.clone();
+        let (events, took) = (feeds.events.clone(), Arc::clone(&core.took));
         thread::start(core, receiver, Arc::clone(&newest))?;
-        Ok((Self { requests, newest, probes, events }, feeds, asked))
+        Ok((Self { requests, newest, probes, events, took }, feeds, asked))
     }
 
     /// Does a command: returns when it is persisted and the maps are so. A command that is refused or fails leaves all
@@ -208,6 +212,12 @@ impl Engine {
         seen.moved = doctor::seen::moved(&moved, log::since_1970());
         // What the agent itself found out meanwhile counts, too.
         Ok(doctor::examine(&self.status().await?, &questions, &seen))
+    }
+
+    /// How long the parts of the last command took.
+    #[must_use]
+    pub fn took(&self) -> &Took {
+        &self.took
     }
 
     /// Answers a request of the OpenStack API: returns when what it changes is persisted. The maps follow.

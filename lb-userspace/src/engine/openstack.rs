@@ -129,6 +129,11 @@ impl Core {
         self.openstack.catalogue.is_pending() || self.openstack.touched.is_some()
     }
 
+    /// True if that is known to concern the maps.
+    pub(super) const fn is_waiting(&self) -> bool {
+        self.openstack.touched.is_some()
+    }
+
     /// Carries out what is written down.
     ///
     /// # Errors

@@ -124,7 +124,7 @@ impl Loop {
         let stop = loop {
             let wake = self.wake();
             let request = tokio::select! {
-                // Between two steps of a sweep, requests come first.
+                // Between two steps of a sweep or of a comparison, requests come first.
                 biased;
                 request = self.requests.recv() => match request {
                     Some(request) => request,
@@ -185,7 +185,7 @@ impl Loop {
 
     /// When there is something to do though nobody asks.
     fn wake(&self) -> Instant {
-        if self.core.is_sweeping() {
+        if self.core.is_sweeping() || self.core.is_comparing() {
             return Instant::now();
         }
         let sweep = self.core.has_flows().then_some(self.sweep_at);
@@ -259,9 +259,16 @@ impl Loop {
     }
 
     fn compare_if_due(&mut self) {
-        if Instant::now() >= self.compare_at {
-            let next = if self.core.compare_everything().is_ok() { FULL_COMPARISON } else { RETRY };
-            self.compare_at = Instant::now() + next;
+        let done = if self.core.is_comparing() {
+            self.core.compare_some()
+        } else if Instant::now() >= self.compare_at {
+            self.compare_at = Instant::now() + FULL_COMPARISON;
+            self.core.begin_comparison()
+        } else {
+            Ok(())
+        };
+        if done.is_err() {
+            self.compare_at = Instant::now() + RETRY;
         }
     }
 }

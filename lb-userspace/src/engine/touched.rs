@@ -84,12 +84,12 @@ impl Touched {
     /// What this and another touch.
     pub(super) fn and(mut self, other: Self) -> Self {
         self.scope = match (self.scope, other.scope) {
-            (Scope::All, _) | (_, Scope::All) => Scope::All,
             (Scope::Some { mut pools, mut keys }, Scope::Some { pools: more, keys: others }) => {
                 pools.extend(more);
                 keys.extend(others);
                 Scope::Some { pools, keys }
             }
+            _ => Scope::All,
         };
         self.pools.extend(other.pools);
         self.listeners.extend(other.listeners);

@@ -20,6 +20,9 @@ use crate::neighbour::NetworkView;
 pub enum Scope {
     /// Everything. Also finds what nobody should hold.
     All,
+    /// All that is not a pool's: interfaces, VIPs, and what nobody should hold. With it and with each pool once, everything has
+    /// been compared.
+    Rest,
     /// What a change of these touches; the rest is known to be as it should.
     Some {
         /// Pools that changed.
@@ -85,6 +88,7 @@ pub fn plan_what_fits(
     let mut allowed = AllowPlanner::new(held);
     let mut stages = Stages::default();
     let mut left_out = BTreeMap::new();
+    let mut served_pools = BTreeSet::new();
     for (pool, served) in pools_in(desired, scope) {
         let keys: Vec<_> = served.iter().map(|listener| listener.key()).collect();
         let limited = served.iter().any(|listener| listener.max_flows.is_some());
@@ -117,6 +121,7 @@ pub fn plan_what_fits(
         stages.places.append(&mut planned.places);
         stages.slots.append(&mut planned.slots);
         stages.unreachable.append(&mut planned.unreachable);
+        served_pools.insert(&pool.name);
     }
     stages.free.extend(unused_places(held, &listeners, scope));
 
@@ -126,9 +131,9 @@ pub fn plan_what_fits(
     changes.append(&mut stages.slots);
     changes.append(&mut stages.listeners);
     changes.append(&mut stages.unreachable);
-    // A VIP whose only listeners are left out is nobody's yet.
+    // A VIP whose only listeners are left out, now or by the plan that was about them, is nobody's yet.
     let is_served = |listener: &model::Listener| {
-        !left_out.contains_key(&listener.pool) || held.listeners.contains_key(&listener.key())
+        served_pools.contains(&listener.pool) || held.listeners.contains_key(&listener.key())
     };
     changes.extend(vips(desired, held, scope, &is_served));
     changes.extend(gone.into_iter().map(|key| Change::RemoveListener { key }));
@@ -157,6 +162,7 @@ fn with_limits(held: Listener, wanted: &model::Listener) -> Listener {
 fn pools_in<'a>(desired: &'a Desired, scope: &Scope) -> Vec<(&'a Pool, Vec<&'a model::Listener>)> {
     let names: BTreeSet<&Name> = match scope {
         Scope::All => desired.pools.keys().collect(),
+        Scope::Rest => BTreeSet::new(),
         Scope::Some { pools, keys } => {
             let served = keys.iter().flat_map(|key| desired.listeners_on(*key)).map(|listener| &listener.pool);
             pools.iter().chain(served).collect()
@@ -174,7 +180,7 @@ fn keys_to_remove(desired: &Desired, held: &Held, scope: &Scope) -> Vec<Listener
     let is_wanted = |key: &ListenerKey| desired.listeners_on(*key).any(|listener| listener.admin_up);
     let gone = |key: &&ListenerKey| held.listeners.contains_key(*key) && !is_wanted(key);
     match scope {
-        Scope::All => held.listeners.keys().filter(gone).copied().collect(),
+        Scope::All | Scope::Rest => held.listeners.keys().filter(gone).copied().collect(),
         Scope::Some { keys, .. } => keys.iter().filter(gone).copied().collect(),
     }
 }
@@ -255,7 +261,7 @@ const fn places_of(listener: &Listener) -> (u32, u32) {
 /// Frees the places that no listener's pool has any more.
 fn unused_places(held: &Held, listeners: &ListenerPlanner<'_>, scope: &Scope) -> Vec<Change> {
     let free = |place| Change::FreePlace { place };
-    let whole = matches!(scope, Scope::All) || held.listeners.are_places_tangled();
+    let whole = !matches!(scope, Scope::Some { .. }) || held.listeners.are_places_tangled();
     if !whole {
         // What nobody has any more is nobody's: regions do not overlap.
         let left = listeners.places_left();
@@ -280,7 +286,7 @@ fn unused_places(held: &Held, listeners: &ListenerPlanner<'_>, scope: &Scope) ->
 /// The changes of the VIPs: each says which wildcard listeners it has.
 fn vips(desired: &Desired, held: &Held, scope: &Scope, is_served: &dyn Fn(&model::Listener) -> bool) -> Vec<Change> {
     let looked_at: BTreeSet<Address> = match scope {
-        Scope::All => {
+        Scope::All | Scope::Rest => {
             let wanted = desired.listeners_in_service().map(|listener| listener.vip.address());
             wanted.chain(held.vips.keys().copied()).collect()
         }

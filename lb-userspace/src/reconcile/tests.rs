@@ -256,6 +256,7 @@ impl World {
         self.apply(&changes);
         let pools = match scope {
             Scope::All => None,
+            Scope::Rest => Some(BTreeSet::new()),
             Scope::Some { pools, keys } => {
                 let served = keys.iter().flat_map(|key| self.desired.listeners_on(*key));
                 Some(pools.iter().cloned().chain(served.map(|listener| listener.pool.clone())).collect())
@@ -287,6 +288,7 @@ impl World {
         let read = self.plane.read().expect("memory");
         for held in [&self.held, &read] {
             assert_eq!(plan(&self.desired, &self.view, &self.unhealthy, held, &Scope::All), Ok(vec![]));
+            assert_eq!(plan(&self.desired, &self.view, &self.unhealthy, held, &Scope::Rest), Ok(vec![]));
             assert_eq!(plan_links(&self.desired, &self.view, held), LinkPlan::default());
         }
         let held = &self.plane.held;

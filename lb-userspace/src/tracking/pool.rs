@@ -159,7 +159,9 @@ impl Tracked {
         let Listener { slots_base, slots_len, .. } = self.listener;
         let slots: Vec<_> = (0..slots_len)
             .map(|index| (index, held.slot(slots_base + index)))
-            .filter(|(index, slot)| !slot.is_steady() || self.unsteady.contains_key(index))
+            .filter(|(index, slot)| {
+                !slot.is_steady() || (!self.unsteady.is_empty() && self.unsteady.contains_key(index))
+            })
             .collect();
         self.wrote(&slots, now);
     }

@@ -5,6 +5,7 @@ mod cases;
 mod measure;
 mod report;
 mod tables;
+mod wire;
 
 use std::path::PathBuf;
 
@@ -23,6 +24,9 @@ use crate::report::Report;
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask bench")]
 struct Options {
+    /// Measure frames over a veth, end to end, instead: `cargo xtask bench wire`.
+    #[arg(long, hide = true)]
+    wire: bool,
     /// Only the cases whose name holds this.
     #[arg(long)]
     case: Option<String>,
@@ -56,6 +60,9 @@ fn pinned(text: &str) -> Result<(String, PathBuf), String> {
 
 fn main() -> Result<()> {
     let options = Options::parse();
+    if options.wire {
+        return wire::run(options.rounds.max(1), options.packets.max(1));
+    }
     let earlier = options.compare.as_deref().map(Report::read).transpose()?;
     let rounds = Rounds { rounds: options.rounds.max(1), packets: options.packets.max(1) };
     let mut cases = Case::all();
