@@ -159,7 +159,10 @@ async fn run_parts(config: Config) -> Result<(), Fault> {
     let end = loop {
         tokio::select! {
             Ok(()) = views.changed() => engine.network_changed(views.borrow_and_update().clone()),
-            Ok(()) = health.changed() => engine.health_changed(health.borrow_and_update().clone()),
+            changed = health.changed(), if checking.is_some() => match changed {
+                Ok(()) => engine.health_changed(health.borrow_and_update().clone()),
+                Err(error) => break Err(ended("checking the backends' health", Err(io::Error::other(error)))),
+            },
             result = &mut neighbours => break Err(ended("following the neighbours", result)),
             result = &mut announcer => break Err(ended("announcing the VIPs", result.unwrap_or_else(|e| Err(io::Error::other(e))))),
             result = &mut local => break Err(joined(result)),

@@ -101,13 +101,14 @@ impl Health {
     /// How the checks get on.
     pub(super) fn totals(&self) -> ChecksStatus {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let HealthCounters { probes, failed, late, in_flight } = &*self.counters;
+        let HealthCounters { probes, failed, late, in_flight, most_in_flight } = &*self.counters;
         ChecksStatus {
             checked: self.checks.borrow().checks.len() as u64,
             probes: count(probes),
             failed: count(failed),
             late: count(late),
             in_flight: count(in_flight),
+            most_in_flight: count(most_in_flight),
         }
     }
 

@@ -56,8 +56,11 @@ pub struct ChecksStatus {
     pub failed: u64,
     /// Those that began more than 100 ms late, for want of room.
     pub late: u64,
-    /// Those that are under way.
+    /// Sockets of those that are under way.
     pub in_flight: u64,
+    /// The most sockets that were under way at once. There are never more than 1,024.
+    #[serde(default)]
+    pub most_in_flight: u64,
 }
 
 /// What is remembered of flows: as of the last sweep while there are sweeps, else as it is.

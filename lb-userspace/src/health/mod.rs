@@ -12,7 +12,7 @@
 //! own address is tried, which tells a service that is down from a way by the VIP that is broken.
 //!
 //! [`machine`] is what makes a backend count as up or down, [`timetable`] when it is probed, [`plan`] what is to be probed,
-//! [`ports`] from which port. All these are pure. [`task`] is the thread that does it.
+//! [`ports`] from which port, [`room`] how many at once. All these are pure. [`task`] is the thread that does it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{BackendAddr, Fault, HealthCheck, Name};
 
+mod files;
 pub mod ground;
 pub mod machine;
 pub mod once;
@@ -33,6 +34,7 @@ pub mod plan;
 pub mod ports;
 mod probe;
 mod records;
+pub mod room;
 pub mod task;
 pub mod timetable;
 
@@ -46,6 +48,8 @@ pub type CheckKey = (Name, BackendAddr);
 enum Asker {
     /// A check.
     Check(CheckKey),
+    /// A check whose backend is down, to tell why.
+    Why(CheckKey),
     /// A question with this number.
     Once(u64),
 }
@@ -99,6 +103,24 @@ pub enum Way {
     },
 }
 
+impl Check {
+    /// How many sockets its probe takes.
+    #[must_use]
+    pub fn sockets(&self) -> usize {
+        match self.way {
+            Way::Vip { .. } => self.vips.len(),
+            Way::Own => 1,
+            Way::Unreachable { .. } | Way::Impossible { .. } => 0,
+        }
+    }
+
+    /// True if a probe of the one says as much as a probe of the other.
+    #[must_use]
+    pub fn asks_the_same(&self, other: &Self) -> bool {
+        (&self.way, &self.spec.probe, &self.vips, self.own) == (&other.way, &other.spec.probe, &other.vips, other.own)
+    }
+}
+
 /// What the checks have found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HealthView {
@@ -142,8 +164,10 @@ pub struct HealthCounters {
     pub failed: AtomicU64,
     /// Those that began late, for want of room.
     pub late: AtomicU64,
-    /// Those that are under way.
+    /// Sockets of those that are under way.
     pub in_flight: AtomicU64,
+    /// The most that were under way at once.
+    pub most_in_flight: AtomicU64,
 }
 
 /// The data plane's part in probing. The real one is [`crate::dataplane::Probes`].

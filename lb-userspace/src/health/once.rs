@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Check;
+use super::probe::Failed;
 
 /// How many may wait to be begun: whoever asks for more waits with them.
 const WAITING: usize = 64;
@@ -40,11 +41,12 @@ pub enum Answer {
     NotSent(String),
 }
 
-impl From<Result<(), String>> for Answer {
-    fn from(result: Result<(), String>) -> Self {
+impl From<Result<(), Failed>> for Answer {
+    fn from(result: Result<(), Failed>) -> Self {
         match result {
             Ok(()) => Self::Right,
-            Err(why) => Self::Wrong(why),
+            Err(Failed::There(why)) => Self::Wrong(why),
+            Err(Failed::Here(why)) => Self::NotSent(why),
         }
     }
 }

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::task::{LocalSet, spawn_local};
 
 use super::Asker;
-use super::probe::{self, From, Means, Pinger, Trust};
+use super::probe::{self, Failed, From, Means, Pinger, Trust};
 use crate::model::{Fault, HealthCheck};
 
 /// A probe to send.
@@ -35,7 +35,7 @@ pub(super) struct Done {
     /// As in the [`Job`].
     pub(super) round: u64,
     /// Whether the right answer came, or what went wrong.
-    pub(super) result: Result<(), String>,
+    pub(super) result: Result<(), Failed>,
 }
 
 /// Starts the thread. It ends when nobody can give it a job any more. How many jobs there are at once is bounded by

@@ -27,9 +27,11 @@ pub(super) struct Records {
 }
 
 impl Records {
-    /// Takes up a check. True if it is new.
+    /// Takes up a check. True if it is new. If it is not, and whoever asks for it believes it to stand otherwise, as when it
+    /// was taken away and came back so fast that nobody here saw it go, then what is known is told again.
     pub(super) fn put(&mut self, key: &CheckKey, check: &Check, now: Duration) -> bool {
-        if self.records.contains_key(key) {
+        if let Some(record) = self.records.get(key) {
+            self.news |= record.looked && record.machine.standing() != check.first;
             return false;
         }
         let machine = Machine::new(check.first, now);

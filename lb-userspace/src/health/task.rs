@@ -14,7 +14,7 @@
 //! Its output is a `watch` with the latest [`HealthView`].
 //!
 //! # Cancel safety
-//! The thread ends when the sender of the checks is dropped. A probe that is under way then is dropped: its connection is
+//! The thread ends when the sender of the checks is dropped, or when the second one has ended, which it does only by a mistake. A probe that is under way then is dropped: its connection is
 //! reset. What is left in the program's map is removed by the next agent, and no packet is looked up in it meanwhile.
 
 use std::collections::BTreeSet;
@@ -26,26 +26,27 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use lb_common::address::Port;
+use lb_common::backend::Backend;
 use lb_common::probe::ProbeTarget;
 use lb_common::protocol;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinSet, LocalSet};
 use tokio::time::{Instant, sleep_until};
 
+use super::files;
 use super::ground::Ground;
 use super::once::{Answer, Once, Questions};
 use super::own::{self, Done, Job};
 use super::ports::{self, Ports};
-use super::probe::{self, From, Means, Pinger, Trust};
+use super::probe::{self, Failed, From, Means, Pinger, Trust};
 use super::records::Records;
+use super::room::{Room, SOCKETS};
 use super::timetable::{Rhythm, Timetable};
 use super::{Asker, Check, CheckKey, Checks, HealthCounters, HealthView, ProbePlane, Way};
 use crate::model::{Fault, ProbeType};
 
-/// The most probes that are under way at once. Each has a socket, or two with UDP.
-const MOST: usize = 1_024;
-/// The most probes of backends' own addresses that are under way at once.
-const MOST_OWN: usize = 256;
+/// How many of the sockets may be used to tell why backends are down.
+const MOST_WHY: usize = 256;
 /// The least time between two views: where many backends change at once, they are told together.
 const BETWEEN_VIEWS: Duration = Duration::from_millis(10);
 /// Why a probe is not sent when all ports are taken.
@@ -65,6 +66,7 @@ pub fn start(
     counters: Arc<HealthCounters>,
 ) -> Result<JoinHandle<()>, Fault> {
     let no_thread = |error| Fault::unavailable(format!("no thread for health checks can be started: {error}"));
+    files::allow_many();
     let (jobs, results) = own::start()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(no_thread)?;
     let run = move || {
@@ -78,9 +80,12 @@ pub fn start(
 struct Ended {
     asker: Asker,
     round: u64,
-    result: Result<(), String>,
+    result: Result<(), Failed>,
     /// What it held: protocol, address and port.
     held: Vec<(u8, IpAddr, u16)>,
+    sockets: usize,
+    /// What was to be checked when it was sent.
+    sent: Arc<Checks>,
 }
 
 struct Checker {
@@ -97,8 +102,9 @@ struct Checker {
     ports: Ports,
     means: Means,
     running: JoinSet<Ended>,
-    /// Probes of own addresses that are under way.
-    running_own: usize,
+    room: Room,
+    /// Probes that are to tell why a backend is down.
+    asking_why: usize,
     questions: Questions,
     round: u64,
     told: Duration,
@@ -125,7 +131,8 @@ impl Checker {
             ports: Ports::default(),
             means: Means { pinger: Rc::new(Pinger::default()), trust: Rc::new(Trust::read()) },
             running: JoinSet::new(),
-            running_own: 0,
+            room: Room::default(),
+            asking_why: 0,
             questions: Questions::default(),
             round: 0,
             told: Duration::ZERO,
@@ -145,10 +152,13 @@ impl Checker {
         let first = checks.borrow_and_update().clone();
         self.take_up(first).await;
         loop {
+            if self.ground.is_err() && self.now() >= self.retry_at {
+                self.prepare_ground().await;
+            }
             self.begin_what_is_due();
             self.tell();
             let wake = self.wake();
-            let has_room = self.running.len() + self.running_own < MOST_OWN;
+            let has_room = self.room.taken() < MOST_WHY;
             tokio::select! {
                 changed = checks.changed() => match changed {
                     Ok(()) => {
@@ -168,7 +178,10 @@ impl Checker {
                         self.prepare_ground().await;
                     }
                 }
-                Some(done) = results.recv() => self.own_ended(done),
+                done = results.recv() => match done {
+                    Some(done) => self.own_ended(done),
+                    None => break,
+                },
                 () = sleep_until(wake) => {}
             }
         }
@@ -181,7 +194,7 @@ impl Checker {
     fn wake(&self) -> Instant {
         // Ports rest, and a ground that could not be made is tried again, without hurry.
         let mut wake = self.now() + Duration::from_secs(1);
-        if self.running.len() < MOST {
+        if self.room.left() > 0 {
             wake = self.table.next().map_or(wake, |due| due.min(wake));
         }
         if self.records.has_news() {
@@ -201,6 +214,10 @@ impl Checker {
             let new = self.records.put(key, check, now);
             let rhythm = Rhythm { delay: check.spec.delay(), jitter: check.spec.jitter };
             self.table.put(key.clone(), rhythm, new && check.first == super::Standing::Unproven, now);
+            let changed = before.checks.get(key).is_some_and(|before| !before.asks_the_same(check));
+            if changed && matches!(check.way, Way::Vip { .. } | Way::Own) {
+                self.table.hasten(key, now);
+            }
         }
         self.prepare_ground().await;
     }
@@ -234,16 +251,18 @@ impl Checker {
         for key in self.ports.rested(now) {
             self.plane.remove(key);
         }
-        let room = MOST.saturating_sub(self.running.len() + self.running_own);
-        let due = self.table.begin(now, room);
-        self.counters.late.store(self.table.late(), Ordering::Relaxed);
         let checks = Arc::clone(&self.checks);
+        // One that needs more than there is begins when nothing else is under way.
+        let need = |key: &CheckKey| checks.checks.get(key).map_or(0, Check::sockets).min(SOCKETS);
+        let due = self.table.begin(now, self.room.left(), need);
+        self.counters.late.store(self.table.late(), Ordering::Relaxed);
         for key in due {
             if let Some(check) = checks.checks.get(&key) {
                 self.begin(key, check);
             }
         }
-        self.counters.in_flight.store((self.running.len() + self.running_own) as u64, Ordering::Relaxed);
+        self.counters.in_flight.store(self.room.taken() as u64, Ordering::Relaxed);
+        self.counters.most_in_flight.store(self.room.most() as u64, Ordering::Relaxed);
     }
 
     fn begin(&mut self, key: CheckKey, check: &Check) {
@@ -252,9 +271,9 @@ impl Checker {
         match &check.way {
             Way::Own => {
                 self.records.began(&key, round);
-                self.try_own(&key, check, round);
+                self.ask_own(Asker::Check(key), check, round);
             }
-            Way::Unreachable { reason } => self.finish(&key, Err(reason.clone())),
+            Way::Unreachable { reason } => self.finish(&key, Err(Failed::There(reason.clone()))),
             Way::Impossible { reason } => self.skip(&key, reason.clone()),
             Way::Vip { backend, source } => match &self.ground {
                 Ok(Some(_)) => {
@@ -301,27 +320,13 @@ impl Checker {
             self.questions.by_vip(round, Answer::NotSent(reason));
         }
         // Both at once: who asks wants to know soon.
-        self.try_own_once(round, &check);
-    }
-
-    fn try_own_once(&mut self, round: u64, check: &Check) {
-        let echo = echo_number(round);
-        let job = Job { asker: Asker::Once(round), spec: Arc::clone(&check.spec), to: check.own, round, echo };
-        match self.jobs.send(job) {
-            Ok(()) => self.running_own += 1,
-            Err(_) => self.questions.by_own_address(round, Answer::NotSent("the agent is stopping".to_owned())),
+        if !self.ask_own(Asker::Once(round), &check, round) {
+            self.questions.by_own_address(round, Answer::NotSent("the agent is stopping".to_owned()));
         }
     }
 
     /// Sends a probe to each VIP. All must be answered. False if there is no room.
-    fn send(
-        &mut self,
-        asker: Asker,
-        check: &Check,
-        backend: lb_common::backend::Backend,
-        source: IpAddr,
-        round: u64,
-    ) -> bool {
+    fn send(&mut self, asker: Asker, check: &Check, backend: Backend, source: IpAddr, round: u64) -> bool {
         let mut held = Vec::new();
         let mut probes = Vec::new();
         for to in &check.vips {
@@ -345,59 +350,66 @@ impl Checker {
                 }
             }
         }
-        let (spec, means) = (Arc::clone(&check.spec), self.means.clone());
+        let sockets = probes.len();
+        self.room.take(sockets);
+        let (spec, means, sent) = (Arc::clone(&check.spec), self.means.clone(), Arc::clone(&self.checks));
         self.running.spawn_local(async move {
             let all = probes.iter().map(|(to, from)| probe::run(&spec, *to, *from, &means));
             let results = futures_util::future::join_all(all).await;
-            let several = results.len() > 1;
-            let failed = results.into_iter().zip(&probes).find_map(|(result, (to, _))| Some((result.err()?, to.ip())));
-            let result = match failed {
-                None => Ok(()),
-                Some((why, vip)) if several => Err(format!("{why} (VIP {vip})")),
-                Some((why, _)) => Err(why),
-            };
-            Ended { asker, round, result, held }
+            let result = Failed::of_all(results.into_iter().zip(&probes).map(|(result, (to, _))| (to.ip(), result)));
+            Ended { asker, round, result, held, sockets, sent }
         });
         true
     }
 
-    /// Probes a backend's own address, if there is room.
-    fn try_own(&mut self, key: &CheckKey, check: &Check, round: u64) {
-        if self.running_own < MOST_OWN {
-            // Its identifier is told apart by the address that it goes to, too.
-            let asker = Asker::Check(key.clone());
-            let echo = echo_number(round);
-            let job = Job { asker, spec: Arc::clone(&check.spec), to: check.own, round, echo };
-            if self.jobs.send(job).is_ok() {
-                self.running_own += 1;
-            }
-        } else if check.way == Way::Own {
-            self.table.ended(key, self.now());
+    /// Probes a backend's own address. False if nobody is there to do it.
+    fn ask_own(&mut self, asker: Asker, check: &Check, round: u64) -> bool {
+        let asks_why = matches!(asker, Asker::Why(_));
+        // Its identifier is told apart by the address that it goes to, too.
+        let echo = echo_number(round);
+        let sent = self.jobs.send(Job { asker, spec: Arc::clone(&check.spec), to: check.own, round, echo }).is_ok();
+        if sent {
+            self.room.take(1);
+            self.asking_why += usize::from(asks_why);
         }
+        sent
     }
 
     fn vip_ended(&mut self, ended: Result<Ended, tokio::task::JoinError>) {
-        let Ok(Ended { asker, round, result, held }) = ended else { return };
+        let Ok(Ended { asker, round, result, held, sockets, sent }) = ended else { return };
+        self.room.give_back(sockets);
         self.rest(held);
-        match asker {
-            Asker::Check(key) if self.records.is_current(&key, round) => self.finish(&key, result),
-            Asker::Check(_) => {}
-            Asker::Once(number) => self.questions.by_vip(number, result.into()),
+        let key = match asker {
+            Asker::Once(number) => return self.questions.by_vip(number, result.into()),
+            Asker::Check(key) | Asker::Why(key) => key,
+        };
+        if !self.records.is_current(&key, round) {
+            return;
+        }
+        let same = |now: &Check| sent.checks.get(&key).is_some_and(|then| then.asks_the_same(now));
+        if self.checks.checks.get(&key).is_some_and(same) {
+            self.finish(&key, result);
+        } else {
+            // It went another way than one would now, or asked for something else: that says nothing any more.
+            self.table.ended(&key, self.now());
+            self.table.hasten(&key, self.now());
         }
     }
 
     fn own_ended(&mut self, done: Done) {
-        self.running_own = self.running_own.saturating_sub(1);
-        let key = match done.asker {
-            Asker::Check(key) => key,
-            Asker::Once(number) => return self.questions.by_own_address(number, done.result.into()),
-        };
-        let checks = Arc::clone(&self.checks);
-        let Some(check) = checks.checks.get(&key) else { return };
-        match check.way {
-            Way::Own if self.records.is_current(&key, done.round) => self.finish(&key, done.result),
-            Way::Own => {}
-            _ => self.records.own_address(&key, done.result.is_ok()),
+        self.room.give_back(1);
+        match done.asker {
+            Asker::Once(number) => self.questions.by_own_address(number, done.result.into()),
+            Asker::Check(key) if self.records.is_current(&key, done.round) => self.finish(&key, done.result),
+            Asker::Check(_) => {}
+            Asker::Why(key) => {
+                self.asking_why = self.asking_why.saturating_sub(1);
+                match done.result {
+                    Ok(()) => self.records.own_address(&key, true),
+                    Err(Failed::There(_)) => self.records.own_address(&key, false),
+                    Err(Failed::Here(_)) => {}
+                }
+            }
         }
     }
 
@@ -409,7 +421,12 @@ impl Checker {
     }
 
     /// Steps a check's machine by what its probe found, and tries the backend's own address where that says why it is down.
-    fn finish(&mut self, key: &CheckKey, result: Result<(), String>) {
+    fn finish(&mut self, key: &CheckKey, result: Result<(), Failed>) {
+        let result = match result {
+            Ok(()) => Ok(()),
+            Err(Failed::There(why)) => Err(why),
+            Err(Failed::Here(why)) => return self.skip(key, format!("no health check can be sent: {why}")),
+        };
         let now = self.now();
         self.table.ended(key, now);
         self.counters.probes.fetch_add(1, Ordering::Relaxed);
@@ -420,10 +437,11 @@ impl Checker {
         let Some(check) = checks.checks.get(key) else { return };
         let failed = result.is_err();
         self.records.probed(key, check, result, now, unix_now());
-        if failed && self.records.is_down(key) && matches!(check.way, Way::Vip { .. }) {
+        let has_room = self.asking_why < MOST_WHY && self.room.left() > 0;
+        if failed && has_room && self.records.is_down(key) && matches!(check.way, Way::Vip { .. }) {
             self.round += 1;
             let round = self.round;
-            self.try_own(key, check, round);
+            self.ask_own(Asker::Why(key.clone()), check, round);
         }
     }
 

@@ -56,10 +56,19 @@ impl<K: Ord + Clone + Hash> Timetable<K> {
                 self.set(key, Entry { rhythm, due, ..entry });
             }
             None => {
-                let within = if new { rhythm.delay.min(Duration::from_secs(1)) } else { rhythm.delay };
+                let within = if new { soon(rhythm) } else { rhythm.delay };
                 let due = first(within);
                 self.set(key, Entry { rhythm, due, round: 0, running: false });
             }
+        }
+    }
+
+    /// Makes a check's next probe due within a second, as that of a new one: something is known of it that was not. They are
+    /// spread over that time.
+    pub fn hasten(&mut self, key: &K, now: Duration) {
+        if let Some(entry) = self.entries.get(key).copied().filter(|entry| !entry.running) {
+            let soon = now + share(soon(entry.rhythm), hash(&(key, u64::MAX)));
+            self.set(key.clone(), Entry { due: entry.due.min(soon), ..entry });
         }
     }
 
@@ -76,14 +85,17 @@ impl<K: Ord + Clone + Hash> Timetable<K> {
         self.waiting.first().map(|(due, _)| *due)
     }
 
-    /// The checks whose probes are to begin now, at most `room` of them, those that are due longest first.
-    pub fn begin(&mut self, now: Duration, room: usize) -> Vec<K> {
+    /// The checks whose probes are to begin now, those that are due longest first: as many as there is room for what they
+    /// `need`. One that finds too little waits, and those after it do, too.
+    pub fn begin(&mut self, now: Duration, room: usize, need: impl Fn(&K) -> usize) -> Vec<K> {
         let mut begun = Vec::new();
-        while begun.len() < room
-            && let Some((due, _)) = self.waiting.first()
+        let mut left = room;
+        while let Some((due, key)) = self.waiting.first()
             && *due <= now
+            && let Some(rest) = left.checked_sub(need(key))
             && let Some((due, key)) = self.waiting.pop_first()
         {
+            left = rest;
             if now - due > PUNCTUAL {
                 self.late += 1;
             }
@@ -121,6 +133,11 @@ impl<K: Ord + Clone + Hash> Timetable<K> {
     }
 }
 
+/// How soon what is new is looked at.
+fn soon(rhythm: Rhythm) -> Duration {
+    rhythm.delay.min(Duration::from_secs(1))
+}
+
 /// A time within the delay's jitter, by a hash.
 fn varied(rhythm: Rhythm, hash: u64) -> Duration {
     let reach = rhythm.delay * u32::from(rhythm.jitter) / 100;
@@ -149,6 +166,11 @@ mod tests {
         Rhythm { delay, jitter: 10 }
     }
 
+    /// What most checks need.
+    fn one<K>(_: &K) -> usize {
+        1
+    }
+
     #[test]
     fn the_first_probes_of_a_restart_are_spread_over_the_delay() {
         let mut table = Timetable::default();
@@ -156,7 +178,7 @@ mod tests {
             table.put(key, rhythm(SECOND), false, Duration::ZERO);
         }
         let counts: Vec<_> =
-            (1..=10).map(|tenth| table.begin(Duration::from_millis(tenth * 100), usize::MAX).len()).collect();
+            (1..=10).map(|tenth| table.begin(Duration::from_millis(tenth * 100), usize::MAX, one).len()).collect();
         assert_eq!(counts.iter().sum::<usize>(), 5_000);
         assert!(counts.iter().all(|count| (400..600).contains(count)), "{counts:?}");
         assert_eq!(table.late(), 0);
@@ -170,7 +192,7 @@ mod tests {
         let mut gaps = Vec::new();
         for _ in 0..100 {
             let due = table.next().expect("one is due");
-            assert_eq!(table.begin(due, 1), ["a"]);
+            assert_eq!(table.begin(due, 1, one), ["a"]);
             assert_eq!(table.next(), None, "while it runs none is due");
             table.ended(&"a", due + Duration::from_millis(300));
             gaps.extend(last.map(|last| due - last));
@@ -186,10 +208,10 @@ mod tests {
         let mut table = Timetable::default();
         table.put("a", rhythm(SECOND), true, Duration::ZERO);
         let due = table.next().expect("one is due");
-        table.begin(due, 1);
+        table.begin(due, 1, one);
         table.ended(&"a", due + SECOND * 5);
         assert_eq!(table.next(), Some(due + SECOND * 5));
-        assert_eq!(table.begin(due + SECOND * 5, 9), ["a"]);
+        assert_eq!(table.begin(due + SECOND * 5, 9, one), ["a"]);
     }
 
     #[test]
@@ -198,9 +220,9 @@ mod tests {
         for key in 0..10 {
             table.put(key, rhythm(SECOND), true, Duration::ZERO);
         }
-        let first = table.begin(SECOND, 4);
+        let first = table.begin(SECOND, 4, one);
         assert_eq!(first.len(), 4);
-        let second = table.begin(SECOND * 3, 100);
+        let second = table.begin(SECOND * 3, 100, one);
         assert_eq!(second.len(), 6);
         assert!(first.iter().all(|key| !second.contains(key)));
         assert!(table.late() >= 6, "{}", table.late());
@@ -216,5 +238,38 @@ mod tests {
         assert_eq!(table.next(), None);
         table.ended(&"a", SECOND);
         assert_eq!(table.next(), None);
+    }
+
+    #[test]
+    fn a_check_that_needs_more_than_is_left_waits_and_is_not_overtaken() {
+        let mut table = Timetable::default();
+        for key in 0..10 {
+            table.put(key, rhythm(SECOND), true, Duration::ZERO);
+        }
+        let order = table.clone().begin(SECOND, 10, one);
+        let need = |key: &i32| if *key == order[2] { 5 } else { 1 };
+        assert_eq!(table.begin(SECOND, 6, need), order[..2]);
+        assert!(table.begin(SECOND, 4, need).is_empty());
+        assert_eq!(table.begin(SECOND, 7, need), order[2..5]);
+    }
+
+    #[test]
+    fn a_check_is_hastened_to_within_a_second_unless_it_is_due_sooner_or_runs() {
+        let mut table = Timetable::default();
+        for key in 0..1_000 {
+            table.put(key, rhythm(SECOND * 3_600), false, Duration::ZERO);
+        }
+        assert!(table.begin(SECOND * 2, usize::MAX, one).len() < 10);
+        let running = table.entries.values().filter(|entry| entry.running).count();
+        for key in 0..1_000 {
+            table.hasten(&key, SECOND * 2);
+        }
+        let half = table.begin(SECOND * 2 + SECOND / 2, usize::MAX, one).len();
+        assert!((400..600).contains(&half), "{half} of them in the first half of the second");
+        assert_eq!(half + table.begin(SECOND * 3, usize::MAX, one).len() + running, 1_000);
+        table.ended(&0, SECOND * 3);
+        let due = table.next();
+        table.hasten(&0, SECOND * 3_700);
+        assert_eq!(table.next(), due, "it was due sooner");
     }
 }

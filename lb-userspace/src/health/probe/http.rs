@@ -9,19 +9,20 @@ use hyper::{Request, Version, header};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::Failed;
 use crate::model::{HttpProbe, HttpVersion};
 
 /// Sends a request over a connection, and looks at the status code of the answer.
 ///
 /// # Errors
 /// Another code, or no answer.
-pub(super) async fn request<S>(stream: S, probe: &HttpProbe, vip: IpAddr) -> Result<(), String>
+pub(super) async fn request<S>(stream: S, probe: &HttpProbe, vip: IpAddr) -> Result<(), Failed>
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let fault = |error: hyper::Error| match error.is_incomplete_message() || error.is_closed() {
-        true => "the connection was closed before an answer came".to_owned(),
-        false => format!("no HTTP answer: {error}"),
+        true => Failed::There("the connection was closed before an answer came".to_owned()),
+        false => Failed::There(format!("no HTTP answer: {error}")),
     };
     let host = probe.host.clone().unwrap_or_else(|| match vip {
         IpAddr::V4(v4) => v4.to_string(),
@@ -39,7 +40,7 @@ where
         .header(header::USER_AGENT, concat!("drlb/", env!("CARGO_PKG_VERSION")))
         .header(header::CONNECTION, "close")
         .body(Empty::<Bytes>::new())
-        .map_err(|error| format!("the request cannot be made: {error}"))?;
+        .map_err(|error| Failed::Here(format!("the request cannot be made: {error}")))?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(fault)?;
     let (mut connection, mut answer) = (std::pin::pin!(connection), std::pin::pin!(sender.send_request(request)));
     let mut closed = false;
@@ -53,6 +54,6 @@ where
     let code = answer.status().as_u16();
     match probe.expect.contains(code) {
         true => Ok(()),
-        false => Err(format!("HTTP status {code} instead of {}", probe.expect)),
+        false => Err(Failed::There(format!("HTTP status {code} instead of {}", probe.expect))),
     }
 }

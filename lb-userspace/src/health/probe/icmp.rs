@@ -11,6 +11,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::UdpSocket;
 use tokio::sync::oneshot;
 
+use super::Failed;
+
 /// What an echo request carries.
 const PAYLOAD: &[u8; 8] = b"drlb ???";
 /// The room for an answer: an IPv4 header with options, an ICMP header and the payload.
@@ -45,8 +47,8 @@ impl Pinger {
     ///
     /// # Errors
     /// It cannot be sent.
-    pub(super) async fn ping(&self, to: IpAddr, from: IpAddr, identifier: u16) -> Result<(), String> {
-        let fault = |error: io::Error| format!("no ping can be sent: {error}");
+    pub(super) async fn ping(&self, to: IpAddr, from: IpAddr, identifier: u16) -> Result<(), Failed> {
+        let fault = |error| Failed::of(error, |error| format!("no ping can be sent: {error}"));
         let from = match (to, from.is_unspecified()) {
             (IpAddr::V4(_), true) => Ipv4Addr::UNSPECIFIED.into(),
             (IpAddr::V6(_), true) => Ipv6Addr::UNSPECIFIED.into(),
@@ -59,7 +61,7 @@ impl Pinger {
         let _wait = Wait(&self.waiting, key);
         let packet = request(to, identifier);
         socket.send_to(&packet, SocketAddr::new(to, 0)).await.map_err(fault)?;
-        answered.await.map_err(|_| "another ping took the place of this one".to_owned())
+        answered.await.map_err(|_| Failed::Here("another ping took the place of this one".to_owned()))
     }
 
     fn socket(&self, from: IpAddr) -> io::Result<Rc<UdpSocket>> {

@@ -1,5 +1,6 @@
 //! One probe: what is sent, and whether the right answer comes.
 
+mod failed;
 mod http;
 mod icmp;
 mod tcp;
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
+pub(super) use failed::Failed;
 pub(super) use icmp::Pinger;
 pub(super) use tls::Trust;
 
@@ -40,8 +42,8 @@ pub(super) struct Means {
 /// Sends a probe and waits for its answer.
 ///
 /// # Errors
-/// What went wrong, as people say it.
-pub(super) async fn run(check: &HealthCheck, to: SocketAddr, from: From, means: &Means) -> Result<(), String> {
+/// What went wrong, as people say it, and on which side.
+pub(super) async fn run(check: &HealthCheck, to: SocketAddr, from: From, means: &Means) -> Result<(), Failed> {
     let probe = async {
         match &check.probe {
             Probe::Tcp => tcp::connect(to, from).await.map(drop),
@@ -62,7 +64,7 @@ pub(super) async fn run(check: &HealthCheck, to: SocketAddr, from: From, means: 
     };
     match timeout(check.timeout(), probe).await {
         Ok(result) => result,
-        Err(_) => Err(format!("no answer within {}", span(check.timeout()))),
+        Err(_) => Err(Failed::There(format!("no answer within {}", span(check.timeout())))),
     }
 }
 

@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::Failed;
 use crate::model::TlsProbe;
 
 /// Where distributions keep the certificates of the authorities that they trust.
@@ -124,9 +125,9 @@ pub(super) async fn handshake(
     address: IpAddr,
     probe: &TlsProbe,
     trust: &Trust,
-) -> Result<TlsStream<TcpStream>, String> {
+) -> Result<TlsStream<TcpStream>, Failed> {
     let config = if probe.verify { &trust.verifying } else { &trust.trusting };
-    let config = config.clone()?;
+    let config = config.clone().map_err(Failed::Here)?;
     let name = match name {
         // A `Host` header may name a port as well, and an address is no name.
         Some(name) => {
@@ -135,7 +136,8 @@ pub(super) async fn handshake(
         }
         None => ServerName::IpAddress(address.into()),
     };
-    TlsConnector::from(config).connect(name, stream).await.map_err(|error| format!("no TLS handshake: {error}"))
+    let refused = |error| Failed::There(format!("no TLS handshake: {error}"));
+    TlsConnector::from(config).connect(name, stream).await.map_err(refused)
 }
 
 #[cfg(test)]

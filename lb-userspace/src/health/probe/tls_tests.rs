@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-use super::super::{From, Means, Pinger};
+use super::super::{Failed, From, Means, Pinger};
 use super::*;
 use crate::model::{HealthCheck, Probe, ProbeType};
 
@@ -57,7 +57,7 @@ fn check(kind: ProbeType, tls: TlsProbe) -> HealthCheck {
     check
 }
 
-async fn probe(check: &HealthCheck, to: SocketAddr, trust: Trust) -> Result<(), String> {
+async fn probe(check: &HealthCheck, to: SocketAddr, trust: Trust) -> Result<(), Failed> {
     let means = Means { pinger: Rc::new(Pinger::default()), trust: Rc::new(trust) };
     let from = From { address: std::net::Ipv4Addr::UNSPECIFIED.into(), port: 0, echo: 0 };
     super::super::run(check, to, from, &means).await
@@ -81,8 +81,10 @@ async fn a_handshake_is_enough_unless_the_certificate_must_be_valid() {
     assert_eq!(probe(&verified(Some("www.example.com")), to, trust).await, Ok(()));
     let (_bundle, trust) = trusting_it();
     let wrong = probe(&verified(Some("www.example.org")), to, trust).await.expect_err("another name");
+    let Failed::There(wrong) = wrong else { panic!("{wrong:?}") };
     assert!(wrong.contains("no TLS handshake") && wrong.contains("www.example.org"), "{wrong}");
     let none = probe(&verified(None), to, Trust::of(None)).await.expect_err("no authorities");
+    let Failed::Here(none) = none else { panic!("{none:?}") };
     assert!(none.contains("no list of trusted authorities"), "{none}");
 }
 
@@ -91,7 +93,7 @@ async fn https_looks_at_the_status_code_as_well() {
     let any = check(ProbeType::Https, TlsProbe::default());
     assert_eq!(probe(&any, server(Some(200)).await, Trust::of(None)).await, Ok(()));
     let wrong = probe(&any, server(Some(503)).await, Trust::of(None)).await.expect_err("another code");
-    assert_eq!(wrong, "HTTP status 503 instead of 200");
+    assert_eq!(wrong, Failed::There("HTTP status 503 instead of 200".to_owned()));
 }
 
 #[tokio::test]
@@ -99,5 +101,5 @@ async fn a_server_that_says_nothing_fails_when_the_time_is_over() {
     let silent = server(None).await;
     let check = HealthCheck { timeout_ms: 50, ..check(ProbeType::Tls, TlsProbe::default()) };
     let late = tokio::time::timeout(Duration::from_secs(60), probe(&check, silent, Trust::of(None))).await;
-    assert_eq!(late.expect("it ends"), Err("no answer within 50 ms".to_owned()));
+    assert_eq!(late.expect("it ends"), Err(Failed::There("no answer within 50 ms".to_owned())));
 }

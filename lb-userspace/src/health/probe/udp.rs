@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::net::UdpSocket;
 
-use super::{From, Pinger};
+use super::{Failed, From, Pinger};
 use crate::model::UdpProbe;
 
 /// How long after the answer to a ping an ICMP error may come that refuses the datagram before it.
@@ -17,11 +17,12 @@ const REFUSAL: Duration = Duration::from_millis(200);
 ///
 /// # Errors
 /// It is refused, or the answer is another one.
-pub(super) async fn exchange(probe: &UdpProbe, to: SocketAddr, from: From, pinger: &Pinger) -> Result<(), String> {
-    let fault = |error: io::Error| match error.kind() {
+pub(super) async fn exchange(probe: &UdpProbe, to: SocketAddr, from: From, pinger: &Pinger) -> Result<(), Failed> {
+    let says = |error: io::Error| match error.kind() {
         io::ErrorKind::ConnectionRefused => format!("port {} is closed (ICMP port unreachable)", to.port()),
         _ => format!("port {} cannot be reached: {error}", to.port()),
     };
+    let fault = |error| Failed::of(error, says);
     let any: IpAddr = if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let own =
         if from.address.is_unspecified() { SocketAddr::new(any, 0) } else { SocketAddr::new(from.address, from.port) };
@@ -34,7 +35,8 @@ pub(super) async fn exchange(probe: &UdpProbe, to: SocketAddr, from: From, pinge
             let length = socket.recv(&mut answer).await.map_err(fault)?;
             let answer = answer.get(..length).unwrap_or_default();
             let holds = wanted.is_empty() || answer.windows(wanted.len()).any(|part| part == wanted);
-            if holds { Ok(()) } else { Err(format!("the answer, of {length} bytes, does not hold what is expected")) }
+            let wrong = || format!("the answer, of {length} bytes, does not hold what is expected");
+            if holds { Ok(()) } else { Err(Failed::There(wrong())) }
         }
         None => {
             let alive = async {

@@ -47,6 +47,7 @@ const PURE: &[&str] = &[
     "lb-userspace/src/health/plan.rs",
     "lb-userspace/src/health/ports.rs",
     "lb-userspace/src/health/records.rs",
+    "lb-userspace/src/health/room.rs",
     "lb-userspace/src/health/timetable.rs",
     "lb-userspace/src/maglev.rs",
     "lb-userspace/src/model",
