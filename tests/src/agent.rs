@@ -95,6 +95,8 @@ pub struct Agent {
     binary: PathBuf,
     /// What it is started with, beside `agent`.
     arguments: Vec<String>,
+    /// The command that starts it, if not itself, and the arguments of that.
+    by: Vec<String>,
     process: Process,
 }
 
@@ -114,8 +116,8 @@ impl Agent {
     pub fn start_with(host: &Host, arguments: &[&str]) -> Result<Self> {
         let binary = binary()?;
         let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
-        let process = launch(host, &binary, &arguments)?;
-        let mut agent = Self { host: host.clone(), binary, arguments, process };
+        let process = launch(host, &[], &binary, &arguments)?;
+        let mut agent = Self { host: host.clone(), binary, arguments, by: Vec::new(), process };
         agent.wait_until_ready()?;
         Ok(agent)
     }
@@ -143,8 +145,17 @@ impl Agent {
     /// # Errors
     /// As [`Agent::start`].
     pub fn start_again(&mut self) -> Result<()> {
-        self.process = launch(&self.host, &self.binary, &self.arguments)?;
+        self.process = launch(&self.host, &self.by, &self.binary, &self.arguments)?;
         self.wait_until_ready()
+    }
+
+    /// As [`Agent::start_again`], by a command that becomes what its last arguments name, as `env` and `prlimit` do.
+    ///
+    /// # Errors
+    /// As [`Agent::start`].
+    pub fn start_again_by(&mut self, command: &[&str]) -> Result<()> {
+        self.by = command.iter().map(|&part| part.to_owned()).collect();
+        self.start_again()
     }
 
     /// As [`Agent::start_again`], with these arguments instead of those that it had.
@@ -153,8 +164,7 @@ impl Agent {
     /// As [`Agent::start`].
     pub fn start_again_with(&mut self, arguments: &[&str]) -> Result<()> {
         self.arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
-        self.process = launch(&self.host, &self.binary, &self.arguments)?;
-        self.wait_until_ready()
+        self.start_again()
     }
 
     /// Has it read its configuration file again (SIGHUP).
@@ -300,7 +310,9 @@ impl Agent {
     }
 }
 
-fn launch(host: &Host, binary: &Path, arguments: &[String]) -> Result<Process> {
-    let arguments: Vec<&str> = ["agent"].into_iter().chain(arguments.iter().map(String::as_str)).collect();
-    host.spawn(binary, &arguments)
+fn launch(host: &Host, by: &[String], binary: &Path, arguments: &[String]) -> Result<Process> {
+    let binary = binary.to_str().context("the path of `drlb` is no text")?;
+    let own = [binary, "agent"].into_iter().chain(arguments.iter().map(String::as_str));
+    let words: Vec<&str> = by.iter().map(String::as_str).chain(own).collect();
+    host.spawn(words[0], &words[1..])
 }

@@ -1,8 +1,10 @@
 //! A web server that can be made to fail in the ways in which real ones do.
 
-use std::sync::Arc;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -27,10 +29,22 @@ pub enum Mood {
 
 const MOODS: [Mood; 4] = [Mood::Well, Mood::Fails, Mood::Hangs, Mood::Closes];
 
+/// A connection that a server has taken.
+#[derive(Clone, Copy, Debug)]
+pub struct Taken {
+    /// When.
+    pub at: Instant,
+    /// Who made it.
+    pub from: IpAddr,
+    /// The server's address that it was made to.
+    pub to: IpAddr,
+}
+
 /// A server on every address of a host. It ends when it is dropped, connections and all.
 #[derive(Debug)]
 pub struct Moody {
     mood: Arc<AtomicU8>,
+    taken: Arc<Mutex<Vec<Taken>>>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<Result<()>>>,
 }
@@ -45,7 +59,8 @@ impl Moody {
         let mood = Arc::new(AtomicU8::new(Mood::Well as u8));
         let (stop, mut stopped) = oneshot::channel();
         let (ready, listening) = std::sync::mpsc::channel();
-        let shared = Arc::clone(&mood);
+        let taken = Arc::new(Mutex::new(Vec::new()));
+        let (shared, seen) = (Arc::clone(&mood), Arc::clone(&taken));
         let thread = host.thread(&format!("moody-{name}"), move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(async {
@@ -61,7 +76,12 @@ impl Moody {
                 loop {
                     tokio::select! {
                         accepted = listener.accept() => {
-                            let (stream, _) = accepted.context("the server cannot take connections")?;
+                            let (stream, peer) = accepted.context("the server cannot take connections")?;
+                            // One that is reset already has no address of its own.
+                            if let Ok(own) = stream.local_addr() {
+                                let (from, to) = (peer.ip().to_canonical(), own.ip().to_canonical());
+                                seen.lock().unwrap_or_else(PoisonError::into_inner).push(Taken { at: Instant::now(), from, to });
+                            }
                             let mood = MOODS[usize::from(shared.load(Ordering::Relaxed)) % MOODS.len()];
                             tokio::spawn(serve(stream, mood, name.clone()));
                         }
@@ -71,12 +91,18 @@ impl Moody {
             })
         })?;
         listening.recv().context("the server's thread ended before it listened")??;
-        Ok(Self { mood, stop: Some(stop), thread: Some(thread) })
+        Ok(Self { mood, taken, stop: Some(stop), thread: Some(thread) })
     }
 
     /// Changes what it does with the connections that it takes from now on.
     pub fn set(&self, mood: Mood) {
         self.mood.store(mood as u8, Ordering::Relaxed);
+    }
+
+    /// The connections that it has taken since it started, in their order.
+    #[must_use]
+    pub fn taken(&self) -> Vec<Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 

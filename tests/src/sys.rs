@@ -6,6 +6,7 @@ use std::ffi::CString;
 use std::io;
 use std::mem::{size_of, size_of_val, zeroed};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::Arc;
@@ -283,5 +284,37 @@ pub(crate) fn bind_to_interface(socket: RawFd, ifindex: u32) -> io::Result<()> {
     // SAFETY: the kernel reads a `sockaddr_ll` at the address of one.
     let done =
         unsafe { libc::bind(socket, (&raw const address).cast(), size_of::<libc::sockaddr_ll>() as libc::socklen_t) };
+    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Makes a TAP interface of the calling thread's network namespace, without a header before its frames. Reading never waits. It
+/// goes when the answer is dropped.
+///
+/// # Errors
+/// What the kernel says: no such device, or the name is taken.
+pub(crate) fn open_tap(name: &str) -> io::Result<OwnedFd> {
+    let device = std::fs::File::options().read(true).write(true).custom_flags(libc::O_NONBLOCK).open("/dev/net/tun")?;
+    // SAFETY: `ifreq` is a plain C structure for which all bits zero is a value.
+    let mut request: libc::ifreq = unsafe { zeroed() };
+    // The last byte stays zero.
+    let room = request.ifr_name.len() - 1;
+    for (to, from) in request.ifr_name.iter_mut().take(room).zip(name.as_bytes()) {
+        *to = from.cast_signed();
+    }
+    request.ifr_ifru.ifru_flags = (libc::IFF_TAP | libc::IFF_NO_PI) as libc::c_short;
+    // SAFETY: the kernel reads and writes an `ifreq` at the address of one, which outlives the call.
+    let done = unsafe { libc::ioctl(device.as_raw_fd(), libc::TUNSETIFF as libc::Ioctl, &raw mut request) };
+    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(device.into()) }
+}
+
+/// Waits until there is something to read, or this time is over.
+///
+/// # Errors
+/// What the kernel says.
+pub(crate) fn wait_readable(fd: RawFd, limit: std::time::Duration) -> io::Result<()> {
+    let mut wanted = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+    let millis = i32::try_from(limit.as_millis()).unwrap_or(i32::MAX);
+    // SAFETY: the kernel reads and writes one `pollfd` at the address of one.
+    let done = unsafe { libc::poll(&raw mut wanted, 1, millis) };
     if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

@@ -54,6 +54,18 @@ impl Tap {
         Ok(())
     }
 
+    /// The next frame that comes from elsewhere; `None` if for a while none does.
+    ///
+    /// # Errors
+    /// Reading failed.
+    pub fn next(&self) -> Result<Option<Vec<u8>>> {
+        match sys::receive_frame(self.socket.as_raw_fd()) {
+            Ok(received) => Ok((!received.sent).then_some(received.frame)),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(error).context("cannot read from a packet socket"),
+        }
+    }
+
     /// The frames that came from elsewhere, until for a while none comes.
     ///
     /// # Errors

@@ -3,9 +3,12 @@
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use drlb_tests::flows::Kind;
+use drlb_tests::lasting::{BOTH, Lasting};
 use drlb_tests::load::{Connections, Load, requests};
 use drlb_tests::moody::{Mood, Moody};
+use drlb_tests::paced::{Paced, Request};
 use drlb_tests::segment::{Family, Node};
 use drlb_tests::wait::{SOON, until};
 use drlb_tests::world::{HTTP, WEB, World, none_failed, spreads_like};
@@ -14,6 +17,9 @@ use lb_userspace::engine::status::{BackendState, HealthState};
 
 /// A check by HTTP that is quick to find out.
 const QUICK: &[&str] = &["--type", "http", "--delay", "200ms", "--timeout", "200ms", "--fall", "2"];
+
+/// How many flows of each kind: enough for each backend to have some.
+const FLOWS: usize = 60;
 
 fn check(world: &World, arguments: &[&str]) -> Result<String> {
     world.agent.tell(&[&["health", "set", WEB], arguments].concat())
@@ -52,49 +58,6 @@ fn a_backend_without_the_vip_takes_nothing_and_is_told_from_one_without_the_serv
 }
 everywhere!(a_backend_without_the_vip_takes_nothing_and_is_told_from_one_without_the_service);
 
-/// The time that a machine with other work may need beyond what the formula says.
-const ALLOWANCE: Duration = Duration::from_secs(10);
-
-fn a_server_that_fails_in_any_way_is_out_in_time_and_back_when_it_is_well(
-    world: &mut World,
-    family: Family,
-) -> Result<()> {
-    world.servers.clear();
-    let moody: Vec<_> =
-        world.segment.backends.iter().map(|node| Moody::start(&node.host, HTTP)).collect::<Result<_>>()?;
-    let to = world.balance_http(family, &[1, 1, 1])?;
-    check(world, QUICK)?;
-    world.agent.wait_until_serving(WEB)?;
-    let sick = world.segment.backends[0].address(family);
-    let detection = world.agent.listener(WEB)?.health.map_or(Duration::ZERO, |health| health.detection());
-    for mood in [Mood::Fails, Mood::Closes, Mood::Hangs] {
-        let load = Load::start(world.client(), to, 4, Connections::Fresh)?;
-        load.wait_for(100)?;
-        ensure!(load.counts().failed == 0, "before: {}", load.counts());
-        moody[0].set(mood);
-        let begun = Instant::now();
-        world.agent.wait_for_backend(WEB, sick, BackendState::ServiceDown)?;
-        let took = begun.elapsed();
-        ensure!(took < detection + ALLOWANCE, "{mood:?}: it took {took:?}, and {detection:?} are promised");
-        // What began before may still fail; what begins now does not.
-        all_go_to(world, to, &[0, 1, 1])?;
-        let counts = load.stop()?;
-        // All that failed did so in that time, and of that no more than its share.
-        ensure!(counts.failed > 0, "{mood:?}: no request failed, so the load says nothing: {counts}");
-        ensure!(counts.failed < counts.total() / 2, "{mood:?}: {counts}");
-        println!(
-            "{mood:?}: down after {took:?} ({detection:?} promised), {} of {} failed",
-            counts.failed,
-            counts.total()
-        );
-        moody[0].set(Mood::Well);
-        world.agent.wait_for_backend(WEB, sick, BackendState::Serving)?;
-        all_go_to(world, to, &[1, 1, 1])?;
-    }
-    Ok(())
-}
-at_two_corners!(a_server_that_fails_in_any_way_is_out_in_time_and_back_when_it_is_well);
-
 fn a_new_agent_knows_who_was_up_and_finds_out_what_changed_while_there_was_none(
     world: &mut World,
     family: Family,
@@ -124,23 +87,6 @@ fn a_new_agent_knows_who_was_up_and_finds_out_what_changed_while_there_was_none(
     all_go_to(world, to, &[0, 0, 1])
 }
 at_two_corners!(a_new_agent_knows_who_was_up_and_finds_out_what_changed_while_there_was_none);
-
-fn a_backend_whose_cable_is_pulled_is_out_and_comes_back(world: &mut World, family: Family) -> Result<()> {
-    let to = world.balance_http(family, &[1, 1, 1])?;
-    check(world, QUICK)?;
-    world.agent.wait_until_serving(WEB)?;
-    let node = &world.segment.backends[2];
-    world.segment.plug(node, false)?;
-    until("the backend to be out", SOON, || {
-        let backend = world.agent.backend(WEB, node.address(family)).map_err(|error| format!("{error:#}"))?;
-        if backend.slots == 0 { Ok(()) } else { Err(format!("it is {}", backend.state.name())) }
-    })?;
-    all_go_to(world, to, &[1, 1, 0])?;
-    world.segment.plug(node, true)?;
-    world.agent.wait_for_backend(WEB, node.address(family), BackendState::Serving)?;
-    all_go_to(world, to, &[1, 1, 1])
-}
-at_two_corners!(a_backend_whose_cable_is_pulled_is_out_and_comes_back);
 
 fn pings_tcp_and_datagrams_tell_who_serves(world: &mut World, family: Family) -> Result<()> {
     let to = world.balance_http(family, &[1, 1, 1])?;
@@ -175,20 +121,104 @@ everywhere!(pings_tcp_and_datagrams_tell_who_serves);
 fn when_all_are_down_a_setting_says_whether_all_are_used(world: &mut World, family: Family) -> Result<()> {
     let to = world.balance_http(family, &[1, 1, 1])?;
     check(world, QUICK)?;
+    let load = Paced::start(world.client(), to)?;
     check(world, &["--expect", "204"])?;
     for node in &world.segment.backends {
         world.agent.wait_for_backend(WEB, node.address(family), BackendState::ServiceDown)?;
     }
+    let down = Instant::now();
     let refused =
         world.client().enter(|| Ok(std::net::TcpStream::connect_timeout(&to, Duration::from_millis(300)).is_err()))?;
     ensure!(refused, "something answered though all are down");
+    let asked = Instant::now();
     check(world, &["--when-all-down", "use-all"])?;
-    all_go_to(world, to, &[1, 1, 1])?;
+    let used = Instant::now();
+    load.wait_for_answers(used, 200, None)?;
     world.agent.tell(&["health", "unset", WEB])?;
     world.agent.wait_until_serving(WEB)?;
+    let again = Instant::now();
+    load.wait_for_answers(again, 100, None)?;
+    let requests = load.stop()?;
+    let answered = |request: &Request| request.outcome.is_ok();
+    let meanwhile = |request: &&Request| request.begun >= down && request.begun + request.took <= asked;
+    let wrong = requests.iter().filter(meanwhile).filter(|request| answered(request)).count();
+    ensure!(wrong == 0, "{wrong} requests were answered while all were down");
+    let since: Vec<_> = requests.iter().filter(|request| request.begun >= used).collect();
+    let lost: Vec<_> = since.iter().filter(|request| !answered(request)).collect();
+    ensure!(lost.is_empty(), "of {} that began since all are used failed {lost:?}", since.len());
     all_go_to(world, to, &[1, 1, 1])
 }
 at_two_corners!(when_all_are_down_a_setting_says_whether_all_are_used);
+
+fn who_keeps_going_down_needs_ever_more_right_answers_and_is_named(world: &mut World, family: Family) -> Result<()> {
+    world.servers.clear();
+    let moody: Vec<_> =
+        world.segment.backends.iter().map(|node| Moody::start(&node.host, HTTP)).collect::<Result<_>>()?;
+    world.balance_http(family, &[1, 1, 1])?;
+    check(world, &["--type", "http", "--delay", "100ms", "--timeout", "2s", "--rise", "1", "--fall", "1"])?;
+    world.agent.wait_until_serving(WEB)?;
+    let address = world.segment.backends[0].address(family);
+    for (needed, flapping) in [(1, false), (2, false), (4, true)] {
+        moody[0].set(Mood::Fails);
+        world.agent.wait_for_backend(WEB, address, BackendState::ServiceDown)?;
+        let backend = world.agent.backend(WEB, address)?;
+        let health = backend.health.context("it is not checked")?;
+        ensure!((health.needed, health.flapping) == (needed, flapping), "{health:?}");
+        let reason = backend.reason.unwrap_or_default();
+        ensure!(reason.contains("keeps going down, so it needs 4 right answers") == flapping, "{reason}");
+        let well = Instant::now();
+        moody[0].set(Mood::Well);
+        world.agent.wait_for_backend(WEB, address, BackendState::Serving)?;
+        let vip = drlb_tests::segment::vip(family, 0);
+        let answered = moody[0].taken().into_iter().filter(|taken| taken.at >= well && taken.to == vip).count();
+        ensure!(answered >= needed as usize, "it was up after {answered} right answers, and {needed} were needed");
+    }
+    let text = world.agent.tell(&["status"])?;
+    ensure!(text.contains(&format!("{address} serves and keeps going down")), "{text}");
+    world.agent.wait_for_event(&["--kind", "backend-flapping"], &[&address.to_string(), "4 right answers"])?;
+    let others = &world.segment.backends[1..];
+    others.iter().try_for_each(|node| world.agent.wait_for_backend(WEB, node.address(family), BackendState::Serving))
+}
+at_two_corners!(who_keeps_going_down_needs_ever_more_right_answers_and_is_named);
+
+fn a_backend_that_fails_its_checks_loses_its_flows_at_once_and_nobody_else_does(
+    world: &mut World,
+    family: Family,
+) -> Result<()> {
+    world.servers.clear();
+    let moody: Vec<_> =
+        world.segment.backends.iter().map(|node| Moody::start(&node.host, HTTP)).collect::<Result<_>>()?;
+    let lasting = Lasting::new(world, family, &[], &[1, 1, 1])?;
+    for listener in BOTH {
+        lasting.world.agent.tell(&[&["health", "set", listener, "--port", "80"], QUICK].concat())?;
+        lasting.world.agent.wait_until_serving(listener)?;
+    }
+    let (tcp, udp) = (lasting.open(Kind::Tcp, FLOWS)?, lasting.open(Kind::Udp, FLOWS)?);
+    let (name, address) = (lasting.name(1).to_owned(), lasting.world.segment.backends[1].address(family));
+    ensure!(tcp.at(&name) > 0 && udp.at(&name) > 0, "{name} has no flows to lose");
+    // What carries the flows is well, and answers: they leave because they are led elsewhere.
+    moody[1].set(Mood::Fails);
+    for listener in BOTH {
+        lasting.world.agent.wait_for_backend(listener, address, BackendState::ServiceDown)?;
+    }
+    udp.wait_until_left(&name)?;
+    tcp.wait_until_left(&name)?;
+    udp.wait_for_all(2)?;
+    let moved = udp.tally().moved;
+    moody[1].set(Mood::Well);
+    for listener in BOTH {
+        lasting.world.agent.wait_for_backend(listener, address, BackendState::Serving)?;
+    }
+    tcp.wait_for_all(2)?;
+    udp.wait_for_all(2)?;
+    let (tcp, udp) = (tcp.stop()?, udp.stop()?);
+    tcp.only_those_suffered(&name)?;
+    udp.only_those_suffered(&name)?;
+    ensure!(moved > 0 && tcp.broken > 0, "no flow of {name} suffered: {tcp}; {udp}");
+    ensure!(udp.moved == moved, "flows went back: {moved} had moved, and {} have", udp.moved);
+    Ok(())
+}
+at_two_corners!(a_backend_that_fails_its_checks_loses_its_flows_at_once_and_nobody_else_does);
 
 fn health_checks_leave_nothing_on_the_host(world: &mut World, family: Family) -> Result<()> {
     let shown = |world: &World| -> Result<String> {

@@ -1,16 +1,14 @@
 //! Frames with VLAN tags on real wires: in by one tag, out by another. The kernel that the tests run on need not have VLAN
 //! interfaces, so the segment's VLAN, which the agent would read off one, is written into the map by hand.
 
-use anyhow::{Context, Result, ensure};
-use aya::maps::{Array, Map, MapData};
+use anyhow::{Result, ensure};
 use drlb_tests::agent::Agent;
 use drlb_tests::host::Host;
 use drlb_tests::packet::{Frame, udp};
 use drlb_tests::segment::Mode;
 use drlb_tests::tap::Tap;
+use drlb_tests::vlan::set_segment;
 use lb_common::address::MacAddr;
-use lb_common::backend::Segment;
-use lb_common::maps;
 
 const BALANCER: [[u8; 6]; 2] = [[2, 0, 0, 0, 0, 2], [2, 0, 0, 0, 1, 2]];
 const PEER: [[u8; 6]; 2] = [[2, 0, 0, 0, 0, 0x21], [2, 0, 0, 0, 1, 0x21]];
@@ -58,22 +56,6 @@ impl World {
         Ok(Self { agent, balancer, wires, _peers: peers })
     }
 
-    /// Says in which VLAN the hosts of an interface stand.
-    fn set_vlan(&self, interface: &str, vlan: u16) -> Result<()> {
-        let ifindex = self.balancer.ifindex(interface)?;
-        // The map as the balancer's mount namespace has it.
-        let pin = format!("/proc/{}/root/sys/fs/bpf/drlb/{}/{}", self.balancer.pid(), maps::LAYOUT, maps::SEGMENTS);
-        let mut map = Map::Array(MapData::from_pin(&pin).with_context(|| format!("cannot open {pin}"))?);
-        let mut segments = Array::<&mut MapData, [u32; 3]>::try_from(&mut map)?;
-        let held = (0..segments.len()).find_map(|index| {
-            let segment: Segment = bytemuck::cast(segments.get(&index, 0).ok()?);
-            (segment.ifindex == ifindex).then_some((index, segment))
-        });
-        let (index, segment) = held.with_context(|| format!("{interface} is no segment"))?;
-        segments.set(index, bytemuck::cast::<_, [u32; 3]>(Segment { vlan, ..segment }), 0)?;
-        Ok(())
-    }
-
     /// Sends a packet for a VIP in by the first wire, and fails unless it comes out at the VIP's backend with these tags.
     fn check(&self, vip: usize, port: u16, says: &str, tags: [fn(Frame) -> Frame; 2]) -> Result<()> {
         let frame = |to, from, tag: fn(Frame) -> Frame| {
@@ -110,7 +92,7 @@ fn packets_change_their_vlan(mode: Mode) -> Result<()> {
     for vip in 0..2 {
         world.check(vip, 1, "no VLAN, to none", [none, none])?;
         world.check(vip, 2, "VLAN 7, to none: taken", [seven, none])?;
-        world.set_vlan(&format!("eth{vip}"), 100)?;
+        set_segment(&world.balancer, &format!("eth{vip}"), 100)?;
         world.check(vip, 3, "no VLAN, to 100: added", [none, hundred])?;
         world.check(vip, 4, "VLAN 7, to 100: set", [seven, hundred_of_priority])?;
         world.check(vip, 5, "VLAN 100, to 100: kept", [hundred, hundred])?;
