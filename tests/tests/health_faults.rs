@@ -159,34 +159,65 @@ impl<'a> Scene<'a> {
     }
 }
 
+/// A request, and the backends that it may have been for: the home of its port, and who answered that port last. The slots of a
+/// backend that is back are moving, and in these a client's port that is used again is led to where it was before, as the same flow
+/// would be.
+struct Aimed<'a> {
+    request: &'a Request,
+    home: &'a str,
+    last: &'a str,
+}
+
+impl Aimed<'_> {
+    fn was_for(&self, backend: &str) -> bool {
+        self.home == backend || self.last == backend
+    }
+}
+
+/// All requests in the order in which they ended: those of one port follow each other.
+fn aimed<'a>(requests: &'a [Request], homes: &'a BTreeMap<u16, String>) -> Result<Vec<Aimed<'a>>> {
+    let mut answered: BTreeMap<u16, &str> = BTreeMap::new();
+    let mut all = Vec::with_capacity(requests.len());
+    for request in requests {
+        let home = homes.get(&request.port).context("a port that was never answered")?.as_str();
+        let last = answered.get(&request.port).copied().unwrap_or(home);
+        all.push(Aimed { request, home, last });
+        if let Ok(name) = &request.outcome {
+            answered.insert(request.port, name);
+        }
+    }
+    Ok(all)
+}
+
 /// Fails unless each request that failed began while a fault was not found out, or was under way when it befell, and was one of
 /// those for the backend that it befell; and each fault made some fail.
 fn only_these_failed(requests: &[Request], faults: &[Found]) -> Result<()> {
     let homes = homes(requests);
     let is_of =
         |request: &Request, found: &Found| request.begun + PATIENCE >= found.began && request.begun <= found.out;
+    let requests = aimed(requests, &homes)?;
     let mut failed: BTreeMap<usize, usize> = BTreeMap::new();
-    for request in requests {
+    for aimed in &requests {
+        let Aimed { request, home, last } = aimed;
         let Err(why) = &request.outcome else { continue };
-        let home = homes.get(&request.port).context("a port that was never answered")?;
-        let cause = faults.iter().position(|found| is_of(request, found) && found.sick == *home);
+        let cause = faults.iter().position(|found| is_of(request, found) && aimed.was_for(&found.sick));
         let near = faults.iter().rfind(|found| found.began <= request.begun);
         let since = near.map(|found| (request.begun - found.began, found));
-        let cause = cause.with_context(|| format!("a request for {home} failed ({why}), and should not: {since:?}"))?;
+        let cause = cause.with_context(|| {
+            format!("a request for {home}, before at {last}, failed ({why}), and should not: {since:?}")
+        })?;
         *failed.entry(cause).or_default() += 1;
     }
     for (index, found) in faults.iter().enumerate() {
         let count = failed.get(&index).copied().unwrap_or(0);
-        let begun: Vec<_> = requests.iter().filter(|request| is_of(request, found)).collect();
-        let due = begun.iter().filter(|request| homes.get(&request.port) == Some(&found.sick)).count();
+        let begun: Vec<_> = requests.iter().filter(|aimed| is_of(aimed.request, found)).collect();
+        let due: Vec<_> = begun.iter().filter(|aimed| aimed.was_for(&found.sick)).collect();
         // Its clients were lucky: when they tried again, the backend was out.
-        let saved = begun.iter().filter(|request| {
-            homes.get(&request.port) == Some(&found.sick) && request.came_to(|name| name != found.sick)
-        });
-        let saved = saved.count();
+        let saved = due.iter().filter(|aimed| aimed.request.came_to(|name| name != found.sick)).count();
+        let due = due.len();
         let Found { fault, killed, .. } = found;
         println!(
-            "{fault:?}{}: out after {:?}; {} requests began in that time and {PATIENCE:?} before, {due} of them at its ports, \
+            "{fault:?}{}: out after {:?}; {} requests began in that time and {PATIENCE:?} before, {due} of them for it, \
              {count} failed, {saved} came to another backend when they tried again",
             if *killed { ", agent killed" } else { "" },
             found.out - found.from,

@@ -64,6 +64,8 @@ impl Touched {
                 Edit::RemoveListener(name) => {
                     if let Some(listener) = desired.listeners.get(name) {
                         keys.insert(listener.key());
+                        // Others may share its pool, whose flows were all pinned for its limit.
+                        pools.insert(listener.pool.clone());
                         touched.add(listener);
                     }
                 }

@@ -229,6 +229,7 @@ impl World {
                 }
                 Edit::RemoveListener(name) => {
                     keys.insert(self.desired.listeners[name].key());
+                    pools.insert(self.desired.listeners[name].pool.clone());
                 }
                 Edit::PutPool(settings) => {
                     pools.insert(settings.name.clone());
