@@ -59,7 +59,7 @@ impl Dataplane {
     /// Opens the data plane that is pinned in a folder, and makes what is not there. Nothing of what is there changes.
     ///
     /// There is room for this many slots, or for more if the map of slots that is there has more; if it has less, one with more
-    /// takes its place, see [`room`].
+    /// takes its place, see `room.rs`.
     ///
     /// The program is loaded once, so that a kernel that would refuse it does so now and not at the first `attach`.
     ///
