@@ -24,6 +24,7 @@ mod links;
 mod many;
 mod openstack;
 mod told;
+mod touched;
 
 fn name(text: &str) -> Name {
     text.parse().expect("a name")

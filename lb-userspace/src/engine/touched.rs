@@ -35,7 +35,7 @@ impl Touched {
 
     /// What these edits touch. To be asked before they are made.
     pub(super) fn by(edits: &[Edit], desired: &Desired) -> Self {
-        let (mut pools, mut keys) = (BTreeSet::new(), BTreeSet::new());
+        let mut keys = BTreeSet::new();
         // Which interfaces are attached decides which backends serve, in every pool.
         let mut all = false;
         let mut touched = Self::nothing();
@@ -43,17 +43,17 @@ impl Touched {
             match edit {
                 Edit::PutInterface(_) | Edit::RemoveInterface(_) => all = true,
                 Edit::PutPool(settings) => {
-                    pools.insert(settings.name.clone());
+                    touched.pools.insert(settings.name.clone());
                 }
                 Edit::RemovePool(pool) => {
-                    pools.insert(pool.clone());
+                    touched.pools.insert(pool.clone());
                 }
                 Edit::PutBackend(pool, backend) => {
-                    pools.insert(pool.clone());
+                    touched.pools.insert(pool.clone());
                     touched.backends.insert(backend.address);
                 }
                 Edit::RemoveBackend(pool, address) => {
-                    pools.insert(pool.clone());
+                    touched.pools.insert(pool.clone());
                     touched.backends.insert(*address);
                 }
                 Edit::PutListener(listener) => {
@@ -64,16 +64,14 @@ impl Touched {
                 Edit::RemoveListener(name) => {
                     if let Some(listener) = desired.listeners.get(name) {
                         keys.insert(listener.key());
-                        // Others may share its pool, whose flows were all pinned for its limit.
-                        pools.insert(listener.pool.clone());
                         touched.add(listener);
                     }
                 }
                 Edit::PutFromFile(_) => {}
             }
         }
-        touched.pools.extend(pools.iter().cloned());
-        touched.scope = if all { Scope::All } else { Scope::Some { pools, keys } };
+        // Those that a listener leaves are looked at, too: others may share them, whose flows were all pinned for its limit.
+        touched.scope = if all { Scope::All } else { Scope::Some { pools: touched.pools.clone(), keys } };
         touched
     }
 

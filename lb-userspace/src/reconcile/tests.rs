@@ -226,6 +226,7 @@ impl World {
             match edit {
                 Edit::PutListener(listener) => {
                     keys.insert(listener.key());
+                    pools.extend(self.desired.listeners.get(&listener.name).map(|before| before.pool.clone()));
                 }
                 Edit::RemoveListener(name) => {
                     keys.insert(self.desired.listeners[name].key());
