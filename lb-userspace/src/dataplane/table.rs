@@ -4,12 +4,15 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use lb_common::table::{Entry, FREE, MOST_PROBES, PAUSE, PLACES, WITHDRAWN, place};
 
 use super::mmap::{Mapping, settle};
 use crate::model::Fault;
+
+/// More than a packet takes from one place of its search to the next.
+const STEP: Duration = Duration::from_millis(1);
 
 /// A table, mapped into this process's memory.
 pub(super) struct MatchTable<E: Entry> {
@@ -69,6 +72,11 @@ impl<E: Entry> MatchTable<E> {
         self.publish(at, &E::new(key, value));
         self.places.insert(key, at);
         if let Some(before) = before {
+            let probe = |at: u32| place(at, PLACES - E::home(&key));
+            if probe(at) < probe(before) {
+                // A packet that passed this place before it was published is on its way to the other one.
+                thread::sleep(STEP);
+            }
             self.withdraw(before);
         }
         Ok(())
