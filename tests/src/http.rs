@@ -2,18 +2,16 @@
 
 use std::io::Read;
 use std::net::{IpAddr, SocketAddr};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::DefaultBodyLimit;
 use axum::routing;
-use tokio::net::TcpListener;
-use tokio::sync::oneshot;
 
 use crate::host::Host;
+use crate::listening::Listening;
 
 /// Bytes of the answer to `GET /large`: thousands of full frames.
 pub const LARGE: usize = 8 << 20;
@@ -23,8 +21,7 @@ pub const LARGE: usize = 8 << 20;
 /// `GET /` answers its name, `GET /large` answers [`LARGE`] bytes, `POST /length` the length of what it was sent.
 #[derive(Debug)]
 pub struct Server {
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<Result<()>>>,
+    _listening: Listening,
 }
 
 impl Server {
@@ -34,30 +31,10 @@ impl Server {
     /// The port is taken, or the thread cannot be made.
     pub fn start(host: &Host, port: u16) -> Result<Self> {
         let name = host.name().to_owned();
-        let (stop, stopped) = oneshot::channel();
-        let (ready, listening) = std::sync::mpsc::channel();
-        let thread = host.thread(&format!("http-{name}"), move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(async {
-                let listener = TcpListener::bind(("::", port)).await;
-                let listener = match listener {
-                    Ok(listener) => listener,
-                    Err(error) => {
-                        let error = anyhow!(error).context(format!("cannot listen on port {port} of `{name}`"));
-                        // Whoever waits for this is still there: it cannot go on without an answer.
-                        let _ = ready.send(Err(error));
-                        return Ok(());
-                    }
-                };
-                let _ = ready.send(Ok(()));
-                tokio::select! {
-                    served = axum::serve(listener, service(name)).into_future() => served.context("the server ended"),
-                    _ = stopped => Ok(()),
-                }
-            })
+        let listening = Listening::start(host, "http", port, async move |listener| {
+            axum::serve(listener, service(name)).await.context("the server ended")
         })?;
-        listening.recv().context("the server's thread ended before it listened")??;
-        Ok(Self { stop: Some(stop), thread: Some(thread) })
+        Ok(Self { _listening: listening })
     }
 }
 
@@ -67,19 +44,6 @@ fn service(name: String) -> Router {
         .route("/large", routing::get(|| async { vec![b'x'; LARGE] }))
         .route("/length", routing::post(|body: Bytes| async move { body.len().to_string() }))
         .layer(DefaultBodyLimit::disable())
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        if let Some(stop) = self.stop.take() {
-            // It can only fail if the server has ended, which is what we want.
-            let _ = stop.send(());
-        }
-        if let Some(thread) = self.thread.take() {
-            // A server that failed was noticed by its clients.
-            let _ = thread.join();
-        }
-    }
 }
 
 /// How long a client waits for each step of a request. A step takes well below a millisecond; a lost segment is sent again

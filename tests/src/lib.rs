@@ -34,4 +34,5 @@ pub mod wait;
 pub mod wire;
 pub mod world;
 
+mod listening;
 mod sys;

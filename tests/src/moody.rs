@@ -3,15 +3,14 @@
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Instant;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::oneshot;
+use tokio::net::TcpStream;
 
 use crate::host::Host;
+use crate::listening::Listening;
 
 /// What a server does with a request.
 #[repr(u8)]
@@ -45,8 +44,7 @@ pub struct Taken {
 pub struct Moody {
     mood: Arc<AtomicU8>,
     taken: Arc<Mutex<Vec<Taken>>>,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<Result<()>>>,
+    _listening: Listening,
 }
 
 impl Moody {
@@ -57,41 +55,21 @@ impl Moody {
     pub fn start(host: &Host, port: u16) -> Result<Self> {
         let name = host.name().to_owned();
         let mood = Arc::new(AtomicU8::new(Mood::Well as u8));
-        let (stop, mut stopped) = oneshot::channel();
-        let (ready, listening) = std::sync::mpsc::channel();
         let taken = Arc::new(Mutex::new(Vec::new()));
         let (shared, seen) = (Arc::clone(&mood), Arc::clone(&taken));
-        let thread = host.thread(&format!("moody-{name}"), move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(async {
-                let listener = match TcpListener::bind(("::", port)).await {
-                    Ok(listener) => listener,
-                    Err(error) => {
-                        // Whoever waits for this is still there: it cannot go on without an answer.
-                        let _ = ready.send(Err(anyhow!(error).context(format!("cannot listen on port {port}"))));
-                        return Ok(());
-                    }
-                };
-                let _ = ready.send(Ok(()));
-                loop {
-                    tokio::select! {
-                        accepted = listener.accept() => {
-                            let (stream, peer) = accepted.context("the server cannot take connections")?;
-                            // One that is reset already has no address of its own.
-                            if let Ok(own) = stream.local_addr() {
-                                let (from, to) = (peer.ip().to_canonical(), own.ip().to_canonical());
-                                seen.lock().unwrap_or_else(PoisonError::into_inner).push(Taken { at: Instant::now(), from, to });
-                            }
-                            let mood = MOODS[usize::from(shared.load(Ordering::Relaxed)) % MOODS.len()];
-                            tokio::spawn(serve(stream, mood, name.clone()));
-                        }
-                        _ = &mut stopped => return Ok(()),
-                    }
+        let listening = Listening::start(host, "moody", port, async move |listener| {
+            loop {
+                let (stream, peer) = listener.accept().await.context("the server cannot take connections")?;
+                // One that is reset already has no address of its own.
+                if let Ok(own) = stream.local_addr() {
+                    let (from, to) = (peer.ip().to_canonical(), own.ip().to_canonical());
+                    seen.lock().unwrap_or_else(PoisonError::into_inner).push(Taken { at: Instant::now(), from, to });
                 }
-            })
+                let mood = MOODS[usize::from(shared.load(Ordering::Relaxed)) % MOODS.len()];
+                tokio::spawn(serve(stream, mood, name.clone()));
+            }
         })?;
-        listening.recv().context("the server's thread ended before it listened")??;
-        Ok(Self { mood, taken, stop: Some(stop), thread: Some(thread) })
+        Ok(Self { mood, taken, _listening: listening })
     }
 
     /// Changes what it does with the connections that it takes from now on.
@@ -126,17 +104,4 @@ async fn serve(mut stream: TcpStream, mood: Mood, name: String) {
     // A client that has gone wants no answer.
     let _ = stream.write_all(answer.as_bytes()).await;
     let _ = stream.shutdown().await;
-}
-
-impl Drop for Moody {
-    fn drop(&mut self) {
-        if let Some(stop) = self.stop.take() {
-            // It can only fail if the server has ended, which is what we want.
-            let _ = stop.send(());
-        }
-        if let Some(thread) = self.thread.take() {
-            // A server that failed was noticed by its clients.
-            let _ = thread.join();
-        }
-    }
 }

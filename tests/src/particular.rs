@@ -12,11 +12,11 @@ use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls_pki_types::PrivateKeyDer;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::oneshot;
+use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
 use crate::host::Host;
+use crate::listening::Listening;
 
 /// What a server was asked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,8 +36,7 @@ pub type Answer = fn(&Asked) -> u16;
 #[derive(Debug)]
 pub struct Particular {
     asked: Arc<Mutex<Vec<Asked>>>,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<Result<()>>>,
+    _listening: Listening,
 }
 
 impl Particular {
@@ -47,55 +46,22 @@ impl Particular {
     /// The port is taken, or the thread cannot be made.
     pub fn start(host: &Host, port: u16, certificate: Option<Arc<ServerConfig>>, answer: Answer) -> Result<Self> {
         let asked = Arc::new(Mutex::new(Vec::new()));
-        let (stop, mut stopped) = oneshot::channel();
-        let (ready, listening) = std::sync::mpsc::channel();
         let theirs = Arc::clone(&asked);
-        let thread = host.thread("particular", move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(async {
-                let listener = match TcpListener::bind(("::", port)).await {
-                    Ok(listener) => listener,
-                    Err(error) => {
-                        // Whoever waits for this is still there: it cannot go on without an answer.
-                        let _ = ready.send(Err(anyhow!(error).context(format!("cannot listen on port {port}"))));
-                        return Ok(());
-                    }
-                };
-                let _ = ready.send(Ok(()));
-                loop {
-                    tokio::select! {
-                        accepted = listener.accept() => {
-                            let (stream, _) = accepted.context("the server cannot take connections")?;
-                            let (certificate, asked) = (certificate.clone(), Arc::clone(&theirs));
-                            // A client that goes away is not the server's business.
-                            tokio::spawn(async move { serve(stream, certificate, answer, &asked).await.ok() });
-                        }
-                        _ = &mut stopped => return Ok(()),
-                    }
-                }
-            })
+        let listening = Listening::start(host, "particular", port, async move |listener| {
+            loop {
+                let (stream, _) = listener.accept().await.context("the server cannot take connections")?;
+                let (certificate, asked) = (certificate.clone(), Arc::clone(&theirs));
+                // A client that goes away is not the server's business.
+                tokio::spawn(async move { serve(stream, certificate, answer, &asked).await.ok() });
+            }
         })?;
-        listening.recv().context("the server's thread ended before it listened")??;
-        Ok(Self { asked, stop: Some(stop), thread: Some(thread) })
+        Ok(Self { asked, _listening: listening })
     }
 
     /// What it was asked, each once.
     #[must_use]
     pub fn asked(&self) -> Vec<Asked> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
-impl Drop for Particular {
-    fn drop(&mut self) {
-        if let Some(stop) = self.stop.take() {
-            // It can only fail if the server has ended, which is what we want.
-            let _ = stop.send(());
-        }
-        if let Some(thread) = self.thread.take() {
-            // A server that failed was noticed by its clients.
-            let _ = thread.join();
-        }
     }
 }
 

@@ -195,21 +195,8 @@ impl Builder {
             slots_len,
             backends_base: places.start,
             backends_len,
-            schedule_base: 0,
-            schedule_len: 0,
             algorithm,
-            before: Listener::BEFORE_NOTHING,
-            persistence: 0,
-            guards: 0,
-            allow_base: 0,
-            allow_len: 0,
-            allow_from: 0,
-            allow_bits: 0,
-            rate_prefix: 0,
-            reserved: 0,
-            rate_interval: 0,
-            rate_burst: 0,
-            max_flows: 0,
+            ..Listener::NONE
         };
         self.tables.listeners.insert(key, listener);
         let vip = self.tables.vips.entry(address(vip)).or_default();

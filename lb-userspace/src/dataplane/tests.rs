@@ -61,7 +61,7 @@ fn fill(plane: &mut Dataplane) -> (ListenerKey, Listener) {
         slots_len: 7,
         backends_base: 32,
         backends_len: 16,
-        ..bytemuck::Zeroable::zeroed()
+        ..Listener::NONE
     };
     let backend = Backend::new(MacAddr([2, 0, 0, 0, 0, 21]), 5);
     let segment = Segment { ifindex: ifindex("lo"), mac: MAC, vlan: 0 };

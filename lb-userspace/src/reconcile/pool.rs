@@ -82,15 +82,7 @@ impl PoolPlan {
             before: self.mode.before,
             persistence: persistence_of(pool, vip),
             guards: if self.mode.limited { Listener::GUARD_PINS } else { 0 },
-            allow_base: 0,
-            allow_len: 0,
-            allow_from: 0,
-            allow_bits: 0,
-            rate_prefix: 0,
-            reserved: 0,
-            rate_interval: 0,
-            rate_burst: 0,
-            max_flows: 0,
+            ..Listener::NONE
         }
     }
 }

@@ -110,7 +110,7 @@ pub(crate) fn tables(setting: &Setting) -> HostTables {
                 allow_len: trie.as_ref().map_or(0, |trie| trie.words.len() as u32),
                 allow_from: trie.as_ref().map_or(0, |trie| trie.from),
                 allow_bits: trie.as_ref().map_or(0, |trie| trie.bits),
-                ..bytemuck::Zeroable::zeroed()
+                ..Listener::NONE
             };
             tables.listeners.insert(ListenerKey::new(vip, protocol, Port::from_host(port)), listener);
         }
