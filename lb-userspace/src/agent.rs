@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | engine | a thread of its own, behind [`Engine`] | it is stopped |
 //! | neighbours | [`netlink::follow`]; its views go to the engine | the engine ends, or netlink fails |
+//! | roll call | [`roll_call::task::run`]: whether backends are still at their MACs | the engine ends |
 //! | announcements | [`announce::task::run`]: VIPs on their segments, and who else has them | the engine ends, or events fail |
 //! | health | threads of their own, [`health::task`]; its views go to the engine | the engine ends |
 //! | API | [`server::serve`] | it is told to stop |
@@ -36,7 +37,7 @@ use crate::engine::{Engine, EngineConfig, Feeds, Program};
 use crate::events::{EventKind, EventLog, News};
 use crate::health;
 use crate::model::{Fault, VipOwner};
-use crate::neighbour::{NetworkView, Targets, netlink};
+use crate::neighbour::{NetworkView, Targets, netlink, roll_call};
 use crate::octavia;
 use crate::settings::Settings;
 
@@ -102,6 +103,17 @@ async fn run_parts(config: Config) -> Result<(), Fault> {
         }
         None => (None, None),
     };
+    let (views_out, mut views) = watch::channel(Arc::default());
+    let mut caller = tokio::spawn({
+        let (views, owned) = (views.clone(), owned.clone());
+        async move {
+            match data_plane {
+                true => roll_call::task::run(views, owned).await,
+                // Nobody's traffic depends on it.
+                false => std::future::pending().await,
+            }
+        }
+    });
     let told = log.clone();
     let mut announcer = tokio::spawn(async move {
         match events {
@@ -111,7 +123,6 @@ async fn run_parts(config: Config) -> Result<(), Fault> {
         }
     });
 
-    let (views_out, mut views) = watch::channel(Arc::default());
     let mut neighbours = pin!(follow_neighbours(data_plane, targets, views_out));
     // The API opens when the network is known, so that the first command does not meet an engine that knows no links.
     if data_plane {
@@ -164,6 +175,7 @@ async fn run_parts(config: Config) -> Result<(), Fault> {
                 Err(error) => break Err(ended("checking the backends' health", Err(io::Error::other(error)))),
             },
             result = &mut neighbours => break Err(ended("following the neighbours", result)),
+            result = &mut caller => break Err(ended("asking for the backends", result.map_err(io::Error::other))),
             result = &mut announcer => break Err(ended("announcing the VIPs", result.unwrap_or_else(|e| Err(io::Error::other(e))))),
             result = &mut local => break Err(joined(result)),
             result = &mut remote => break Err(joined(result)),
@@ -178,6 +190,7 @@ async fn run_parts(config: Config) -> Result<(), Fault> {
     };
 
     announcer.abort();
+    caller.abort();
     log.close();
     tell_service_manager("STOPPING=1");
     let _ = stop_api.send(());

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
+use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
@@ -20,6 +21,13 @@ use nix::unistd::Pid;
 
 /// The MAC that a backend gets in these scenarios.
 const NEW: MacAddr = MacAddr([2, 0, 0, 0, 0x99, 0x99]);
+/// The MAC that a backend's own interface has after its addresses went to another one.
+const NOBODY: MacAddr = MacAddr([2, 0, 0, 0, 0x99, 0x98]);
+/// The number of the backends' router on their network.
+const ROUTER: u8 = 1;
+/// How long the kernel keeps a MAC that it has just learnt, whatever it hears (net/ipv4/arp.c). A backend that moves so soon after
+/// it came is followed when that is over.
+const LOCKTIME: Duration = Duration::from_secs(1);
 /// What a machine with other work may need beyond a bound.
 const ALLOWANCE: Duration = Duration::from_secs(5);
 /// How often the kernel asks for a neighbour that does not answer: three times, a second apart, in each of these
@@ -37,6 +45,28 @@ fn move_mac(node: &Node, family: Family) -> Result<()> {
     Wire::open(&node.host, "eth0")?.send(&announcement(node.address(family), NEW))
 }
 
+/// Gives a backend's address to another MAC, which says nothing of it to anybody: it knows where its replies go, and so asks
+/// nobody for anything. Connections live on, as it is the same server; the old MAC takes no packet any more.
+fn move_mac_silently(world: &World, node: &Node, family: Family) -> Result<()> {
+    let own = node.address(family);
+    let (prefix, nodad) = if family == Family::V4 { (24, "") } else { (64, " nodad") };
+    node.host.ip(&format!("link add moved link eth0 address {NEW} type macvlan mode bridge\nlink set moved up\n"))?;
+    let (peer, number) = match world.segment.plan.legs {
+        Legs::One => (world.segment.clients[0].address(family), world.segment.clients[0].number),
+        Legs::Two => (node.net.address(family, ROUTER), ROUTER),
+    };
+    let mut script = format!(
+        "neighbour add {peer} lladdr {} dev moved nud permanent\naddress add {own}/{prefix} dev moved{nodad}\n",
+        node.net.mac(number)
+    );
+    if world.segment.plan.legs == Legs::Two {
+        let (all, metric) = if family == Family::V4 { ("0.0.0.0/0", 0) } else { ("::/0", 1) };
+        writeln!(script, "route replace {all} via {peer} dev moved metric {metric}")?;
+    }
+    write!(script, "address del {own}/{prefix} dev eth0\nlink set eth0 address {NOBODY}\n")?;
+    node.host.ip(&script).map(drop)
+}
+
 fn wait_for_mac(world: &World, address: IpAddr, mac: MacAddr) -> Result<()> {
     until(&format!("{address} to be at {mac}"), SOON, || {
         let backend = world.agent.backend(WEB, address).map_err(|error| format!("{error:#}"))?;
@@ -45,6 +75,14 @@ fn wait_for_mac(world: &World, address: IpAddr, mac: MacAddr) -> Result<()> {
             other => Err(format!("it is at {other:?}, {}", backend.state.name())),
         }
     })
+}
+
+/// Tells whether a frame asks for an address: an ARP request, or a solicitation.
+fn question_for(address: IpAddr) -> impl Fn(&[u8]) -> bool {
+    move |frame| match address {
+        IpAddr::V4(v4) => frame.get(12..14) == Some(&[8, 6]) && frame.get(38..42) == Some(&v4.octets()[..]),
+        IpAddr::V6(v6) => frame.get(54) == Some(&135) && frame.get(62..78) == Some(&v6.octets()[..]),
+    }
 }
 
 fn all_serve(world: &World, to: std::net::SocketAddr) -> Result<()> {
@@ -73,6 +111,50 @@ fn a_mac_that_moves_is_followed_within_a_second_under_load(world: &mut World, fa
 }
 at_two_corners!(a_mac_that_moves_is_followed_within_a_second_under_load);
 
+fn a_mac_that_moves_without_a_word_is_found_by_asking_under_load(world: &mut World, family: Family) -> Result<()> {
+    let to = world.balance_http(family, &[1, 1, 1])?;
+    let moved = &world.segment.backends[0];
+    let load = Load::start(world.client(), to, 4, Connections::Fresh)?;
+    load.wait_for(50)?;
+    thread::sleep(LOCKTIME);
+    let begun = unix_ms();
+    move_mac_silently(world, moved, family)?;
+    let address = moved.address(family).to_string();
+    let event =
+        world.agent.wait_for_event(&["--kind", "neighbour-moved", "--backend", &address], &[&NEW.to_string()])?;
+    let took = Duration::from_millis(event.time_ms.saturating_sub(begun));
+    println!("found after {took:?}");
+    ensure!(took < Duration::from_secs(1) + ALLOWANCE, "it took {took:?}");
+    wait_for_mac(world, moved.address(family), NEW)?;
+    load.wait_for(50)?;
+    // What was on its way to the old MAC was sent again, and reached the new one.
+    none_failed(&load.stop()?)?;
+    all_serve(world, to)
+}
+at_two_corners!(a_mac_that_moves_without_a_word_is_found_by_asking_under_load);
+
+fn backends_are_asked_alone_and_one_that_the_operator_fixed_is_not(world: &mut World, family: Family) -> Result<()> {
+    let leg = world.segment.balancer_interfaces().last().copied().context("the balancer has a leg")?;
+    let own = world.segment.balancer_macs().pop().context("the balancer has a leg")?;
+    let [fixed, other] = [0, 1].map(|index| &world.segment.backends[index]);
+    let entry = format!("neighbour replace {} lladdr {} dev {leg} nud permanent\n", fixed.address(family), fixed.mac());
+    world.segment.balancer.ip(&entry)?;
+    let wires = [Wire::open(&fixed.host, "eth0")?, Wire::open(&other.host, "eth0")?];
+    world.balance_http(family, &[1, 1, 1])?;
+    let alone = |node: &Node| (node.mac(), question_for(node.address(family)));
+    let (mac, asks) = alone(other);
+    for _ in 0..4 {
+        wires[1].wait_for("it to be asked alone", own, |frame| frame.starts_with(&mac.0) && asks(frame))?;
+    }
+    let (mac, asks) = alone(fixed);
+    let was_asked = wires[0].wait_so_long_for(Duration::from_millis(100), "it to be asked", own, |frame| {
+        frame.starts_with(&mac.0) && asks(frame)
+    });
+    ensure!(was_asked.is_err(), "the one that is fixed was asked, too");
+    Ok(())
+}
+at_two_corners!(backends_are_asked_alone_and_one_that_the_operator_fixed_is_not);
+
 fn a_dead_address_is_asked_for_in_measure_and_found_soon_after_it_comes_to_life(
     world: &mut World,
     family: Family,
@@ -83,23 +165,15 @@ fn a_dead_address_is_asked_for_in_measure_and_found_soon_after_it_comes_to_life(
     let leg = world.segment.balancer_macs().pop().context("the balancer has a leg")?;
     let wire = Wire::open(&node.host, "eth0")?;
     world.agent.tell(&["backend", "add", WEB, &late.to_string()])?;
-    let target = match late {
-        IpAddr::V4(v4) => v4.octets().to_vec(),
-        IpAddr::V6(v6) => v6.octets().to_vec(),
-    };
-    // An ARP request, or a solicitation for it.
-    let asks = |frame: &[u8]| match late {
-        IpAddr::V4(_) => frame.get(12..14) == Some(&[8, 6]) && frame.get(38..42) == Some(&target[..]),
-        IpAddr::V6(_) => frame.get(54) == Some(&135) && frame.get(62..78) == Some(&target[..]),
-    };
+    let asks = question_for(late);
     // Those that the first question brings; all later ones follow the kernel's clock.
     for _ in 0..=ASKED_IN_INTERVAL {
-        wire.wait_for("it to be asked for", leg, asks)?;
+        wire.wait_for("it to be asked for", leg, &asks)?;
     }
     let begun = Instant::now();
     let more = 2 * ASKED_IN_INTERVAL;
     for _ in 0..more {
-        wire.wait_for("it to be asked for again", leg, asks)?;
+        wire.wait_for("it to be asked for again", leg, &asks)?;
     }
     // Two intervals; without a pause between questions it were one second for each.
     let took = begun.elapsed();

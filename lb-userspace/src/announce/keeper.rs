@@ -197,6 +197,8 @@ impl Keeper {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use lb_common::address::Address;
 
     use super::*;
@@ -219,7 +221,7 @@ mod tests {
 
     fn owned(vips: &[IpAddr], ports: &[(&str, Port)]) -> Owned {
         let ports = ports.iter().map(|(name, port)| ((*name).to_owned(), *port)).collect();
-        Owned { vips: vips.iter().copied().collect(), ports }
+        Owned { vips: vips.iter().copied().collect(), others: BTreeSet::new(), ports }
     }
 
     fn event(vip: IpAddr, mac: MacAddr, kind: u8) -> Event {

@@ -10,11 +10,13 @@ use lb_common::address::MacAddr;
 pub mod keeper;
 pub mod task;
 
-/// What is to be announced, and where: what the engine has put into the maps.
+/// The VIPs and the interfaces that the engine has put into the maps: what is to be announced, and where.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Owned {
     /// The VIPs that the program answers for.
     pub vips: BTreeSet<IpAddr>,
+    /// The other VIPs: those that this host owns, or nobody.
+    pub others: BTreeSet<IpAddr>,
     /// The interfaces that the program is attached to, by name.
     pub ports: BTreeMap<String, Port>,
 }

@@ -92,7 +92,7 @@ impl<'a> Inquiry<'a> {
                 self.ask(port.ifindex, arp(address, ELSEWHERE, port.mac, Some(*mac)));
             }
             (IpAddr::V6(address), IpAddr::V6(source)) => {
-                self.ask(port.ifindex, solicitation(address, source, port.mac));
+                self.ask(port.ifindex, solicitation(address, source, port.mac, None));
             }
             _ => {}
         }

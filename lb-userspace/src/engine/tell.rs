@@ -38,13 +38,15 @@ impl Core {
         });
     }
 
-    /// Tells what is to be announced: VIPs that are in the maps, on interfaces that the program runs on.
+    /// Tells which VIPs are in the maps, and which interfaces the program runs on: what is to be announced, and where.
     pub(super) fn tell_owned(&self) {
-        let ours = self.held.vips.iter().filter(|(_, vip)| vip.is_ours());
-        let vips = ours.map(|(address, _)| IpAddr::from(*address)).collect();
+        let vips = |ours: bool| {
+            let of_kind = self.held.vips.iter().filter(move |(_, vip)| vip.is_ours() == ours);
+            of_kind.map(|(address, _)| IpAddr::from(*address)).collect()
+        };
         let port = |attached: &Attached| Some(Port { ifindex: attached.ifindex, mac: attached.mac? });
         let ports = self.held.attached.iter().filter_map(|(name, attached)| Some((name.clone(), port(attached)?)));
-        let owned = Owned { vips, ports: ports.collect() };
+        let owned = Owned { vips: vips(true), others: vips(false), ports: ports.collect() };
         self.owned.send_if_modified(|known| {
             let changed = **known != owned;
             if changed {

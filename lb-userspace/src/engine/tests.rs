@@ -264,6 +264,8 @@ fn what_is_announced_are_the_vips_that_are_ours_on_the_interfaces_that_are_attac
     };
     do_all(&mut core, [owner(VipOwner::Host)]);
     assert_eq!(told(), (String::new(), "eth1".into()));
+    // Nobody asks anything by it all the same.
+    assert_eq!(feeds.owned.borrow().others, ["192.0.2.10".parse().expect("an address")].into());
     do_all(&mut core, [owner(VipOwner::None), owner(VipOwner::Xdp), detach("eth1")]);
     assert_eq!(told(), ("192.0.2.10".into(), String::new()));
     let rival = Rival {

@@ -29,11 +29,17 @@ pub fn arp(target: Ipv4Addr, tell: Ipv4Addr, from: MacAddr, to: Option<MacAddr>)
     frame
 }
 
-/// Asks who has an IPv6 address (RFC 4861 section 4.3).
+/// Asks who has an IPv6 address (RFC 4861 section 4.3): all who may have it, or one host alone, as is done to find out
+/// whether it still has it (section 7.3.3).
 #[must_use]
-pub fn solicitation(target: Ipv6Addr, source: Ipv6Addr, from: MacAddr) -> Vec<u8> {
+pub fn solicitation(target: Ipv6Addr, source: Ipv6Addr, from: MacAddr, to: Option<MacAddr>) -> Vec<u8> {
+    let destination = if to.is_some() { target } else { solicited_node(target) };
     // Option 1: the source's link-layer address.
-    icmpv6(from, source, solicited_node(target), discovery(SOLICITATION, 0, target, Some((1, from))))
+    let mut frame = icmpv6(from, source, destination, discovery(SOLICITATION, 0, target, Some((1, from))));
+    if let Some(to) = to {
+        frame.splice(..6, to.0);
+    }
+    frame
 }
 
 /// An echo request.
@@ -246,7 +252,16 @@ mod tests {
         let vip: Ipv6Addr = "2001:db8::10".parse().expect("an address");
         let frame = super::super::frames::announcement(vip.into(), BACKEND);
         assert_eq!(hear(&frame), Some(Heard::Has { address: vip.into(), told: None, mac: BACKEND }));
-        let frame = solicitation(vip, "2001:db8::2".parse().expect("an address"), OWN);
+        let own = "2001:db8::2".parse().expect("an address");
+        let frame = solicitation(vip, own, OWN, None);
         assert_eq!((hear(&frame), frame.len()), (None, 86));
+        assert_eq!(
+            (&frame[..6], &frame[38..54]),
+            (&[0x33, 0x33, 0xff, 0, 0, 0x10][..], &solicited_node(vip).octets()[..])
+        );
+        let alone = solicitation(vip, own, OWN, Some(BACKEND));
+        assert_eq!((&alone[..6], &alone[38..54]), (&BACKEND.0[..], &vip.octets()[..]));
+        let pseudo = [&alone[22..54], &32_u32.to_be_bytes(), &[0, 0, 0, ICMPV6], &alone[54..]].concat();
+        assert_eq!(checksum(&pseudo), 0);
     }
 }

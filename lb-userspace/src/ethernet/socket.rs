@@ -8,6 +8,31 @@ use std::time::Duration;
 /// What goes out is not received (Linux 4.20, include/uapi/linux/if_packet.h).
 const PACKET_IGNORE_OUTGOING: libc::c_int = 23;
 
+/// What is queued of answers, in bytes: those of some hundred milliseconds in which nobody has time to read.
+const ANSWERS: libc::c_int = 1024 * 1024;
+
+// Where, in a frame, stands what neighbours' answers are known by, and what stands there: an ARP packet's operation (RFC 826);
+// an IPv6 header's next header, and the message's type after it (RFC 4861 section 4.4). The kernel has taken tags away.
+const ARP_OPERATION: u32 = 20;
+const ARP_REPLY: u32 = 2;
+const NEXT_HEADER: u32 = 20;
+const ICMPV6: u32 = 58;
+const ICMPV6_TYPE: u32 = 54;
+const ADVERTISEMENT: u32 = 136;
+
+// Of the language of socket filters (include/uapi/linux/bpf_common.h): a half word, or a byte, of the frame.
+const LOAD_HALF: u32 = libc::BPF_LD | libc::BPF_H | libc::BPF_ABS;
+const LOAD_BYTE: u32 = libc::BPF_LD | libc::BPF_B | libc::BPF_ABS;
+
+/// How hosts say who has an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Announcing {
+    /// By ARP: IPv4.
+    Arp,
+    /// By neighbour discovery: IPv6.
+    Discovery,
+}
+
 /// A socket that frames are sent by.
 #[derive(Debug)]
 pub struct PacketSocket {
@@ -42,18 +67,49 @@ impl PacketSocket {
     /// As [`PacketSocket::open`].
     pub fn listen() -> io::Result<Self> {
         let opened = Self::of_protocol((libc::ETH_P_ALL as u16).to_be())?;
-        for option in [libc::PACKET_AUXDATA, PACKET_IGNORE_OUTGOING] {
-            let on: libc::c_int = 1;
-            // SAFETY: `on` is valid for the bytes that are said, and is only read.
-            let done = unsafe {
-                let (value, length) = ((&raw const on).cast(), size_of::<libc::c_int>() as libc::socklen_t);
-                libc::setsockopt(opened.socket.as_raw_fd(), libc::SOL_PACKET, option, value, length)
-            };
-            if done < 0 {
-                return Err(io::Error::last_os_error());
-            }
-        }
+        let on: libc::c_int = 1;
+        opened.set(libc::SOL_PACKET, libc::PACKET_AUXDATA, &on)?;
+        opened.set(libc::SOL_PACKET, PACKET_IGNORE_OUTGOING, &on)?;
         Ok(opened)
+    }
+
+    /// Opens one that also receives what says who has an address, and nothing else: ARP replies, or the neighbour
+    /// advertisements of IPv6. The kernel sorts out all others before it copies them.
+    ///
+    /// # Errors
+    /// As [`PacketSocket::open`].
+    pub fn listen_to_neighbours(kind: Announcing) -> io::Result<Self> {
+        let (protocol, mut filter) = match kind {
+            Announcing::Arp => (libc::ETH_P_ARP, only_if(&[(LOAD_HALF, ARP_OPERATION, ARP_REPLY)])),
+            Announcing::Discovery => (
+                libc::ETH_P_IPV6,
+                only_if(&[(LOAD_BYTE, NEXT_HEADER, ICMPV6), (LOAD_BYTE, ICMPV6_TYPE, ADVERTISEMENT)]),
+            ),
+        };
+        let opened = Self::open()?;
+        let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+        opened.set(libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program)?;
+        // Beyond the machine's usual limit, which CAP_NET_ADMIN allows; without it, less fits.
+        let _ = opened.set(libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &ANSWERS);
+        // Only now, so that nothing comes in unsorted.
+        let mut place = no_place();
+        place.sll_protocol = (protocol as u16).to_be();
+        // SAFETY: the address is valid for as many bytes as is said, and is only read.
+        let done = unsafe {
+            let length = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+            libc::bind(opened.socket.as_raw_fd(), (&raw const place).cast(), length)
+        };
+        if done < 0 { Err(io::Error::last_os_error()) } else { Ok(opened) }
+    }
+
+    /// Sets an option of the socket.
+    fn set<T>(&self, level: libc::c_int, option: libc::c_int, value: &T) -> io::Result<()> {
+        let length = size_of::<T>() as libc::socklen_t;
+        // SAFETY: `value` is valid for the bytes that are said, and is only read.
+        let done = unsafe {
+            libc::setsockopt(self.socket.as_raw_fd(), level, option, std::ptr::from_ref(value).cast(), length)
+        };
+        if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
     fn of_protocol(protocol: u16) -> io::Result<Self> {
@@ -72,9 +128,7 @@ impl PacketSocket {
     /// # Errors
     /// The kernel's: there is no such interface, it is down, or its queue is full.
     pub fn send(&self, ifindex: u32, frame: &[u8]) -> io::Result<()> {
-        // SAFETY: `sockaddr_ll` is a plain C structure for which all bits zero is a value.
-        let mut to: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
-        to.sll_family = libc::AF_PACKET as u16;
+        let mut to = no_place();
         to.sll_ifindex = ifindex.cast_signed();
         let length = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
         // SAFETY: the frame and the address are valid for as many bytes as is said, and are only read.
@@ -84,6 +138,7 @@ impl PacketSocket {
         };
         if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
+
     /// Takes a frame that has come in; `None` if there is none.
     ///
     /// # Errors
@@ -134,4 +189,27 @@ impl PacketSocket {
         let error = io::Error::last_os_error();
         if done < 0 && error.kind() != io::ErrorKind::Interrupted { Err(error) } else { Ok(()) }
     }
+}
+
+/// An address of a packet socket, without interface and protocol.
+fn no_place() -> libc::sockaddr_ll {
+    // SAFETY: `sockaddr_ll` is a plain C structure for which all bits zero is a value.
+    let mut place: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+    place.sll_family = libc::AF_PACKET as u16;
+    place
+}
+
+/// The filter that takes frames in which each of these stands: how it is loaded, where, and its value.
+fn only_if(wanted: &[(u32, u32, u32)]) -> Vec<libc::sock_filter> {
+    let step = |code: u32, jf: usize, k: u32| libc::sock_filter { code: code as u16, jt: 0, jf: jf as u8, k };
+    let mut program = Vec::new();
+    for (index, (load, at, value)) in wanted.iter().enumerate() {
+        program.push(step(*load, 0, *at));
+        // If it is another one, over the steps of those that are left, and over the one that takes the frame.
+        let skipped = 2 * (wanted.len() - index - 1) + 1;
+        program.push(step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, skipped, *value));
+    }
+    program.push(step(libc::BPF_RET | libc::BPF_K, 0, u32::MAX));
+    program.push(step(libc::BPF_RET | libc::BPF_K, 0, 0));
+    program
 }

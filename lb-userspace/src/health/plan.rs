@@ -1,7 +1,7 @@
 //! What is to be checked, and from where: from what is wanted and what the network looks like. Pure.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use lb_common::backend::Backend;
@@ -118,7 +118,8 @@ pub fn way(address: BackendAddr, view: &NetworkView, segments: &SegmentsByInterf
         let reason = format!("it is behind {}, which drlb is not attached to", name());
         return Way::Unreachable { reason };
     };
-    match source(address, ifindex, view, desired) {
+    let is_vip = |own| desired.listeners_of_vip(own).next().is_some();
+    match view.source(address, ifindex, is_vip) {
         Some(source) => Way::Vip { backend: Backend::new(mac, *segment), source },
         None => Way::Impossible {
             reason: format!(
@@ -129,31 +130,6 @@ pub fn way(address: BackendAddr, view: &NetworkView, segments: &SegmentsByInterf
             ),
         },
     }
-}
-
-/// The balancer's address that a backend's answer gets back to on its own segment: of the backend's network if there is
-/// one, the narrowest; else any of that interface. A VIP is none, and neither is an IPv6 address of the link alone.
-fn source(address: BackendAddr, ifindex: u32, view: &NetworkView, desired: &Desired) -> Option<IpAddr> {
-    let usable = |(own, _): &&(IpAddr, u8)| {
-        let link_local = matches!(own, IpAddr::V6(v6) if v6.is_unicast_link_local());
-        own.is_ipv4() == address.ip().is_ipv4() && desired.listeners_of_vip(*own).next().is_none() && !link_local
-    };
-    let addresses = view.addresses.get(&ifindex)?.iter().filter(usable);
-    let near = |(own, prefix): &&(IpAddr, u8)| {
-        if same_network(*own, address.ip(), *prefix) { u16::from(*prefix) + 1 } else { 0 }
-    };
-    // Of equals the first, so that it stays the same.
-    addresses.rev().max_by_key(near).map(|(own, _)| *own)
-}
-
-fn same_network(a: IpAddr, b: IpAddr, prefix: u8) -> bool {
-    let (a, b, bits) = match (a, b) {
-        (IpAddr::V4(a), IpAddr::V4(b)) => (u128::from(a.to_bits()), u128::from(b.to_bits()), 32),
-        (IpAddr::V6(a), IpAddr::V6(b)) => (a.to_bits(), b.to_bits(), 128),
-        _ => return false,
-    };
-    let host_bits = 128_u32.min(bits - u32::from(prefix).min(bits));
-    (a ^ b).checked_shr(host_bits).unwrap_or(0) == 0
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! Who the backends' neighbours are: what the kernel knows of their MACs, and of this host's links.
 //!
 //! This file is the pure vocabulary, shared with the engine. [`picture`] turns what the kernel told into a
-//! [`NetworkView`]; [`netlink`] is the task that listens to the kernel, and the only home of netlink.
+//! [`NetworkView`]; [`netlink`] is the task that listens to the kernel, and the only home of netlink. [`roll_call`] finds out
+//! what the kernel would notice late: backends that went to another MAC without a word.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -13,6 +14,7 @@ use crate::model::BackendAddr;
 
 pub mod netlink;
 pub mod picture;
+pub mod roll_call;
 
 /// The backends whose MACs must be known: what the engine asks of the neighbour task.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,12 +28,42 @@ pub struct Targets {
 pub struct NetworkView {
     /// Each target and whether frames can reach it. A target that is missing here has not been looked at yet.
     pub backends: BTreeMap<BackendAddr, Reach>,
+    /// Those of them whose MAC the operator or the link has fixed, so that nobody need ask for it.
+    pub fixed: BTreeSet<BackendAddr>,
     /// This host's links by name. A link that has no Ethernet address is not listed.
     pub links: BTreeMap<String, Link>,
     /// This host's own addresses by the index of their link, each with the length of its network's prefix, in their order.
     pub addresses: BTreeMap<u32, Vec<(IpAddr, u8)>>,
     /// What of the kernel's announcements was missed.
     pub missed: Missed,
+}
+
+impl NetworkView {
+    /// This host's address that a backend's answer gets back to on a segment: of the backend's network if there is one, the
+    /// narrowest; else any of that interface. An IPv6 address of the link alone is none, and neither is a VIP.
+    #[must_use]
+    pub fn source(&self, backend: BackendAddr, ifindex: u32, is_vip: impl Fn(IpAddr) -> bool) -> Option<IpAddr> {
+        let usable = |(own, _): &&(IpAddr, u8)| {
+            let link_local = matches!(own, IpAddr::V6(v6) if v6.is_unicast_link_local());
+            own.is_ipv4() == backend.ip().is_ipv4() && !is_vip(*own) && !link_local
+        };
+        let addresses = self.addresses.get(&ifindex)?.iter().filter(usable);
+        let near = |(own, prefix): &&(IpAddr, u8)| {
+            if same_network(*own, backend.ip(), *prefix) { u16::from(*prefix) + 1 } else { 0 }
+        };
+        // Of equals the first, so that it stays the same.
+        addresses.rev().max_by_key(near).map(|(own, _)| *own)
+    }
+}
+
+fn same_network(a: IpAddr, b: IpAddr, prefix: u8) -> bool {
+    let (a, b, bits) = match (a, b) {
+        (IpAddr::V4(a), IpAddr::V4(b)) => (u128::from(a.to_bits()), u128::from(b.to_bits()), 32),
+        (IpAddr::V6(a), IpAddr::V6(b)) => (a.to_bits(), b.to_bits(), 128),
+        _ => return false,
+    };
+    let host_bits = 128_u32.min(bits - u32::from(prefix).min(bits));
+    (a ^ b).checked_shr(host_bits).unwrap_or(0) == 0
 }
 
 /// What of the kernel's announcements was missed, since this agent started. All was read anew each time.

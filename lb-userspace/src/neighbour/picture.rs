@@ -163,6 +163,11 @@ impl Picture {
     #[must_use]
     pub fn view(&self, targets: &Targets) -> NetworkView {
         let backends = targets.backends.iter().filter_map(|&backend| Some((backend, self.reach(backend)?))).collect();
+        let is_fixed = |backend: &BackendAddr| {
+            let entry = self.entry_of(*backend).and_then(|key| self.neighbours.get(&key));
+            entry.is_some_and(|entry| entry.state == NeighbourState::Fixed)
+        };
+        let fixed = targets.backends.iter().copied().filter(is_fixed).collect();
         let links = self
             .links
             .iter()
@@ -172,7 +177,7 @@ impl Picture {
                 Some((link.name.clone(), view))
             })
             .collect();
-        NetworkView { backends, links, addresses: self.addresses.clone(), missed: self.missed.clone() }
+        NetworkView { backends, fixed, links, addresses: self.addresses.clone(), missed: self.missed.clone() }
     }
 
     /// What the kernel shall do so that every target is resolved and nothing else is kept fresh on our account.

@@ -53,6 +53,8 @@ fn each_neighbour_state_says_whether_the_backend_can_be_reached() {
     for (state, mac, expected) in cases {
         picture.set_neighbour(key(2, "192.0.2.21"), entry(state, mac));
         assert_eq!(reach(&picture, &targets), *expected, "{state:?} with MAC {mac:?}");
+        let fixed = picture.view(&targets).fixed;
+        assert_eq!(!fixed.is_empty(), state == NeighbourState::Fixed, "{state:?}");
     }
 }
 

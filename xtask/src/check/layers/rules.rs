@@ -54,6 +54,8 @@ const PURE: &[&str] = &[
     "lb-userspace/src/keystone",
     "lb-userspace/src/neighbour/mod.rs",
     "lb-userspace/src/neighbour/picture.rs",
+    "lb-userspace/src/neighbour/roll_call/mod.rs",
+    "lb-userspace/src/neighbour/roll_call/roll.rs",
     "lb-userspace/src/octavia",
     "lb-userspace/src/reconcile",
     "lb-userspace/src/tracking",
@@ -110,8 +112,12 @@ pub(super) const RULES: &[Rule] = &[
         .except(&["lb-userspace/src/api", "lb-userspace/src/health/probe/http.rs"]),
     rule("only api/ and the TLS probe speak TLS", &[AGENT], &["rustls", "tokio_rustls"])
         .except(&["lb-userspace/src/api", "lb-userspace/src/health/probe/tls.rs"]),
-    rule("only the announcements and the doctor send raw frames", &[AGENT], &["crate::ethernet::socket"])
-        .except(&["lb-userspace/src/announce/task.rs", "lb-userspace/src/doctor/look.rs"]),
+    rule("only the announcements, the roll call and the doctor send raw frames", &[AGENT], &["crate::ethernet::socket"])
+        .except(&[
+            "lb-userspace/src/announce/task.rs",
+            "lb-userspace/src/doctor/look.rs",
+            "lb-userspace/src/neighbour/roll_call/task.rs",
+        ]),
     rule(
         "the OpenStack API's objects and users know the model alone",
         &["lb-userspace/src/octavia", "lb-userspace/src/keystone"],
