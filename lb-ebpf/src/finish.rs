@@ -41,29 +41,31 @@ impl Finish {
         Self { verdict: Verdict::Drop, outcome }
     }
 
-    /// The end as a number, to hand it on from a subprogram: the outcome, and in bits 16–17 the verdict. Redirects, that a
-    /// subprogram never ends with, have none.
+    /// The end as a number, to hand it on from a subprogram: the outcome in bits 0–7, the verdict in bits 8–15, and a
+    /// redirect's segment in bits 16–31. Probes, that a subprogram never ends with, have none.
     #[inline(always)]
     #[must_use]
     pub const fn to_bits(self) -> u32 {
         let verdict = match self.verdict {
-            Verdict::Pass | Verdict::Redirect(_) | Verdict::Probe => 0,
+            Verdict::Pass | Verdict::Probe => 0,
             Verdict::Drop => 1,
             Verdict::Transmit => 2,
+            Verdict::Redirect(segment) => 3 | (segment as u32) << 8,
         };
-        verdict << 16 | self.outcome as u32
+        verdict << 8 | self.outcome as u32
     }
 
     /// The end from what [`Finish::to_bits`] made of it.
     #[inline(always)]
     #[must_use]
     pub fn from_bits(bits: u32) -> Self {
-        let verdict = match bits >> 16 {
+        let verdict = match bits >> 8 & 0xff {
             0 => Verdict::Pass,
             1 => Verdict::Drop,
-            _ => Verdict::Transmit,
+            2 => Verdict::Transmit,
+            _ => Verdict::Redirect((bits >> 16) as u16),
         };
-        Self { verdict, outcome: Outcome::from_index(bits & 0xffff).unwrap_or(Outcome::Malformed) }
+        Self { verdict, outcome: Outcome::from_index(bits & 0xff).unwrap_or(Outcome::Malformed) }
     }
 
     /// The packet has become our answer to its sender.

@@ -24,11 +24,12 @@ use crate::fragments;
 use crate::known::Known;
 use crate::packet::Packet;
 use crate::parse::{self, Headers};
-use crate::select::Chosen;
+use crate::pinned_pool::Asked;
+use crate::select::{Chosen, Place};
 use crate::tables::Tables;
 use crate::track::{self, Request};
 use crate::vip_traffic;
-use crate::{pipeline, probe, rewrite};
+use crate::{pinned_pool, pipeline, probe, rewrite};
 
 /// What the BPF maps and globals hold.
 #[derive(Clone, Debug)]
@@ -186,11 +187,26 @@ impl Tables for HostTables {
         vip_traffic::answer(packet, headers.kind, headers.network, headers.transport, self)
     }
 
-    fn track(&self, packet: &Packet<'_>, known: &mut Known) -> u16 {
-        let signal = parse::signal(packet, &known.headers);
-        let (listener, flow) = (&known.listener, &known.headers.flow);
-        let key = &PinKey::new(flow, listener.pool);
-        track::run(Request { listener, flow, place: known.place, signal, key }, self)
+    fn track(&self, packet: &Packet<'_>, headers: &Headers, listener: &Listener, place: Place) -> u16 {
+        let signal = parse::signal(packet, headers);
+        let key = &PinKey::new(&headers.flow, listener.pool);
+        track::run(Request { listener, flow: &headers.flow, place, signal, key }, self)
+    }
+
+    fn backend_before(&self, asked: Asked<'_>) -> u16 {
+        pinned_pool::before(asked, self)
+    }
+
+    fn choose_for_new(&self, asked: Asked<'_>, counts: bool) -> u16 {
+        pinned_pool::choose(asked, counts, self)
+    }
+
+    fn keep<'a>(&self, headers: &'a Headers) -> Option<&'a Headers> {
+        Some(headers)
+    }
+
+    fn send(&self, packet: &mut Packet<'_>, headers: &Headers, listener: &Listener, backend: u16) -> Finish {
+        pipeline::send(packet, headers, listener, backend, self)
     }
 
     fn find_slot(&self, packet: &Packet<'_>, known: &mut Known) -> Result<(), Finish> {

@@ -19,6 +19,7 @@ pub mod known;
 pub mod match_listener;
 pub mod packet;
 pub mod parse;
+pub mod pinned_pool;
 pub mod pipeline;
 pub mod probe;
 pub mod rewrite;

@@ -25,7 +25,8 @@ use lb_ebpf::finish::{Finish, Verdict};
 use lb_ebpf::known::Known;
 use lb_ebpf::packet::Packet;
 use lb_ebpf::parse::Headers;
-use lb_ebpf::select::Chosen;
+use lb_ebpf::pinned_pool::Asked;
+use lb_ebpf::select::{Chosen, Place};
 use lb_ebpf::tables::Tables;
 
 use crate::subprograms;
@@ -204,29 +205,86 @@ fn count(map: &PerCpuArray<Counter>, index: u32, bytes: u32) {
     }
 }
 
-/// The entry with that address and mark of a table, from its home on. `read` reads the mark of an entry and, after it, its
-/// address.
+/// What an entry of a table is looked for by.
+#[derive(Clone, Copy)]
+pub(crate) struct Sought {
+    /// Where the search begins.
+    pub(crate) home: u32,
+    /// The mark.
+    pub(crate) mark: u32,
+    /// The address.
+    pub(crate) halves: [u64; 2],
+}
+
+/// What a search returns that found nothing: no place of a table.
+const NOWHERE: u32 = u32::MAX;
+
+/// The mark of a listener's entry and, read after it, its address.
+#[inline(always)]
+unsafe fn listener_key(entry: *const ListenerEntry) -> (u32, [u64; 2]) {
+    // SAFETY: the caller's pointer is to an element; volatile because the agent publishes and withdraws entries meanwhile.
+    unsafe { (addr_of!((*entry).mark).read_volatile(), addr_of!((*entry).vip).cast::<[u64; 2]>().read()) }
+}
+
+/// The same of a VIP's entry.
+#[inline(always)]
+unsafe fn vip_key(entry: *const VipEntry) -> (u32, [u64; 2]) {
+    // SAFETY: as above.
+    unsafe { (addr_of!((*entry).mark).read_volatile(), addr_of!((*entry).address).cast::<[u64; 2]>().read()) }
+}
+
+/// The entry that is sought, which nearly always stands at its home. `behind` is for the others: a subprogram, so that the way
+/// of most packets has no loop, which the verifier would have to go through as often as it is there.
 #[inline(always)]
 fn find<E>(
     entries: &Array<E>,
-    home: u32,
-    address: &Address,
-    mark: u32,
-    read: impl Fn(*const E) -> (u32, [u64; 2]),
+    sought: Sought,
+    read: unsafe fn(*const E) -> (u32, [u64; 2]),
+    behind: extern "C" fn(u32, u32, u64, u64) -> u32,
 ) -> Option<*const E> {
-    let mut at = home;
-    for _ in 0..table::MOST_PROBES {
-        let entry = entries.get_ptr(at)?;
-        let (found, halves) = read(entry);
-        if found == mark && halves == address.halves() {
-            return Some(entry);
+    let entry = entries.get_ptr(sought.home)?;
+    // SAFETY: the pointer is to an element.
+    let (mark, halves) = unsafe { read(entry) };
+    if mark == sought.mark && halves == sought.halves {
+        return Some(entry);
+    }
+    if mark == table::FREE {
+        return None;
+    }
+    entries.get_ptr(behind(sought.home, sought.mark, sought.halves[0], sought.halves[1]))
+}
+
+/// The place of the entry that is sought, of those behind its home.
+#[inline(always)]
+fn place_behind<E>(entries: &Array<E>, sought: Sought, read: unsafe fn(*const E) -> (u32, [u64; 2])) -> u32 {
+    let mut at = sought.home;
+    for _ in 1..table::MOST_PROBES {
+        at = table::place(at, 1);
+        let Some(entry) = entries.get_ptr(at) else {
+            break;
+        };
+        // SAFETY: the pointer is to an element.
+        let (mark, halves) = unsafe { read(entry) };
+        if mark == sought.mark && halves == sought.halves {
+            return at;
         }
-        if found == table::FREE {
+        if mark == table::FREE {
             break;
         }
-        at = table::place(at, 1);
     }
-    None
+    NOWHERE
+}
+
+/// The place of a listener's entry behind its home.
+#[inline(always)]
+pub(crate) fn listener_behind(sought: Sought) -> u32 {
+    place_behind(&LISTENERS, sought, listener_key)
+}
+
+/// The place of a VIP's entry behind its home.
+#[inline(always)]
+pub(crate) fn vip_behind(sought: Sought) -> u32 {
+    place_behind(&VIPS, sought, vip_key)
 }
 
 impl Tables for BpfTables {
@@ -248,20 +306,16 @@ impl Tables for BpfTables {
 
     #[inline(always)]
     fn vip(&self, address: &Address) -> Option<Vip> {
-        let entry = find(&VIPS, Vip::home(address), address, Vip::MARK, |entry| {
-            // SAFETY: the pointer is to an element; volatile because the agent publishes and withdraws entries meanwhile.
-            unsafe { (addr_of!((*entry).mark).read_volatile(), addr_of!((*entry).address).cast::<[u64; 2]>().read()) }
-        })?;
+        let sought = Sought { home: Vip::home(address), mark: Vip::MARK, halves: address.halves() };
+        let entry = find(&VIPS, sought, vip_key, subprograms::vip_behind)?;
         // SAFETY: a published entry does not change, and is not written again before the packet is gone.
         Some(unsafe { (*entry).vip })
     }
 
     #[inline(always)]
     fn listener(&self, key: &ListenerKey) -> Option<&Listener> {
-        let entry = find(&LISTENERS, key.home(), &key.vip, key.mark(), |entry| {
-            // SAFETY: as above.
-            unsafe { (addr_of!((*entry).mark).read_volatile(), addr_of!((*entry).vip).cast::<[u64; 2]>().read()) }
-        })?;
+        let sought = Sought { home: key.home(), mark: key.mark(), halves: key.vip.halves() };
+        let entry = find(&LISTENERS, sought, listener_key, subprograms::listener_behind)?;
         // SAFETY: as above.
         Some(unsafe { &(*entry).listener })
     }
@@ -313,9 +367,35 @@ impl Tables for BpfTables {
     }
 
     #[inline(always)]
-    fn track(&self, packet: &Packet<'_>, known: &mut Known) -> u16 {
-        // SAFETY: the packet was made of the context of the program that runs, and `known` is valid while it runs.
-        unsafe { subprograms::track_flow(packet.context(), known) as u16 }
+    fn track(&self, packet: &Packet<'_>, headers: &Headers, listener: &Listener, place: Place) -> u16 {
+        // SAFETY: the packet was made of the context of the program that runs, and the others are valid while it runs.
+        unsafe { subprograms::track_flow(packet.context(), headers, listener, place.to_bits()) as u16 }
+    }
+
+    #[inline(always)]
+    fn backend_before(&self, asked: Asked<'_>) -> u16 {
+        // SAFETY: all are valid while it runs.
+        unsafe { subprograms::backend_before(asked.listener, asked.flow, asked.slot.0) as u16 }
+    }
+
+    #[inline(always)]
+    fn choose_for_new(&self, asked: Asked<'_>, counts: bool) -> u16 {
+        // SAFETY: as above.
+        unsafe { subprograms::choose_for_new(asked.listener, asked.flow, asked.slot.0, counts.into()) as u16 }
+    }
+
+    #[inline(always)]
+    fn keep<'a>(&self, headers: &'a Headers) -> Option<&'a Headers> {
+        // SAFETY: who keeps something has not asked for it before, and does not keep another.
+        let known: &'a mut Known = unsafe { known() }?;
+        known.headers = *headers;
+        Some(&known.headers)
+    }
+
+    #[inline(always)]
+    fn send(&self, packet: &mut Packet<'_>, headers: &Headers, listener: &Listener, backend: u16) -> Finish {
+        // SAFETY: the packet was made of the context of the program that runs, and the others are valid while it runs.
+        Finish::from_bits(unsafe { subprograms::send_packet(packet.context(), headers, listener, backend.into()) })
     }
 
     #[inline(always)]

@@ -13,9 +13,12 @@ use crate::finish::{Finish, Verdict};
 use crate::known::Known;
 use crate::packet::Packet;
 use crate::parse::{Headers, Kind, Part};
-use crate::select::Chosen;
+use crate::select::{Chosen, Place};
 use crate::tables::Tables;
 use crate::{access, account, match_listener, parse, probe, rewrite, select, vip_traffic};
+
+const IPV4: u16 = EtherType::Ipv4 as u16;
+const IPV6: u16 = EtherType::Ipv6 as u16;
 
 /// Takes a packet through all steps and says what the kernel is to do with it.
 #[inline(always)]
@@ -24,68 +27,98 @@ pub fn run<T: Tables>(packet: &mut Packet<'_>, known: &mut Known, tables: &T) ->
     verdict.unwrap_or_else(|| any(packet, known, tables))
 }
 
-/// Takes a packet through the steps that is like nearly all packets: it is read in one go, and goes where its slot says. `None`
-/// for one that is not, of which nothing was changed, counted or remembered.
+/// Takes a packet through the steps that is like nearly all packets: it is read in one go. `None` for one that is not, of which
+/// nothing was changed, counted or remembered.
 #[inline(always)]
 pub fn plain<T: Tables>(packet: &mut Packet<'_>, tables: &T) -> Option<Verdict> {
-    let own = tables.own_mac();
-    // Not one after the other with what both have in common: each of them is made for its kind of addresses.
-    if let Some(headers) = parse::plain::run(packet, own, EtherType::Ipv4) {
-        return forward(packet, &headers, tables);
+    // Two ways that have much in common: each is made for its kind of addresses.
+    match parse::plain::kind(packet, tables.own_mac())? {
+        IPV4 => forward::<true, T>(packet, &parse::plain::ipv4(packet, false)?, tables),
+        IPV6 => forward::<true, T>(packet, &parse::plain::ipv6(packet, false)?, tables),
+        _ => None,
     }
-    forward(packet, &parse::plain::run(packet, own, EtherType::Ipv6)?, tables)
 }
 
 /// The same for a packet that has a VLAN tag.
 #[inline(always)]
 pub fn tagged<T: Tables>(packet: &mut Packet<'_>, tables: &T) -> Option<Verdict> {
-    let own = tables.own_mac();
-    if let Some(headers) = parse::plain::tagged(packet, own, EtherType::Ipv4) {
-        return forward(packet, &headers, tables);
+    match parse::plain::tagged_kind(packet, tables.own_mac())? {
+        IPV4 => forward::<false, T>(packet, &parse::plain::ipv4(packet, true)?, tables),
+        IPV6 => forward::<false, T>(packet, &parse::plain::ipv6(packet, true)?, tables),
+        _ => None,
     }
-    forward(packet, &parse::plain::tagged(packet, own, EtherType::Ipv6)?, tables)
 }
 
+/// Counts the packet, wherever it goes. With `TRACKED`, one whose flow is tracked goes on here, too.
 #[inline(always)]
-fn forward<T: Tables>(packet: &mut Packet<'_>, headers: &Headers, tables: &T) -> Option<Verdict> {
-    let mut chosen = Chosen::NONE;
-    let finish = match by_slot(headers, &mut chosen, tables)? {
-        Ok(()) => {
-            account::chosen(&chosen, headers.length, tables);
-            rewrite::run(packet, headers, &chosen, tables)
-        }
-        Err(finish) => finish,
-    };
+fn forward<const TRACKED: bool, T: Tables>(packet: &mut Packet<'_>, headers: &Headers, tables: &T) -> Option<Verdict> {
+    let finish = way::<TRACKED, T>(packet, headers, tables)?;
     Some(account::finish(finish, headers.length, tables))
 }
 
-/// Chooses the backend that the flow's slot says. `None` if that is not enough: the slot is not steady, the listener remembers
-/// flows or counts them, or the packet may be the answer to a probe.
+/// The way of such a packet, whole. `None` if more has to be read: it may be the answer to a probe, or the listener limits new
+/// flows.
 #[inline(always)]
-fn by_slot<T: Tables>(headers: &Headers, chosen: &mut Chosen, tables: &T) -> Option<Result<(), Finish>> {
+fn way<const TRACKED: bool, T: Tables>(packet: &mut Packet<'_>, headers: &Headers, tables: &T) -> Option<Finish> {
     let flow = &headers.flow;
     let listener = match match_listener::run(flow, tables) {
         Ok(listener) => listener,
         Err(finish) => {
             let answer = finish.outcome as u32 == Outcome::NotVip as u32 && tables.is_probing();
-            return if answer { None } else { Some(Err(finish)) };
+            return if answer { None } else { Some(finish) };
         }
     };
-    if !listener.goes_by_slot() {
+    let by_slot = listener.goes_by_slot();
+    if !by_slot && (!TRACKED || listener.guards & Listener::GUARD_RATE != 0) {
         return None;
     }
     if listener.guards & Listener::GUARD_ALLOW != 0
         && let Err(finish) = access::run(listener, &flow.source, Signal::NONE, tables)
     {
         account::refused(listener, finish, tables);
-        return Some(Err(finish));
+        return Some(finish);
     }
     let place = match select::slot(listener, flow, tables) {
-        Ok(place) if !place.slot.is_steady() => return None,
         Ok(place) => place,
-        Err(finish) => return Some(Err(finish)),
+        Err(finish) => return Some(finish),
     };
-    Some(select::backend(listener, place.slot.current(), chosen, tables))
+    if !by_slot || !place.slot.is_steady() {
+        return if TRACKED { tracked(packet, headers, listener, place, tables) } else { None };
+    }
+    Some(send(packet, headers, listener, place.slot.current(), tables))
+}
+
+/// The rest of the way of such a packet whose slot alone does not tell its backend.
+#[inline(always)]
+fn tracked<T: Tables>(
+    packet: &mut Packet<'_>,
+    headers: &Headers,
+    listener: &Listener,
+    place: Place,
+    tables: &T,
+) -> Option<Finish> {
+    let headers = tables.keep(headers)?;
+    Some(match track_flow(packet, headers, listener, place, tables) {
+        Ok(backend) => tables.send(packet, headers, listener, backend),
+        Err(finish) => finish,
+    })
+}
+
+/// Sends a packet to the backend with that index in the pool.
+#[inline(always)]
+pub fn send<T: Tables>(
+    packet: &mut Packet<'_>,
+    headers: &Headers,
+    listener: &Listener,
+    backend: u16,
+    tables: &T,
+) -> Finish {
+    let mut chosen = Chosen::NONE;
+    if let Err(finish) = select::backend(listener, backend, &mut chosen, tables) {
+        return finish;
+    }
+    account::chosen(&chosen, headers.length, tables);
+    rewrite::run(packet, headers, &chosen, tables)
 }
 
 /// Takes any packet through all steps.
@@ -138,18 +171,31 @@ fn choose_for_datagram<T: Tables>(packet: &Packet<'_>, known: &mut Known, tables
 #[inline(always)]
 fn choose<T: Tables>(packet: &Packet<'_>, known: &mut Known, tables: &T) -> Result<(), Finish> {
     tables.find_slot(packet, known)?;
-    let backend = if known.place.slot.is_steady() && !known.listener.pins_every_flow() {
-        known.place.slot.current()
+    let Known { headers, listener, place, chosen } = known;
+    let backend = if place.slot.is_steady() && !listener.pins_every_flow() {
+        place.slot.current()
     } else {
-        tables.track(packet, known)
+        track_flow(packet, headers, listener, *place, tables)?
     };
-    let Known { listener, chosen, .. } = known;
+    select::backend(listener, backend, chosen, tables)
+}
+
+/// The backend of a flow that its slot alone does not tell, by its index in the pool.
+#[inline(always)]
+fn track_flow<T: Tables>(
+    packet: &Packet<'_>,
+    headers: &Headers,
+    listener: &Listener,
+    place: Place,
+    tables: &T,
+) -> Result<u16, Finish> {
+    let backend = tables.track(packet, headers, listener, place);
     if backend == TOO_MANY_FLOWS {
         let finish = Finish::drop(Outcome::TooManyFlows);
         account::refused(listener, finish, tables);
         return Err(finish);
     }
-    select::backend(listener, backend, chosen, tables)
+    Ok(backend)
 }
 
 /// Finds the listener that a packet is for and, if it takes the packet, the slot of the packet's flow.

@@ -24,6 +24,20 @@ pub struct Place {
 impl Place {
     /// No slot.
     pub const NONE: Self = Self { index: 0, slot: Slot::EMPTY };
+
+    /// The place as a number, to hand it to a subprogram.
+    #[inline(always)]
+    #[must_use]
+    pub const fn to_bits(self) -> u64 {
+        (self.slot.0 as u64) << 32 | self.index as u64
+    }
+
+    /// The place from what [`Place::to_bits`] made of it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_bits(bits: u64) -> Self {
+        Self { index: bits as u32, slot: Slot((bits >> 32) as u32) }
+    }
 }
 
 /// The backend that was chosen, and what it takes to send there and to count.
@@ -73,15 +87,19 @@ pub fn slot<T: Tables>(listener: &Listener, flow: &Flow, tables: &T) -> Result<P
     Ok(Place { index, slot })
 }
 
+/// The place of the backend with that index in the pool, if the pool has one.
+#[inline(always)]
+#[must_use]
+pub fn place(listener: &Listener, index: u16) -> Option<u32> {
+    let index = u32::from(index);
+    if index < listener.backends_len { Some(listener.backends_base + index) } else { None }
+}
+
 /// Chooses the backend with that index in the pool.
 #[inline(always)]
 pub fn backend<T: Tables>(listener: &Listener, index: u16, chosen: &mut Chosen, tables: &T) -> Result<(), Finish> {
     let nobody = Finish::drop(Outcome::NoBackend);
-    let index = u32::from(index);
-    if index >= listener.backends_len {
-        return Err(nobody);
-    }
-    let place = listener.backends_base + index;
+    let place = place(listener, index).ok_or(nobody)?;
     let backend = tables.backend(place).ok_or(nobody)?;
     if !backend.is_reachable() {
         return Err(nobody);

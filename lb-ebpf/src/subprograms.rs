@@ -9,17 +9,20 @@
 use aya_ebpf::bindings::{xdp_action, xdp_md};
 use lb_common::allow::{self, Bits, Root};
 use lb_common::backend::{Backend, Segment};
+use lb_common::flow::Flow;
+use lb_common::listener::Listener;
 use lb_common::outcome::Outcome;
-use lb_common::slot::NO_BACKEND;
+use lb_common::slot::{NO_BACKEND, Slot};
 use lb_ebpf::finish::Finish;
 use lb_ebpf::known::Known;
 use lb_ebpf::packet::{Packet, offset};
 use lb_ebpf::parse::{self, Headers, Kind};
-use lb_ebpf::select::Chosen;
+use lb_ebpf::pinned_pool::{self, Asked};
+use lb_ebpf::select::{Chosen, Place};
 use lb_ebpf::track::Request;
 use lb_ebpf::{fragments, pipeline, probe, rewrite, track, vip_traffic};
 
-use crate::maps::{self, BpfTables};
+use crate::maps::{self, BpfTables, Sought};
 
 /// What a subprogram returns for a packet that goes on; no end of a packet is this number.
 const GO_ON: u32 = u32::MAX;
@@ -119,6 +122,20 @@ pub(crate) unsafe extern "C" fn find_slot(context: *mut xdp_md, known: *mut Know
     }
 }
 
+/// The search for a listener's entry behind its home, as a subprogram: its loop is proved once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn listener_behind(home: u32, mark: u32, first: u64, last: u64) -> u32 {
+    maps::listener_behind(Sought { home, mark, halves: [first, last] })
+}
+
+/// The same for a VIP's entry.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn vip_behind(home: u32, mark: u32, first: u64, last: u64) -> u32 {
+    maps::vip_behind(Sought { home, mark, halves: [first, last] })
+}
+
 /// The look-up in an allow-list as a subprogram: its loop is proved once, and its registers are its own.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -131,22 +148,84 @@ pub(crate) extern "C" fn allows_source(base: u32, from: u32, bits: u32, high: u6
 /// each way that leads here.
 ///
 /// # Safety
-/// `context` must be what the kernel handed to the program that runs, and `known` valid.
+/// `context` must be what the kernel handed to the program that runs, and the others valid.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) unsafe extern "C" fn track_flow(context: *mut xdp_md, known: *mut Known) -> u32 {
+pub(crate) unsafe extern "C" fn track_flow(
+    context: *mut xdp_md,
+    headers: *const Headers,
+    listener: *const Listener,
+    place: u64,
+) -> u32 {
     // SAFETY: the caller's promise.
-    let (packet, known) = unsafe { (Packet::from_context(context), known.as_ref()) };
-    let Some(known) = known else {
+    let (packet, headers, listener) = unsafe { (Packet::from_context(context), headers.as_ref(), listener.as_ref()) };
+    let (Some(headers), Some(listener)) = (headers, listener) else {
         return u32::from(NO_BACKEND);
     };
-    let (listener, flow) = (&known.listener, &known.headers.flow);
-    let signal = parse::signal(&packet, &known.headers);
+    let flow = &headers.flow;
+    let signal = parse::signal(&packet, headers);
     // SAFETY: a packet is tracked once.
     let Some(key) = (unsafe { maps::pin_key(flow, listener.pool) }) else {
         return u32::from(NO_BACKEND);
     };
-    u32::from(track::run(Request { listener, flow, place: known.place, signal, key }, &BpfTables::from_nowhere()))
+    let request = Request { listener, flow, place: Place::from_bits(place), signal, key };
+    u32::from(track::run(request, &BpfTables::from_nowhere()))
+}
+
+/// The backend of a flow that began before its pool pinned every flow, as a subprogram.
+///
+/// # Safety
+/// Both pointers must be valid.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) unsafe extern "C" fn backend_before(listener: *const Listener, flow: *const Flow, slot: u32) -> u32 {
+    // SAFETY: the caller's promise.
+    let (Some(listener), Some(flow)) = (unsafe { (listener.as_ref(), flow.as_ref()) }) else {
+        return u32::from(NO_BACKEND);
+    };
+    let asked = Asked { listener, flow, slot: Slot(slot) };
+    u32::from(pinned_pool::before(asked, &BpfTables::from_nowhere()))
+}
+
+/// The choice of a backend for a new flow of a pool that pins every flow, as a subprogram.
+///
+/// # Safety
+/// Both pointers must be valid.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) unsafe extern "C" fn choose_for_new(
+    listener: *const Listener,
+    flow: *const Flow,
+    slot: u32,
+    counts: u32,
+) -> u32 {
+    // SAFETY: the caller's promise.
+    let (Some(listener), Some(flow)) = (unsafe { (listener.as_ref(), flow.as_ref()) }) else {
+        return u32::from(NO_BACKEND);
+    };
+    let asked = Asked { listener, flow, slot: Slot(slot) };
+    u32::from(pinned_pool::choose(asked, counts != 0, &BpfTables::from_nowhere()))
+}
+
+/// The way of a packet to a backend that is known, as a subprogram.
+///
+/// # Safety
+/// `context` must be what the kernel handed to the program that runs, and the others valid.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) unsafe extern "C" fn send_packet(
+    context: *mut xdp_md,
+    headers: *const Headers,
+    listener: *const Listener,
+    backend: u32,
+) -> u32 {
+    // SAFETY: the caller's promise.
+    let (mut packet, tables) = unsafe { (Packet::from_context(context), BpfTables::of(context)) };
+    // SAFETY: as above.
+    let (Some(headers), Some(listener)) = (unsafe { (headers.as_ref(), listener.as_ref()) }) else {
+        return Finish::drop(Outcome::Malformed).to_bits();
+    };
+    pipeline::send(&mut packet, headers, listener, backend as u16, &tables).to_bits()
 }
 
 /// Setting, adding and taking VLAN tags as a subprogram: the packet's beginning moves, and all that was known of where it

@@ -16,7 +16,8 @@ use crate::finish::Finish;
 use crate::known::Known;
 use crate::packet::Packet;
 use crate::parse::Headers;
-use crate::select::Chosen;
+use crate::pinned_pool::Asked;
+use crate::select::{Chosen, Place};
 
 /// The maps, read by the steps and counted in at the end. On BPF the real ones; on the host
 /// [`host::HostTables`](../host/struct.HostTables.html).
@@ -47,7 +48,16 @@ pub trait Tables {
     fn answer(&self, packet: &Packet<'_>, headers: &Headers) -> Finish;
     /// Runs [`track::run`](crate::track::run) with these maps. How it is called is for the side that has them: on BPF it gets
     /// a stack frame of its own.
-    fn track(&self, packet: &Packet<'_>, known: &mut Known) -> u16;
+    fn track(&self, packet: &Packet<'_>, headers: &Headers, listener: &Listener, place: Place) -> u16;
+    /// Runs [`pinned_pool::before`](crate::pinned_pool::before). On BPF it is a subprogram.
+    fn backend_before(&self, asked: Asked<'_>) -> u16;
+    /// Runs [`pinned_pool::choose`](crate::pinned_pool::choose). On BPF it is a subprogram.
+    fn choose_for_new(&self, asked: Asked<'_>, counts: bool) -> u16;
+    /// Keeps headers where a subprogram finds them. `None` if there is no room.
+    fn keep<'a>(&self, headers: &'a Headers) -> Option<&'a Headers>;
+    /// Runs [`pipeline::send`](crate::pipeline::send). On BPF it is a subprogram, so that the way of most packets need not carry
+    /// it twice.
+    fn send(&self, packet: &mut Packet<'_>, headers: &Headers, listener: &Listener, backend: u16) -> Finish;
     /// Runs [`pipeline::find_slot`](crate::pipeline::find_slot). On BPF it is a subprogram.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use core::mem::offset_of;
 use lb_common::address::{MacAddr, Port};
 use lb_common::flow::Flow;
 use lb_common::protocol::has_ports;
-use network_types::eth::{EthHdr, EtherType};
+use network_types::eth::EthHdr;
 use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
 use super::transport::header_length;
@@ -21,30 +21,25 @@ const SHORTEST: usize = 8;
 /// IPv4 without options: the header is five words long.
 const V4_WITHOUT_OPTIONS: u8 = 0x45;
 
-/// The headers of such a packet; `None` for any other packet.
+/// Where such a packet's IP header begins without a tag, and with one.
+const UNTAGGED: usize = EthHdr::LEN;
+const TAGGED: usize = EthHdr::LEN + TAG;
+
+/// What is above Ethernet in a frame to us; `None` for any other frame.
 #[inline(always)]
 #[must_use]
-pub fn run(packet: &Packet<'_>, own: MacAddr, kind: EtherType) -> Option<Headers> {
-    let ethernet = packet.view::<{ EthHdr::LEN }>(0)?;
-    if !is_for(&ethernet, own) || ethernet.wire16::<{ offset_of!(EthHdr, ether_type) }>() != kind as u16 {
-        return None;
-    }
-    ip(packet, EthHdr::LEN, 0, kind)
+pub fn kind(packet: &Packet<'_>, own: MacAddr) -> Option<u16> {
+    let ethernet = packet.view::<UNTAGGED>(0)?;
+    is_for(&ethernet, own).then(|| ethernet.wire16::<{ UNTAGGED - 2 }>())
 }
 
-/// The headers of a packet that would be such a one without its one VLAN tag; `None` for any other packet.
+/// What is above the tag in a frame to us that has one; `None` for any other frame.
 #[inline(always)]
 #[must_use]
-pub fn tagged(packet: &Packet<'_>, own: MacAddr, kind: EtherType) -> Option<Headers> {
-    const NETWORK: usize = EthHdr::LEN + TAG;
-    let ethernet = packet.view::<NETWORK>(0)?;
-    if !is_for(&ethernet, own)
-        || ethernet.wire16::<{ offset_of!(EthHdr, ether_type) }>() != VLAN
-        || ethernet.wire16::<{ NETWORK - 2 }>() != kind as u16
-    {
-        return None;
-    }
-    ip(packet, NETWORK, EthHdr::LEN, kind)
+pub fn tagged_kind(packet: &Packet<'_>, own: MacAddr) -> Option<u16> {
+    let ethernet = packet.view::<TAGGED>(0)?;
+    let has_tag = is_for(&ethernet, own) && ethernet.wire16::<{ UNTAGGED - 2 }>() == VLAN;
+    has_tag.then(|| ethernet.wire16::<{ TAGGED - 2 }>())
 }
 
 #[inline(always)]
@@ -52,14 +47,11 @@ fn is_for<const N: usize>(ethernet: &View<'_, N>, own: MacAddr) -> bool {
     ethernet.mac::<{ offset_of!(EthHdr, dst_addr) }>().halves() == own.halves()
 }
 
-/// The headers of a packet whose IP header begins at `network`.
+/// The headers of such a packet of IPv4, with a tag or without; `None` for any other packet.
 #[inline(always)]
-fn ip(packet: &Packet<'_>, network: usize, tag: usize, kind: EtherType) -> Option<Headers> {
-    if kind as u16 == EtherType::Ipv4 as u16 { ipv4(packet, network, tag) } else { ipv6(packet, network, tag) }
-}
-
-#[inline(always)]
-fn ipv4(packet: &Packet<'_>, network: usize, tag: usize) -> Option<Headers> {
+#[must_use]
+pub fn ipv4(packet: &Packet<'_>, has_tag: bool) -> Option<Headers> {
+    let (network, tag) = places(has_tag);
     const PORTS: usize = Ipv4Hdr::LEN;
     let view = packet.view::<{ Ipv4Hdr::LEN + SHORTEST }>(network)?;
     if view.u8::<{ offset_of!(Ipv4Hdr, vihl) }>() != V4_WITHOUT_OPTIONS
@@ -78,8 +70,11 @@ fn ipv4(packet: &Packet<'_>, network: usize, tag: usize) -> Option<Headers> {
     whole(packet, flow, above, Headers { tag, network, transport: network + Ipv4Hdr::LEN, ..Headers::NONE })
 }
 
+/// The same of IPv6.
 #[inline(always)]
-fn ipv6(packet: &Packet<'_>, network: usize, tag: usize) -> Option<Headers> {
+#[must_use]
+pub fn ipv6(packet: &Packet<'_>, has_tag: bool) -> Option<Headers> {
+    let (network, tag) = places(has_tag);
     const PORTS: usize = Ipv6Hdr::LEN;
     let view = packet.view::<{ Ipv6Hdr::LEN + SHORTEST }>(network)?;
     if view.u8::<{ offset_of!(Ipv6Hdr, vcf) }>() >> 4 != 6 {
@@ -94,6 +89,12 @@ fn ipv6(packet: &Packet<'_>, network: usize, tag: usize) -> Option<Headers> {
     };
     let above = usize::from(view.u16::<{ offset_of!(Ipv6Hdr, payload_len) }>());
     whole(packet, flow, above, Headers { tag, network, transport: network + Ipv6Hdr::LEN, ..Headers::NONE })
+}
+
+/// Where the IP header begins, and where the tag does.
+#[inline(always)]
+const fn places(has_tag: bool) -> (usize, usize) {
+    if has_tag { (TAGGED, UNTAGGED) } else { (UNTAGGED, 0) }
 }
 
 /// The headers of a packet that says to have so many bytes `above` IP, if they are there and begin with ports.

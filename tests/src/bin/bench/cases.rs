@@ -83,6 +83,10 @@ impl Case {
                 setting: Setting { vips: 5_000, ..steady() },
                 ..Self::new("16 k flows, 10,000 listeners", ack(), SIXTEEN_K)
             },
+            Self {
+                setting: Setting { every_protocol: true, ..steady() },
+                ..Self::new("DR mode (every protocol), 16 k flows", ack(), SIXTEEN_K)
+            },
             ours(Self {
                 network: 18,
                 // The tag stays: a packet that lost it would not be the one that the driver makes the next of.

@@ -8,8 +8,8 @@ use lb_common::address::{Address, MacAddr, Port};
 use lb_common::allow::Bits;
 use lb_common::backend::{Backend, Segment};
 use lb_common::limits::DEFAULT_SLOTS;
-use lb_common::listener::{Listener, ListenerKey};
-use lb_common::protocol::{TCP, UDP};
+use lb_common::listener::{Listener, ListenerKey, Vip};
+use lb_common::protocol::{ANY, TCP, UDP};
 use lb_common::slot::Slot;
 use lb_ebpf::host::HostTables;
 use lb_userspace::allow::PrefixBits;
@@ -22,11 +22,14 @@ pub(crate) const VIP6: &str = "2001:db8::10";
 /// Pools; listeners share them when there are more.
 const POOLS: u32 = 16;
 
-/// What the tables of a case hold, beside one listener of TCP port 80 and one of UDP port 53 for each VIP.
+/// What the tables of a case hold, beside one listener of TCP port 80 and one of UDP port 53 for each VIP, or one of every
+/// protocol.
 #[derive(Clone, Debug)]
 pub(crate) struct Setting {
     /// IPv4 VIPs, from [`VIP`] on.
     pub(crate) vips: u32,
+    /// A listener of every protocol (DR mode) for each VIP.
+    pub(crate) every_protocol: bool,
     /// Backends of each pool.
     pub(crate) backends: u32,
     /// The first slots' word, of all of them; as Maglev's table has it if not given.
@@ -43,7 +46,16 @@ pub(crate) struct Setting {
 
 impl Default for Setting {
     fn default() -> Self {
-        Self { vips: 1, backends: 100, slot: None, allowed: vec![], round_robin: false, persistence: false, vlan: 0 }
+        Self {
+            vips: 1,
+            every_protocol: false,
+            backends: 100,
+            slot: None,
+            allowed: vec![],
+            round_robin: false,
+            persistence: false,
+            vlan: 0,
+        }
     }
 }
 
@@ -92,7 +104,9 @@ pub(crate) fn tables(setting: &Setting) -> HostTables {
     let first = address(VIP).0[3].to_be();
     let vips = (0..setting.vips).map(|index| Address::from_v4_word((first + index).to_be())).chain([address(VIP6)]);
     for (number, vip) in vips.enumerate() {
-        for (protocol, port) in [(TCP, 80), (UDP, 53)] {
+        let ports = [(TCP, Port::from_host(80)), (UDP, Port::from_host(53))];
+        let listened: &[(u8, Port)] = if setting.every_protocol { &[(ANY, Port::ANY)] } else { &ports };
+        for &(protocol, port) in listened {
             let pool = number as u32 % pools;
             let listener = Listener {
                 id: tables.listeners.len() as u32,
@@ -112,9 +126,10 @@ pub(crate) fn tables(setting: &Setting) -> HostTables {
                 allow_bits: trie.as_ref().map_or(0, |trie| trie.bits),
                 ..Listener::NONE
             };
-            tables.listeners.insert(ListenerKey::new(vip, protocol, Port::from_host(port)), listener);
+            tables.listeners.insert(ListenerKey::new(vip, protocol, port), listener);
         }
-        tables.vips.entry(vip).or_default();
+        let flags = if setting.every_protocol { Vip::WILDCARD_ANY } else { 0 };
+        tables.vips.insert(vip, Vip { flags });
     }
     tables.allowed = trie.map_or_else(Vec::new, |trie| trie.words);
     tables
