@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use super::change::Prepared;
 use super::core::{Core, unix_now};
 use super::took::Watch;
-use super::touched::Touched;
 use crate::model::{Command, Edit, Fault, Name};
 use crate::neighbour::NetworkView;
-use crate::reconcile::{Planned, Scope, plan_what_fits};
+use crate::reconcile::{Planned, Scope};
 use crate::store::changes_of;
 
 impl Core {
@@ -33,30 +33,22 @@ impl Core {
             }
             _ => None,
         };
-        let touched = Touched::by(&edits, &self.desired);
-        let mut changes = changes_of(&edits)?;
-        let undo = self.desired.edit_all(edits);
-        let known = self.health.follow(&self.desired, &touched.pools);
-        self.held.tell_time(self.plane.now());
+        let Prepared { touched, mut records, planned, undo, known } = self.prepare(edits, Some(&view))?;
         // A plan that does not fit is found before anything is written down.
-        let unhealthy = self.health.unhealthy();
-        let planned = plan_what_fits(&self.desired, &view, unhealthy, &self.held, &touched.scope);
-        let written = planned.and_then(|Planned { changes: plan, left_out }| {
+        let written = planned.and_then(|Planned { changes, left_out }| {
             // What there was no room for before is no fault of this command.
             let is_ours = |pool: &Name| touched.pools.contains(pool) || !self.left_out.contains_key(pool);
             if let Some((_, fault)) = left_out.iter().find(|(pool, _)| is_ours(pool)) {
                 return Err(fault.clone());
             }
-            changes.extend(self.adopt(&touched)?);
+            records.extend(self.adopt(&touched)?);
             watch.part();
-            self.store.commit(&changes).map(|()| plan)
+            self.store.commit(&records).map(|()| changes)
         });
         let planned = match written {
             Ok(plan) => plan,
             Err(fault) => {
-                self.desired.edit_all(undo);
-                self.openstack.catalogue.roll_back();
-                self.health.put_back(known);
+                self.take_back(undo, known);
                 return Err(fault);
             }
         };
@@ -90,22 +82,14 @@ impl Core {
                  `--data-plane off`"
             )));
         }
-        let touched = Touched::by(&edits, &self.desired);
-        let mut changes = changes_of(&edits)?;
-        let undo = self.desired.edit_all(edits);
+        let Prepared { touched, mut records, undo, known, .. } = self.prepare(edits, None)?;
         let written = self.adopt(&touched).and_then(|objects| {
-            changes.extend(objects);
-            self.store.commit(&changes)
+            records.extend(objects);
+            self.store.commit(&records)
         });
-        match written {
-            Ok(()) => {
-                self.openstack.catalogue.commit();
-                self.health.follow(&self.desired, &touched.pools);
-            }
-            Err(_) => {
-                self.desired.edit_all(undo);
-                self.openstack.catalogue.roll_back();
-            }
+        match &written {
+            Ok(()) => self.openstack.catalogue.commit(),
+            Err(_) => self.take_back(undo, known),
         }
         written
     }

@@ -82,9 +82,9 @@ impl Core {
             let text = format!("the maps were not as they should be; {repairs} changes repair them");
             self.told.log.tell(News::new(EventKind::MapsRepaired, text));
         }
-        // What a request asked for meanwhile is carried out on its own.
+        // A comparison that a request asked for meanwhile comes on its own.
         if done.is_err() || !self.is_waiting() {
-            self.settled(&done, true);
+            self.compared(&done);
         }
         self.health.ask(&self.desired, &view, &self.held, None);
         done

@@ -33,7 +33,7 @@ impl Core {
             }
             let done = core.reconcile(&view, &scope, None);
             if scope == Scope::All {
-                core.settled(&done, true);
+                core.compared(&done);
             }
             core.health.ask(&core.desired, &view, &core.held, None);
             done

@@ -4,6 +4,7 @@
 //! an [`Engine`], by messages. A caller that goes away while it waits takes nothing with it: its command is done all
 //! the same.
 
+mod change;
 mod commands;
 mod compare;
 mod core;
@@ -220,7 +221,8 @@ impl Engine {
         &self.took
     }
 
-    /// Answers a request of the OpenStack API: returns when what it changes is persisted. The maps follow.
+    /// Answers a request of the OpenStack API: returns when what it changes is persisted and the maps are so. What the maps
+    /// cannot hold is no refusal: its load balancer is in error.
     ///
     /// # Errors
     /// Why it is refused; nothing is changed then.

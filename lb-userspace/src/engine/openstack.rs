@@ -1,24 +1,29 @@
 //! The engine's side of the OpenStack API: answers requests, writes down what they change, and carries it out.
 //!
-//! An answer is given when all is written down; the maps follow right after, together for all requests that wait. So
-//! `PENDING_UPDATE` lasts from the one to the other, and whoever asks for a second change in between is refused.
+//! An answer is given when all is written down and carried out. What it changed shows as `PENDING_CREATE` or `PENDING_UPDATE` to
+//! all who asked before it was given, as that is what it was when they asked: of two that change the same at once, the second is
+//! refused. Whoever asks after it finds it carried out, or in error with the reason.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use uuid::Uuid;
 
+use super::change::Prepared;
 use super::core::{Core, unix_now};
 use super::health::Health;
+use super::took::Watch;
 use super::touched::Touched;
 use crate::health::Standing;
 use crate::model::{BackendAddr, Desired, Fault, FaultKind, Name};
+use crate::neighbour::NetworkView;
 use crate::octavia::adopt::{Part, adopt};
 use crate::octavia::catalogue::Catalogue;
 use crate::octavia::project::project;
 use crate::octavia::schema::Kind;
 use crate::octavia::{self, Observed, Refusal, Reply, Seen, Traffic};
-use crate::reconcile::{DataPlane, Held, Scope};
-use crate::store::{Change, changes_of, object_changes, object_changes_of};
+use crate::reconcile::{DataPlane, Held, Planned, Scope};
+use crate::store::{Change, object_changes, object_changes_of};
 use crate::tracking::Tracker;
 
 /// The API's part of the engine's state.
@@ -27,13 +32,15 @@ pub(super) struct OpenStack {
     pub(super) catalogue: Catalogue,
     /// What the configuration says.
     pub(super) settings: octavia::Settings,
-    /// What was written down and is not carried out.
-    touched: Option<Touched>,
+    /// Load balancers for whose sake all is to be compared again.
+    again: BTreeSet<String>,
+    /// What became of all that was written down since [`Core::settle`] was last asked.
+    done: Result<(), Fault>,
 }
 
 impl OpenStack {
     pub(super) fn new(catalogue: Catalogue, settings: octavia::Settings) -> Self {
-        Self { catalogue, settings, touched: None }
+        Self { catalogue, settings, again: BTreeSet::new(), done: Ok(()) }
     }
 
     /// Makes the objects say what the model says, of all or of a part of it, and returns what that changes of the store.
@@ -56,16 +63,26 @@ impl OpenStack {
     }
 }
 
+/// What is written down and is to be done.
+struct Begun {
+    touched: Touched,
+    planned: Result<Planned, Fault>,
+    /// `None` if nothing can be done yet, or ever.
+    view: Option<Arc<NetworkView>>,
+    watch: Watch,
+}
+
 fn new_id() -> String {
     Uuid::new_v4().to_string()
 }
 
 impl Core {
-    /// Answers a request of the OpenStack API. What it changes is written down when this returns.
+    /// Answers a request of the OpenStack API. What it changes is written down and carried out when this returns.
     ///
     /// # Errors
     /// Why it is refused; nothing is changed then.
     pub(super) fn octavia(&mut self, request: &octavia::Request) -> Result<Reply, Refusal> {
+        let watch = Watch::start();
         let observed = Observation {
             on: self.on,
             desired: &self.desired,
@@ -82,86 +99,111 @@ impl Core {
             settings: &self.openstack.settings,
         };
         let answered = octavia::answer(&mut self.openstack.catalogue, &context, request);
-        let done = answered.and_then(|(reply, touched)| {
-            self.write_down(&touched).map_err(|fault| refusal_of(&fault))?;
-            Ok(reply)
+        let written = answered.and_then(|(reply, touched)| {
+            let begun = self.write_down(&touched, watch).map_err(|fault| refusal_of(&fault))?;
+            Ok((reply, touched, begun))
         });
-        match &done {
-            Ok(_) => self.openstack.catalogue.commit(),
-            Err(_) => self.openstack.catalogue.roll_back(),
+        let (reply, load_balancers, begun) = written.inspect_err(|_| self.openstack.catalogue.roll_back())?;
+        self.openstack.catalogue.commit();
+        if let Some(begun) = begun {
+            self.carry_out(begun, &load_balancers);
         }
-        done
+        Ok(reply)
     }
 
-    /// Writes down what a request changed, of the API's objects and of the model.
-    fn write_down(&mut self, touched: &BTreeSet<String>) -> Result<(), Fault> {
-        let catalogue = &self.openstack.catalogue;
-        let objects = object_changes(catalogue)?;
-        let edits = match touched.is_empty() {
-            true => Vec::new(),
-            false => project(catalogue, &self.desired, touched, self.on)?,
-        };
-        if objects.is_empty() && touched.is_empty() {
-            return Ok(());
-        }
-        if objects.is_empty() {
-            // Nothing is asked for but to compare all again.
-            self.openstack.touched = Some(Touched { scope: Scope::All, ..Touched::nothing() });
-            return Ok(());
-        }
-        let mut changes = changes_of(&edits)?;
-        changes.extend(objects);
-        let touched = Touched::by(&edits, &self.desired);
-        let undo = self.desired.edit_all(edits);
-        if let Err(fault) = self.store.commit(&changes) {
-            self.desired.edit_all(undo);
-            return Err(fault);
-        }
-        self.health.follow(&self.desired, &touched.pools);
-        self.tell_targets(&touched);
-        let before = self.openstack.touched.take();
-        self.openstack.touched = Some(before.unwrap_or_else(Touched::nothing).and(touched));
-        Ok(())
-    }
-
-    /// True if something is written down and not carried out.
-    pub(super) fn is_unsettled(&self) -> bool {
-        self.openstack.catalogue.is_pending() || self.openstack.touched.is_some()
-    }
-
-    /// True if that is known to concern the maps.
-    pub(super) const fn is_waiting(&self) -> bool {
-        self.openstack.touched.is_some()
-    }
-
-    /// Carries out what is written down.
+    /// Plans what a request changes of the model, and writes it down with what it changes of the API's objects. Returns what is
+    /// to be done.
     ///
     /// # Errors
-    /// It could not be done; the load balancers that it is about say so, and the next comparison tries again.
-    pub(super) fn settle(&mut self) -> Result<(), Fault> {
-        if !self.is_unsettled() {
-            return Ok(());
+    /// It could not be written down; nothing is changed then but the objects.
+    fn write_down(&mut self, load_balancers: &BTreeSet<String>, mut watch: Watch) -> Result<Option<Begun>, Fault> {
+        let catalogue = &self.openstack.catalogue;
+        let objects = object_changes(catalogue)?;
+        if objects.is_empty() {
+            // Nothing is asked for but to compare all again, or nothing at all.
+            self.openstack.again.extend(load_balancers.iter().cloned());
+            return Ok(None);
         }
-        let touched = self.openstack.touched.take();
-        let done = match (touched, self.view.clone()) {
-            (Some(touched), Some(view)) if self.on => {
-                let done = self.reconcile(&view, &touched.scope, None);
-                self.tell_health(&view, &touched);
-                // What was done is known, so the rest can be looked for.
-                self.logged(|_| done)
-            }
-            _ => Ok(()),
+        let edits = match load_balancers.is_empty() {
+            true => Vec::new(),
+            false => project(catalogue, &self.desired, load_balancers, self.on)?,
         };
-        self.settled(&done, false);
-        done
+        let view = self.view.clone().filter(|_| self.on);
+        let Prepared { touched, mut records, planned, undo, known } = self.prepare(edits, view.as_deref())?;
+        records.extend(objects);
+        watch.part();
+        if let Err(fault) = self.store.commit(&records) {
+            self.take_back(undo, known);
+            return Err(fault);
+        }
+        watch.part();
+        Ok(Some(Begun { touched, planned, view, watch }))
     }
 
-    /// Hears whether all that is written down is carried out; with `everything`, whether all that is wanted is.
-    pub(super) fn settled(&mut self, done: &Result<(), Fault>, everything: bool) {
+    /// Does what is written down. What cannot be done is in error, and the next comparison tries again.
+    fn carry_out(&mut self, begun: Begun, load_balancers: &BTreeSet<String>) {
+        let Begun { touched, planned, view, mut watch } = begun;
+        if let Some(view) = view {
+            let done = self.logged(|core| {
+                let Planned { changes, left_out } = planned?;
+                core.leave_out(&touched.scope, left_out);
+                core.follow(&changes, &touched.scope)
+            });
+            watch.part();
+            watch.tell(&self.took);
+            self.tell_health(&view, &touched);
+            self.carried_out(load_balancers, done);
+        }
+        self.tell_targets(&touched);
+    }
+
+    /// Hears what became of load balancers.
+    fn carried_out(&mut self, load_balancers: &BTreeSet<String>, done: Result<(), Fault>) {
+        let before = self.openstack.catalogue.errors();
+        self.openstack.catalogue.carried_out(load_balancers, done.as_ref().err().map(|fault| fault.message.as_str()));
+        self.tell_errors(&before);
+        if done.is_err() {
+            // What a comparison found before this is no word about it.
+            self.comparison = None;
+            self.openstack.done = done;
+        }
+    }
+
+    /// True if something shows as pending, or all is to be compared again.
+    pub(super) fn is_unsettled(&self) -> bool {
+        self.openstack.catalogue.is_pending() || self.is_waiting()
+    }
+
+    /// True if all is to be compared again.
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.openstack.again.is_empty()
+    }
+
+    /// Says that nothing is under way any more, and does what is left to do.
+    ///
+    /// # Errors
+    /// Something could not be carried out since this was last called; the load balancers that it is about say so, and the next
+    /// comparison is to try again.
+    pub(super) fn settle(&mut self) -> Result<(), Fault> {
+        if !self.is_unsettled() || (self.on && self.view.is_none()) {
+            // Without a picture of the network nothing is carried out. The first one is about everything.
+            return Ok(());
+        }
+        let again = std::mem::take(&mut self.openstack.again);
+        if let Some(view) = self.view.clone().filter(|_| self.on && !again.is_empty()) {
+            let done = self.logged(|core| core.reconcile(&view, &Scope::All, None));
+            self.carried_out(&again, done);
+        }
+        self.openstack.catalogue.settle();
+        std::mem::replace(&mut self.openstack.done, Ok(()))
+    }
+
+    /// Hears whether all that is wanted is carried out.
+    pub(super) fn compared(&mut self, done: &Result<(), Fault>) {
         let failure = done.as_ref().err().map(|fault| fault.message.as_str());
         if failure.is_some() || self.openstack.catalogue.is_pending() || self.openstack.catalogue.has_errors() {
             let before = self.openstack.catalogue.errors();
-            self.openstack.catalogue.settle(failure, everything);
+            self.openstack.catalogue.compared(failure);
             self.tell_errors(&before);
         }
     }

@@ -14,7 +14,7 @@ use crate::doctor;
 use crate::model::{Command, Fault, Name};
 use crate::octavia::{self, Refusal, Reply};
 
-/// How long what the API's requests ask for may wait to be carried out together.
+/// How long what the API's requests change may show as pending to those who asked before.
 const SETTLE: Duration = Duration::from_millis(50);
 /// How often everything is compared, against what others may have done to the maps and links.
 const FULL_COMPARISON: Duration = Duration::from_secs(60);
@@ -114,7 +114,7 @@ struct Loop {
     began: Instant,
     /// When the limits are looked at next.
     limits_at: Instant,
-    /// Since when something waits to be carried out: from before its answer on.
+    /// Since when something shows as pending: from before its answer on.
     unsettled_since: Option<Instant>,
 }
 
@@ -140,8 +140,8 @@ impl Loop {
                     self.waiting.push(Waiting { command, reply, until });
                 }
                 Request::Octavia(request, came_at, reply) => {
-                    // Who asks after any of the changes that wait was answered finds them carried out. Who asked before is
-                    // the second of two that change the same, and is refused if it is so.
+                    // Who asks after any of the changes that are pending was answered finds them carried out. Who asked before
+                    // is the second of two that change the same, and is refused if it is so.
                     if self.core.is_unsettled() && self.unsettled_since.is_none_or(|since| came_at > since) {
                         self.settle();
                     }
@@ -224,7 +224,7 @@ impl Loop {
         }
     }
 
-    /// Carries out what the API's requests ask for: all that waits at once, but none waits for long.
+    /// Nothing shows as pending when all who asked meanwhile are answered, or for long.
     fn settle_if_due(&mut self) {
         if !self.core.is_unsettled() {
             self.unsettled_since = None;

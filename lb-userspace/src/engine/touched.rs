@@ -80,21 +80,4 @@ impl Touched {
         self.pools.insert(listener.pool.clone());
         self.vips.insert(listener.vip.ip());
     }
-
-    /// What this and another touch.
-    pub(super) fn and(mut self, other: Self) -> Self {
-        self.scope = match (self.scope, other.scope) {
-            (Scope::Some { mut pools, mut keys }, Scope::Some { pools: more, keys: others }) => {
-                pools.extend(more);
-                keys.extend(others);
-                Scope::Some { pools, keys }
-            }
-            _ => Scope::All,
-        };
-        self.pools.extend(other.pools);
-        self.listeners.extend(other.listeners);
-        self.vips.extend(other.vips);
-        self.backends.extend(other.backends);
-        self
-    }
 }

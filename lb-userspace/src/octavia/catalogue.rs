@@ -261,18 +261,32 @@ impl Catalogue {
         }
     }
 
-    /// Says that all that was begun is carried out, or why it could not be. With `everything`, all the rest is, too.
-    pub fn settle(&mut self, failure: Option<&str>, everything: bool) {
-        let pending = std::mem::take(&mut self.pending);
-        if everything && failure.is_none() {
-            self.failures.clear();
-        }
-        for key in pending.into_keys().filter(|key| key.kind == Kind::LoadBalancer) {
+    /// Says that load balancers are carried out, or why they could not be. They show as pending until [`Catalogue::settle`].
+    pub fn carried_out(&mut self, load_balancers: &BTreeSet<String>, failure: Option<&str>) {
+        for id in load_balancers {
             match failure {
-                Some(reason) => self.failures.insert(key.id, reason.to_owned()),
-                None => self.failures.remove(&key.id),
-            };
+                // Of one that is removed there is nothing to show; the next comparison removes what is left of it.
+                Some(_) if self.get(Kind::LoadBalancer, id).is_none() => {}
+                Some(reason) => drop(self.failures.insert(id.clone(), reason.to_owned())),
+                None => drop(self.failures.remove(id)),
+            }
         }
+    }
+
+    /// Says that nothing is under way any more.
+    pub fn settle(&mut self) {
+        self.pending.clear();
+    }
+
+    /// Says that all there is is carried out, or why it could not be; then what was under way is not. Nothing is, after this.
+    pub fn compared(&mut self, failure: Option<&str>) {
+        let pending = std::mem::take(&mut self.pending);
+        let Some(reason) = failure else {
+            self.failures.clear();
+            return;
+        };
+        let load_balancers = pending.into_keys().filter(|key| key.kind == Kind::LoadBalancer);
+        self.failures.extend(load_balancers.map(|key| (key.id, reason.to_owned())));
     }
 
     /// Says which load balancers there is no room for, and what of: these, and no others.

@@ -113,7 +113,7 @@ impl World {
         self.desired.edit_all(edits);
         self.catalogue.commit();
         if self.settles {
-            self.catalogue.settle(None, false);
+            self.catalogue.settle();
         }
         self.check();
         Ok(reply)

@@ -60,26 +60,33 @@ fn tables(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// One backend's change in one of so many pools of 100 backends: the whole command, and its part from the disk to the maps.
+/// One backend's change in one of so many pools of 100 backends, by a command and by the OpenStack API: all of it, and its part
+/// from the disk to the maps.
 fn changes(criterion: &mut Criterion, pools: u32) {
     let world = World::new(Size { listeners: pools, backends: 100, slots: DEFAULT_SLOTS }).expect("an engine");
     let mut group = criterion.benchmark_group("change");
     group.sample_size(20);
-    let mut weight = 1;
-    let mut change = |world: &World| {
-        weight = 3 - weight;
-        world.set_weight(pools / 2, 7, weight).expect("a change");
-    };
-    group.bench_function(format!("{pools} pools: command"), |bencher| bencher.iter(|| change(&world)));
-    group.bench_function(format!("{pools} pools: from the disk to the maps"), |bencher| {
-        bencher.iter_custom(|times| {
-            let once = |_| {
-                change(&world);
-                world.took_for_the_maps()
-            };
-            (0..times).map(once).sum::<Duration>()
+    let member = world.member(pools / 2, 7).expect("a member");
+    let by_command = |weight| world.set_weight(pools / 2, 7, weight).expect("a change");
+    let by_openstack = |weight| world.set_weight_of(&member, weight).expect("a change");
+    let ways: [(&str, &dyn Fn(u16)); 2] = [("command", &by_command), ("OpenStack request", &by_openstack)];
+    for (way, set_weight) in ways {
+        let mut weight = 1;
+        let mut change = || {
+            weight = 3 - weight;
+            set_weight(weight);
+        };
+        group.bench_function(format!("{pools} pools: {way}"), |bencher| bencher.iter(&mut change));
+        group.bench_function(format!("{pools} pools: {way}, from the disk to the maps"), |bencher| {
+            bencher.iter_custom(|times| {
+                let once = |_| {
+                    change();
+                    world.took_for_the_maps()
+                };
+                (0..times).map(once).sum::<Duration>()
+            });
         });
-    });
+    }
     let mut there = false;
     group.bench_function(format!("{pools} pools: a backend comes or goes"), |bencher| {
         bencher.iter(|| {

@@ -6,16 +6,18 @@ use std::process::Command as Process;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use lb_common::address::MacAddr;
 use lb_userspace::engine::{Engine, EngineConfig, Feeds, Program};
 use lb_userspace::model::{
     Algorithm, AttachMode, BackendAddr, BackendChange, Command, Name, NewListener, Protocol, Tables, VipOwner,
 };
 use lb_userspace::neighbour::{Link, NetworkView, Reach};
-use lb_userspace::octavia;
+use lb_userspace::octavia::query::Parameters;
+use lb_userspace::octavia::{self, Area, Caller, Method, Role};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
+use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
 
 /// The interface that all backends are behind.
@@ -164,7 +166,46 @@ impl World {
         })
     }
 
-    /// How long the last command took from when it was written down to when the maps were so.
+    /// The path of a member of a pool in the OpenStack API.
+    pub(crate) fn member(&self, pool: u32, index: u32) -> Result<Vec<String>> {
+        let pools = self.openstack(Method::Get, &["pools"], &[("name", name(pool).as_str())], None)?;
+        let id = pools["pools"][0]["id"].as_str().context("a pool")?.to_owned();
+        let address = backend(pool, index).to_string();
+        let members = self.openstack(Method::Get, &["pools", &id, "members"], &[("address", &address)], None)?;
+        let member = members["members"][0]["id"].as_str().context("a member")?.to_owned();
+        Ok(vec!["pools".to_owned(), id, "members".to_owned(), member])
+    }
+
+    /// Sets the weight of a member by the OpenStack API.
+    pub(crate) fn set_weight_of(&self, member: &[String], weight: u16) -> Result<()> {
+        let path: Vec<&str> = member.iter().map(String::as_str).collect();
+        self.openstack(Method::Put, &path, &[], Some(json!({ "member": { "weight": weight } })))?;
+        Ok(())
+    }
+
+    fn openstack(
+        &self,
+        method: Method,
+        path: &[&str],
+        parameters: &[(&str, &str)],
+        body: Option<Value>,
+    ) -> Result<Value> {
+        let texts = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let request = octavia::Request {
+            area: Area::LoadBalancing,
+            method,
+            path: path.iter().map(|segment| (*segment).to_owned()).collect(),
+            parameters: Parameters(parameters.iter().map(texts).collect()),
+            body,
+            caller: Caller { project: "home".to_owned(), role: Role::Admin },
+            here: String::new(),
+        };
+        let answered = self.runtime.block_on(self.engine.octavia(request));
+        let reply = answered.map_err(|refusal| anyhow!("refused: {refusal:?}"))?;
+        reply.body.context("a body")
+    }
+
+    /// How long the last change took from when it was written down to when the maps were so.
     pub(crate) fn took_for_the_maps(&self) -> Duration {
         self.engine.took().maps()
     }

@@ -11,7 +11,7 @@ use crate::engine::core::Core;
 use crate::model::{Fault, Tables, VipOwner};
 use crate::neighbour::{Link, NetworkView, Reach};
 use crate::reconcile::memory::Memory;
-use crate::reconcile::{DataPlane as _, Sizes};
+use crate::reconcile::{DataPlane as _, Sizes, work};
 use crate::store::{Change, Entry, Kind, Store};
 
 pub(super) fn settings() -> crate::octavia::Settings {
@@ -30,6 +30,8 @@ pub(super) struct Entries {
     pub(super) refuses: bool,
     /// How many changes were made.
     pub(super) changed: usize,
+    /// How many pools had been planned when the last of them was.
+    pub(super) planned: usize,
 }
 
 impl Store for Arc<Mutex<Entries>> {
@@ -43,6 +45,7 @@ impl Store for Arc<Mutex<Entries>> {
             return Err(Fault::unavailable("the disk is full"));
         }
         store.changed += changes.len();
+        store.planned = work::pools_planned();
         for change in changes {
             match change {
                 Change::Put(entry) => store.entries.insert((entry.kind, entry.key.clone()), entry.clone()),

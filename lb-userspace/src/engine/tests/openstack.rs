@@ -8,16 +8,22 @@ use crate::model::Tables;
 use crate::octavia::networks::{Network, Networks, Range, Subnet};
 use crate::octavia::query::Parameters;
 use crate::octavia::{Area, Caller, Method, Refusal, Request, Role};
+use crate::reconcile::work;
 
 const SUBNET: &str = "11111111-1111-4111-8111-111111111111";
 
 /// A host whose maps have room for the tables of four pools, and a core that has seen its network.
 fn small() -> (Host, Core) {
     let host = Host::new();
+    let core = small_of(&host);
+    (host, core)
+}
+
+fn small_of(host: &Host) -> Core {
     let mut core = host.start();
     do_all(&mut core, [attach("eth1")]);
     with_room_for_four(&mut core);
-    (host, core)
+    core
 }
 
 fn with_room_for_four(core: &mut Core) {
@@ -93,8 +99,7 @@ fn what_there_is_no_room_for_is_in_error_with_the_reason_and_keeps_nobody_else_f
     assert_eq!(refused, Refusal::new(409, format!("Load Balancer {fifth} is immutable and cannot be updated.")));
 
     // What others ask for is carried out, and does not say that the fifth is.
-    let pools = ask(&mut core, Method::Get, "pools?name=a-pool", None).expect("listed");
-    let members = format!("pools/{}/members", pools["pools"][0]["id"].as_str().expect("an id"));
+    let members = members_of(&mut core, "a-pool");
     let member = json!({ "member": { "address": "192.0.2.22", "protocol_port": 80 } });
     ask(&mut core, Method::Post, &members, Some(member)).expect("a second member");
     core.settle().expect("what there is room for");
@@ -128,6 +133,65 @@ fn what_there_is_no_room_for_is_in_error_with_the_reason_and_keeps_nobody_else_f
     assert!(fifth_again.contains(&format!("{fifth} (e) went to ERROR: {reason}")), "{fifth_again}");
     assert!(sixth_too.contains(&format!("{sixth} (f) went to ERROR")), "{sixth_too}");
     assert!(recovered.contains(&format!("{fifth} (e) is ACTIVE again")), "{recovered}");
+}
+
+/// The path of the members of a pool.
+fn members_of(core: &mut Core, pool: &str) -> String {
+    let pools = ask(core, Method::Get, &format!("pools?name={pool}"), None).expect("listed");
+    format!("pools/{}/members", pools["pools"][0]["id"].as_str().expect("an id"))
+}
+
+#[test]
+fn a_request_is_planned_before_it_is_written_down_and_carried_out_before_it_is_answered() {
+    let (host, mut core) = small();
+    let id = make(&mut core, "a");
+    assert_eq!(host.plane().held.vips.len(), 1, "the VIP is in the maps");
+    assert_eq!(status(&mut core, &id), "PENDING_CREATE", "to those who asked before the answer");
+    core.settle().expect("nothing in the way");
+    let members = members_of(&mut core, "a-pool");
+    let member = json!({ "member": { "address": "192.0.2.22", "protocol_port": 80 } });
+    let before = work::pools_planned();
+    ask(&mut core, Method::Post, &members, Some(member)).expect("a second member");
+    assert!(slots(&mut core, "a").iter().all(|slots| *slots > 0), "both members serve");
+    assert_eq!((work::pools_planned(), host.store.lock().expect("entries").planned), (before + 1, before + 1));
+    assert_eq!(status(&mut core, &id), "PENDING_UPDATE");
+    core.settle().expect("nothing in the way");
+    assert_eq!(status(&mut core, &id), "ACTIVE");
+    nothing_was_missed(&mut core);
+}
+
+#[test]
+fn a_request_that_cannot_be_written_down_leaves_all_as_it_was() {
+    let (host, mut core) = small();
+    let id = make(&mut core, "a");
+    core.settle().expect("nothing in the way");
+    let members = members_of(&mut core, "a-pool");
+    let (desired, serving) = (core.desired.clone(), slots(&mut core, "a"));
+    host.store.lock().expect("entries").refuses = true;
+    let member = json!({ "member": { "address": "192.0.2.22", "protocol_port": 80 } });
+    let refused = ask(&mut core, Method::Post, &members, Some(member)).expect_err("the disk is full");
+    assert_eq!(refused, Refusal::new(503, "the disk is full"));
+    host.store.lock().expect("entries").refuses = false;
+    assert_eq!(slots(&mut core, "a"), serving);
+    assert_eq!(core.desired, desired);
+    assert_eq!(status(&mut core, &id), "ACTIVE", "a refused request leaves all ACTIVE");
+    let listed = ask(&mut core, Method::Get, &members, None).expect("listed");
+    assert_eq!(listed["members"].as_array().map(Vec::len), Some(1));
+    nothing_was_missed(&mut core);
+}
+
+#[test]
+fn what_is_asked_for_before_the_network_is_known_is_pending_until_it_is_carried_out() {
+    let host = Host::new();
+    drop(small_of(&host));
+    let mut core = host.boot();
+    with_room_for_four(&mut core);
+    let id = make(&mut core, "a");
+    core.settle().expect("nothing to do yet");
+    assert_eq!((status(&mut core, &id), host.plane().held.vips.len()), ("PENDING_CREATE".into(), 0));
+    host.look(&mut core);
+    core.settle().expect("nothing in the way");
+    assert_eq!((status(&mut core, &id), host.plane().held.vips.len()), ("ACTIVE".into(), 1));
 }
 
 #[test]

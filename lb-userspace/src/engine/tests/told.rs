@@ -73,7 +73,7 @@ fn a_load_balancer_that_goes_to_error_is_told_with_the_reason_once_and_that_it_i
     core.openstack.catalogue.begin(kind, &id, crate::octavia::catalogue::PENDING_UPDATE);
     let failed = Err(Fault::unavailable("the map is full"));
     for done in [&failed, &failed, &Ok(()), &Ok(())] {
-        core.settled(done, true);
+        core.compared(done);
     }
     let told = told(&core, &[EventKind::OpenstackError, EventKind::OpenstackRecovered]);
     let [error, recovered] = &told[..] else { panic!("{told:#?}") };

@@ -300,7 +300,7 @@ fn what_is_being_changed_is_refused_in_octavias_words() {
         world.refused(method, &path, body, 409, text);
     }
     // What is refused leaves what is pending pending, and nothing more.
-    world.catalogue.settle(None, false);
+    world.catalogue.settle();
     world.delete(&format!("loadbalancers/{lb}?cascade=true"));
 }
 

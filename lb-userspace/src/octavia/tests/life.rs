@@ -1,5 +1,7 @@
 //! The life of objects, and what becomes of them in the model.
 
+use std::collections::BTreeSet;
+
 use serde_json::json;
 
 use super::super::{Method, Seen};
@@ -209,11 +211,12 @@ fn what_is_begun_is_pending_and_then_active() {
     let text = format!("Invalid state PENDING_CREATE of loadbalancer resource {lb}");
     let change = json!({ "loadbalancer": { "name": "x" } });
     world.refused(Method::Put, &format!("loadbalancers/{lb}"), change.clone(), 409, &text);
-    world.catalogue.settle(None, false);
+    world.catalogue.settle();
     assert_eq!(world.get(&format!("loadbalancers/{lb}"))["loadbalancer"]["provisioning_status"], "ACTIVE");
     world.make("listeners", listener);
     assert_eq!(world.get(&format!("loadbalancers/{lb}"))["loadbalancer"]["provisioning_status"], "PENDING_UPDATE");
-    world.catalogue.settle(Some("the kernel has no room"), false);
+    world.catalogue.carried_out(&BTreeSet::from([lb.clone()]), Some("the kernel has no room"));
+    world.catalogue.settle();
     assert_eq!(world.get(&format!("loadbalancers/{lb}"))["loadbalancer"]["provisioning_status"], "ERROR");
     let tree = world.get(&format!("loadbalancers/{lb}/status"));
     assert_eq!(tree["statuses"]["loadbalancer"]["error"], "the kernel has no room");
