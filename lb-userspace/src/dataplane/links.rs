@@ -27,6 +27,8 @@ pub(super) struct Links {
     generic: PathBuf,
     /// The MACs of the programs that this agent has loaded, by the interface's name.
     macs: BTreeMap<String, MacAddr>,
+    /// A program that is loaded and not attached yet, and the MAC that it is loaded for.
+    pub(super) kept: Option<(MacAddr, Instance)>,
 }
 
 /// The name of an interface as the name of a file: the BPF file system takes no dots, and VLAN interfaces have one.
@@ -50,7 +52,20 @@ impl Links {
         for folder in [&links, &generic] {
             fs::create_dir_all(folder).map_err(|error| pin_fault(folder, "made", &error))?;
         }
-        Ok(Self { maps: maps.to_owned(), links, generic, macs: BTreeMap::new() })
+        Ok(Self { maps: maps.to_owned(), links, generic, macs: BTreeMap::new(), kept: None })
+    }
+
+    /// Keeps a program for the first interface with its MAC that needs one.
+    pub(super) fn keep(&mut self, mac: MacAddr, instance: Instance) {
+        self.kept = Some((mac, instance));
+    }
+
+    /// A program for an interface with this MAC: the one that is kept, or one that is loaded now.
+    fn program_for(&mut self, mac: MacAddr) -> Result<Instance, Fault> {
+        match self.kept.take_if(|(known, _)| *known == mac) {
+            Some((_, instance)) => Ok(instance),
+            None => Instance::load(&self.maps, mac),
+        }
     }
 
     /// The interfaces that the program is attached to. The pin of an interface that is gone is removed: its link
@@ -91,7 +106,7 @@ impl Links {
         mac: MacAddr,
         mode: AttachMode,
     ) -> Result<Attached, Fault> {
-        let mut instance = Instance::load(&self.maps, mac)?;
+        let mut instance = self.program_for(mac)?;
         let first = if mode == AttachMode::Generic { XdpMode::Generic } else { XdpMode::Native };
         let (link, mode) = match create(&mut instance, name, ifindex, first) {
             Err((_, Some(libc::EOPNOTSUPP))) if mode == AttachMode::Auto => {
@@ -118,7 +133,7 @@ impl Links {
 
     /// Loads the program for an interface anew, and puts it in the place of the one that runs there, in one step.
     pub(super) fn renew(&mut self, name: &str, mac: MacAddr) -> Result<Option<Attached>, Fault> {
-        let mut instance = Instance::load(&self.maps, mac)?;
+        let mut instance = self.program_for(mac)?;
         let path = self.links.join(file_name(name));
         let link_fault =
             |error| Fault::unavailable(format!("the link {} cannot be opened: {}", path.display(), chain(error)));

@@ -33,6 +33,7 @@ use lb_common::maps::{LAYOUT, PINNED};
 use lb_common::outcome::{Counter, Outcome, Refused};
 use lb_common::session::{Session, SessionKey};
 use lb_common::track::pin::{Moment, Pin, PinKey, Table};
+use nix::ifaddrs::{InterfaceAddress, getifaddrs};
 use nix::time::{ClockId, clock_gettime};
 
 pub use events::EventRing;
@@ -61,17 +62,19 @@ impl Dataplane {
     /// There is room for this many slots, or for more if the map of slots that is there has more; if it has less, one with more
     /// takes its place, see `room.rs`.
     ///
-    /// The program is loaded once, so that a kernel that would refuse it does so now and not at the first `attach`.
+    /// The program is loaded once, so that a kernel that would refuse it does so now and not at the first `attach`. It is loaded
+    /// for the first of these interfaces that is there, as the kernel takes most of a second to verify it: the first of them to
+    /// be attached, with that MAC, gets this one.
     ///
     /// # Errors
     /// The kernel is too old, rights are missing, the folder is not on a BPF file system, or what is pinned there is
     /// not of this version of drlb.
-    pub fn open(pin_dir: &Path, slots: u32) -> Result<Self, Fault> {
+    pub fn open(pin_dir: &Path, slots: u32, interfaces: &[String]) -> Result<Self, Fault> {
         preflight::check()?;
         let folder = pin_dir.join(LAYOUT);
         let fresh = !folder.exists();
         preflight::pin_folder(&folder)?;
-        let opened = Self::open_maps(&folder, slots);
+        let opened = Self::open_maps(&folder, slots, mac_of_first(interfaces));
         if opened.is_err() && fresh {
             // Leave nothing of a data plane that does not work.
             let _ = remove_pins(pin_dir, &folder);
@@ -80,15 +83,19 @@ impl Dataplane {
         Ok(Self { pin_dir: pin_dir.to_owned(), folder, maps, links, events: Some(events) })
     }
 
-    fn open_maps(folder: &Path, slots: u32) -> Result<(Maps, EventRing, Links), Fault> {
+    fn open_maps(folder: &Path, slots: u32, mac: Option<MacAddr>) -> Result<(Maps, EventRing, Links), Fault> {
         specs::check_pinned(folder)?;
         room::make(folder, slots)?;
-        let links = Links::open(folder)?;
-        let instance = Instance::with_room(folder, slots)?;
+        let mut links = Links::open(folder)?;
+        let mut instance = Instance::with_room(folder, slots, mac.unwrap_or_default())?;
         // Once more: what was made just now must be as expected, too.
         specs::check_pinned(folder)?;
-        let mut object = instance.into_maps();
-        Ok((Maps::take(&mut object)?, EventRing::take(&mut object)?, links))
+        let opened = (Maps::take(instance.maps())?, EventRing::take(instance.maps())?);
+        if let Some(mac) = mac {
+            links.keep(mac, instance);
+        }
+        let (maps, events) = opened;
+        Ok((maps, events, links))
     }
 
     /// Loads the program for an interface with a certain MAC, on these maps.
@@ -210,6 +217,17 @@ impl DataPlane for Dataplane {
     fn remove_maps(&mut self) -> Result<(), Fault> {
         remove_pins(&self.pin_dir, &self.folder)
     }
+}
+
+/// The MAC of the first of some interfaces that is there.
+fn mac_of_first(interfaces: &[String]) -> Option<MacAddr> {
+    // What cannot be read is loaded for later.
+    let addresses: Vec<_> = getifaddrs().ok()?.collect();
+    let mac_of = |name: &String| {
+        let of_link = |address: &InterfaceAddress| address.address.as_ref()?.as_link_addr()?.addr().map(MacAddr);
+        addresses.iter().filter(|address| address.interface_name == *name).find_map(of_link)
+    };
+    interfaces.iter().find_map(mac_of)
 }
 
 /// Removes the pinned maps and the folders, in which there must be no link.

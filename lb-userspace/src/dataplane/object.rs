@@ -40,12 +40,12 @@ impl Instance {
         Self::of(load_object(pins, mac)?)
     }
 
-    /// The same, for no interface; a map of slots that is not there yet is made with this many.
+    /// The same; a map of slots that is not there yet is made with this many.
     ///
     /// # Errors
     /// As [`Instance::load`].
-    pub(super) fn with_room(pins: &Path, slots: u32) -> Result<Self, Fault> {
-        Self::of(object_with_room(pins, MacAddr::default(), slots)?)
+    pub(super) fn with_room(pins: &Path, slots: u32, mac: MacAddr) -> Result<Self, Fault> {
+        Self::of(object_with_room(pins, mac, slots)?)
     }
 
     fn of(mut ebpf: Ebpf) -> Result<Self, Fault> {
@@ -76,8 +76,8 @@ impl Instance {
     }
 
     /// The maps, to be taken out one by one.
-    pub(super) fn into_maps(self) -> Ebpf {
-        self.ebpf
+    pub(super) const fn maps(&mut self) -> &mut Ebpf {
+        &mut self.ebpf
     }
 }
 

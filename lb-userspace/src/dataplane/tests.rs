@@ -90,13 +90,13 @@ fn packet() -> Vec<u8> {
 #[test]
 fn what_is_written_is_read_back_and_outlives_the_agent() {
     isolated(|pins| {
-        let mut plane = Dataplane::open(pins, MAX_SLOTS).expect("a new data plane");
+        let mut plane = Dataplane::open(pins, MAX_SLOTS, &[]).expect("a new data plane");
         let empty = plane.read().expect("maps");
         assert!(empty.listeners.is_empty() && empty.vips.is_empty() && empty.segments.is_empty());
         let (key, listener) = fill(&mut plane);
         drop(plane);
 
-        let mut plane = Dataplane::open(pins, MAX_SLOTS).expect("the pinned data plane");
+        let mut plane = Dataplane::open(pins, MAX_SLOTS, &[]).expect("the pinned data plane");
         let held = plane.read().expect("maps");
         assert_eq!(held.listeners.get(&key), Some(&listener));
         assert_eq!(held.vips.get(&key.vip), Some(&Vip::default()));
@@ -127,7 +127,7 @@ fn what_is_written_is_read_back_and_outlives_the_agent() {
 #[test]
 fn more_room_is_made_for_slots_and_what_they_hold_stays() {
     isolated(|pins| {
-        let mut plane = Dataplane::open(pins, 16 * 100).expect("a new data plane");
+        let mut plane = Dataplane::open(pins, 16 * 100, &[]).expect("a new data plane");
         let (key, listener) = fill(&mut plane);
         assert_eq!(plane.read().expect("maps").sizes.slots, 1_600);
         ip("link add v0 type veth peer name v1");
@@ -136,7 +136,7 @@ fn more_room_is_made_for_slots_and_what_they_hold_stays() {
         // As if an agent had been killed in the middle of it.
         fs::create_dir(pins.join("v1/making")).expect("a folder");
 
-        let mut plane = Dataplane::open(pins, MAX_SLOTS).expect("the pinned data plane");
+        let mut plane = Dataplane::open(pins, MAX_SLOTS, &[]).expect("the pinned data plane");
         let held = plane.read().expect("maps");
         assert_eq!(held.sizes.slots, MAX_SLOTS);
         assert_eq!(held.listeners.get(&key), Some(&listener));
@@ -155,7 +155,7 @@ fn more_room_is_made_for_slots_and_what_they_hold_stays() {
         drop(plane);
 
         // The setting is smaller again: the room stays.
-        let mut plane = Dataplane::open(pins, 1_600).expect("the pinned data plane");
+        let mut plane = Dataplane::open(pins, 1_600, &[]).expect("the pinned data plane");
         assert_eq!(plane.read().expect("maps").sizes.slots, MAX_SLOTS);
     });
 }
@@ -163,7 +163,7 @@ fn more_room_is_made_for_slots_and_what_they_hold_stays() {
 #[test]
 fn a_packet_to_a_vip_is_sent_to_the_backend_and_counted() {
     isolated(|pins| {
-        let mut plane = Dataplane::open(pins, MAX_SLOTS).expect("a new data plane");
+        let mut plane = Dataplane::open(pins, MAX_SLOTS, &[]).expect("a new data plane");
         let (_, listener) = fill(&mut plane);
         let mut instance = plane.load(MAC).expect("the program");
         let packet = packet();
@@ -209,7 +209,7 @@ fn all_pins(plane: &mut Dataplane, table: Table) -> BTreeMap<u32, Pin> {
 #[test]
 fn pins_and_sessions_are_read_and_removed_in_batches() {
     isolated(|pins| {
-        let mut plane = Dataplane::open(pins, MAX_SLOTS).expect("a new data plane");
+        let mut plane = Dataplane::open(pins, MAX_SLOTS, &[]).expect("a new data plane");
         let address = |last: u32| Address([0, 0, 0xffff_0000, last]);
         let key = |last: u32| PinKey::new(&Flow::without_ports(address(last), address(1), 47), 7);
         for (table, name, count) in [(Table::Young, PINS_YOUNG, 9_000), (Table::Established, PINS_ESTABLISHED, 20_000)]
@@ -251,7 +251,7 @@ fn pins_and_sessions_are_read_and_removed_in_batches() {
 #[test]
 fn the_clock_is_the_one_that_pins_are_marked_by() {
     isolated(|pins| {
-        let mut plane = Dataplane::open(pins, MAX_SLOTS).expect("a new data plane");
+        let mut plane = Dataplane::open(pins, MAX_SLOTS, &[]).expect("a new data plane");
         let (key, listener) = fill(&mut plane);
         let moving = (0..7).map(|index| (index, Slot::moving(1, 2))).collect();
         plane.change(&Change::WriteSlots { base: listener.slots_base, moves: moving }).expect("a change");
@@ -272,7 +272,7 @@ fn a_pinned_map_of_another_shape_is_refused() {
         std::fs::create_dir_all(&folder).expect("a folder");
         let other = aya::maps::HashMap::<aya::maps::MapData, u32, u32>::create(10, 0).expect("a map");
         other.pin(folder.join("LISTENERS")).expect("a pin");
-        let Err(fault) = Dataplane::open(pins, MAX_SLOTS) else { panic!("it was opened") };
+        let Err(fault) = Dataplane::open(pins, MAX_SLOTS, &[]) else { panic!("it was opened") };
         assert!(fault.message.contains("LISTENERS is not one of this version"), "{}", fault.message);
         assert!(fault.message.contains("type 1 instead of 2"), "{}", fault.message);
     });
@@ -287,7 +287,7 @@ fn attach(plane: &mut Dataplane, name: &str, mode: AttachMode) -> Result<Option<
 fn links_are_attached_found_again_renewed_and_detached() {
     isolated(|pins| {
         ip("link add eth1.7 type veth peer name peer");
-        let mut plane = Dataplane::open(pins, MAX_SLOTS).expect("a new data plane");
+        let mut plane = Dataplane::open(pins, MAX_SLOTS, &[]).expect("a new data plane");
         for (name, mode) in [("eth1.7", XdpMode::Native), ("lo", XdpMode::Generic)] {
             let wanted = if mode == XdpMode::Native { AttachMode::Native } else { AttachMode::Generic };
             let attached = attach(&mut plane, name, wanted).expect("attached").expect("a link");
@@ -295,7 +295,7 @@ fn links_are_attached_found_again_renewed_and_detached() {
         }
         drop(plane);
 
-        let mut plane = Dataplane::open(pins, MAX_SLOTS).expect("the pinned data plane");
+        let mut plane = Dataplane::open(pins, MAX_SLOTS, &[]).expect("the pinned data plane");
         let held = plane.read().expect("links");
         // The MAC of a program that another agent loaded is not known.
         let found = |mode, name| Some(Attached { ifindex: ifindex(name), mac: None, mode });
@@ -321,10 +321,43 @@ fn links_are_attached_found_again_renewed_and_detached() {
 }
 
 #[test]
+fn the_program_that_is_loaded_first_is_the_one_of_the_first_interface_that_is_there() {
+    isolated(|pins| {
+        ip("link add eth1 address 02:00:00:00:00:01 type veth peer name peer");
+        let interfaces = ["gone", "eth1", "lo"].map(str::to_owned);
+        let mut plane = Dataplane::open(pins, MAX_SLOTS, &interfaces).expect("a new data plane");
+        fill(&mut plane);
+        let kept = |plane: &Dataplane| plane.links.kept.as_ref().map(|(mac, _)| *mac);
+        assert_eq!(kept(&plane), Some(MAC));
+        let (_, program) = plane.links.kept.as_mut().expect("one is kept");
+        let (ours, mut others) = (packet(), packet());
+        others[5] = 9;
+        assert_eq!(program.run(&ours).expect("a run").verdict, 3, "it is sent on");
+        assert_eq!(program.run(&others).expect("a run").verdict, 2, "what is sent to another MAC is none of ours");
+
+        let other = MacAddr([2, 0, 0, 0, 0, 9]);
+        let mode = AttachMode::Native;
+        let to_peer = LinkChange::Attach { name: "peer".to_owned(), ifindex: ifindex("peer"), mac: other, mode };
+        plane.link(&to_peer).expect("attached");
+        assert_eq!(kept(&plane), Some(MAC), "another MAC has another program");
+        let attached = attach(&mut plane, "eth1", mode).expect("attached").expect("a link");
+        assert_eq!((attached.mac, kept(&plane)), (Some(MAC), None));
+        drop(plane);
+
+        let mut plane = Dataplane::open(pins, MAX_SLOTS, &interfaces).expect("the pinned data plane");
+        let renew = LinkChange::Renew { name: "eth1".to_owned(), mac: MAC };
+        let renewed = plane.link(&renew).expect("renewed").expect("a link");
+        assert_eq!((renewed.mac, kept(&plane)), (Some(MAC), None));
+        let plane = Dataplane::open(&pins.join("other"), MAX_SLOTS, &["gone".to_owned()]).expect("a data plane");
+        assert_eq!(kept(&plane), None, "it is for nobody");
+    });
+}
+
+#[test]
 fn the_pin_of_an_interface_that_is_gone_is_removed() {
     isolated(|pins| {
         ip("link add eth1 type veth peer name peer");
-        let mut plane = Dataplane::open(pins, MAX_SLOTS).expect("a new data plane");
+        let mut plane = Dataplane::open(pins, MAX_SLOTS, &[]).expect("a new data plane");
         attach(&mut plane, "eth1", AttachMode::Native).expect("attached");
         ip("link delete eth1");
         assert!(plane.read().expect("links").attached.is_empty());
@@ -338,7 +371,7 @@ fn the_pin_of_an_interface_that_is_gone_is_removed() {
 #[test]
 fn auto_takes_generic_mode_where_the_driver_has_no_native_one() {
     isolated(|pins| {
-        let mut plane = Dataplane::open(pins, MAX_SLOTS).expect("a new data plane");
+        let mut plane = Dataplane::open(pins, MAX_SLOTS, &[]).expect("a new data plane");
         let fault = attach(&mut plane, "lo", AttachMode::Native).expect_err("lo has no native XDP");
         assert_eq!(fault.message, "the driver of lo has no native XDP; use --mode generic or --mode auto");
         let attached = attach(&mut plane, "lo", AttachMode::Auto).expect("attached").expect("a link");
@@ -349,9 +382,9 @@ fn auto_takes_generic_mode_where_the_driver_has_no_native_one() {
 #[test]
 fn another_program_is_left_alone() {
     isolated(|pins| {
-        let mut first = Dataplane::open(&pins.join("first"), MAX_SLOTS).expect("a data plane");
+        let mut first = Dataplane::open(&pins.join("first"), MAX_SLOTS, &[]).expect("a data plane");
         attach(&mut first, "lo", AttachMode::Generic).expect("attached");
-        let mut second = Dataplane::open(&pins.join("second"), MAX_SLOTS).expect("another data plane");
+        let mut second = Dataplane::open(&pins.join("second"), MAX_SLOTS, &[]).expect("another data plane");
         for mode in [AttachMode::Generic, AttachMode::Auto] {
             let fault = attach(&mut second, "lo", mode).expect_err("it is taken");
             assert!(fault.message.starts_with("another XDP program is attached to lo"), "{}", fault.message);
@@ -365,7 +398,7 @@ fn another_program_is_left_alone() {
 #[test]
 fn a_folder_elsewhere_is_refused() {
     isolated(|_| {
-        let Err(fault) = Dataplane::open(Path::new("/tmp/drlb"), MAX_SLOTS) else { panic!("it was opened") };
+        let Err(fault) = Dataplane::open(Path::new("/tmp/drlb"), MAX_SLOTS, &[]) else { panic!("it was opened") };
         assert!(fault.message.contains("/tmp/drlb/v1 is not on a BPF file system"), "{}", fault.message);
         assert!(!Path::new("/tmp/drlb").exists());
     });
@@ -377,7 +410,7 @@ fn the_bpf_file_system_is_mounted_where_it_is_missing() {
         let none = None::<&str>;
         // An empty /sys/fs/bpf, as on a host without one mounted.
         mount(Some("sysfs"), "/sys", Some("sysfs"), MsFlags::empty(), none).expect("another /sys");
-        Dataplane::open(Path::new("/sys/fs/bpf/drlb"), MAX_SLOTS).expect("a data plane");
+        Dataplane::open(Path::new("/sys/fs/bpf/drlb"), MAX_SLOTS, &[]).expect("a data plane");
         assert!(Path::new("/sys/fs/bpf/drlb/v1/LISTENERS").exists());
     });
 }
@@ -386,7 +419,7 @@ fn the_bpf_file_system_is_mounted_where_it_is_missing() {
 fn the_program_of_probes_is_attached_and_what_an_agent_that_was_killed_left_is_forgotten() {
     use crate::health::{ProbePlane as _, ports};
     isolated(|pins| {
-        let plane = Dataplane::open(pins, MAX_SLOTS).expect("a data plane");
+        let plane = Dataplane::open(pins, MAX_SLOTS, &[]).expect("a data plane");
         ip("link add out type veth peer name probe");
         let source: std::net::IpAddr = Ipv4Addr::new(192, 0, 2, 2).into();
         let target = ProbeTarget::new(Backend::UNREACHABLE, source.into(), lb_common::address::Port::ANY);

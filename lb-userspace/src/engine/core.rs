@@ -20,7 +20,7 @@ use crate::model::{Command, Desired, Fault, Name, Tables, VipOwner};
 use crate::neighbour::{NetworkView, Targets};
 use crate::octavia;
 use crate::reconcile::{DataPlane, Held};
-use crate::store::{Store, catalogue_of, desired_of, standings_of};
+use crate::store::{Entry, Store, catalogue_of, desired_of, standings_of};
 use crate::tracking::Tracker;
 
 /// The desired state, what the maps hold, and what leads from the one to the other.
@@ -51,35 +51,53 @@ pub(super) struct Core {
     watched: Option<watch::Receiver<Arc<Watched>>>,
 }
 
-impl Core {
-    /// Reads the desired state from the store and what is held from the maps.
+/// The store, and what stands in it.
+pub(super) struct Stored {
+    store: Box<dyn Store>,
+    desired: Desired,
+    openstack: OpenStack,
+    health: Health,
+}
+
+impl Stored {
+    /// Reads what the entries of a store say.
     ///
     /// # Errors
-    /// One of them cannot be read.
-    pub(super) fn new(
+    /// They cannot be read, or what follows from them cannot be written.
+    pub(super) fn of(
         mut store: Box<dyn Store>,
-        mut plane: Box<dyn DataPlane>,
+        entries: &[Entry],
         settings: octavia::Settings,
         default_owner: VipOwner,
         tables: Tables,
     ) -> Result<Self, Fault> {
-        let entries = store.load()?;
-        let mut desired = desired_of(&entries)?;
+        let mut desired = desired_of(entries)?;
         (desired.default_owner, desired.tables) = (default_owner, tables);
-        let on = settings.data_plane;
-        if let Some((one, other)) = doubled(&desired).filter(|_| on) {
+        if let Some((one, other)) = doubled(&desired).filter(|_| settings.data_plane) {
             return Err(Fault::conflict(format!(
                 "listeners `{one}` and `{other}` take the same, which can be without a data plane only; remove one of them \
                  with `--data-plane off`, or give another folder with --state-dir"
             )));
         }
-        let mut openstack = OpenStack::new(catalogue_of(&entries)?, settings);
+        let mut openstack = OpenStack::new(catalogue_of(entries)?, settings);
         let adopted = openstack.adopt(&desired, None)?;
         if !adopted.is_empty() {
             store.commit(&adopted)?;
         }
         openstack.catalogue.commit();
-        let health = Health::new(&desired, standings_of(&entries));
+        let health = Health::new(&desired, standings_of(entries));
+        Ok(Self { store, desired, openstack, health })
+    }
+}
+
+impl Core {
+    /// Reads what is held from the maps.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub(super) fn new(stored: Stored, mut plane: Box<dyn DataPlane>) -> Result<Self, Fault> {
+        let Stored { store, mut desired, openstack, health } = stored;
+        let on = openstack.settings.data_plane;
         let mut held = plane.read()?;
         if on {
             // Maps that are there keep their size, if it is larger.

@@ -21,6 +21,7 @@ mod thread;
 mod took;
 mod touched;
 
+use std::panic::resume_unwind;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -32,7 +33,7 @@ pub use events::Events;
 pub use status::{Flows, Status};
 pub use took::Took;
 
-use self::core::Core;
+use self::core::{Core, Stored};
 use self::idle::Idle;
 use self::thread::Request;
 use crate::announce::{Owned, Watched};
@@ -46,6 +47,7 @@ use crate::model::{Command, Fault, Name, Tables, VipOwner};
 use crate::neighbour::{NetworkView, Targets};
 use crate::octavia::{self, Refusal, Reply};
 use crate::store::sqlite::SqliteStore;
+use crate::store::{Store as _, interfaces_of};
 
 /// How many requests wait for the engine. Requests come from people and scripts, each of which waits for its answer, so
 /// the depth only has to cover the callers that arrive during one write to the disk; more of them wait to send.
@@ -123,17 +125,26 @@ impl Engine {
     pub fn start(config: EngineConfig) -> Result<(Self, Feeds, Option<Program>), Fault> {
         let EngineConfig { state_dir, pin_dir, vip_owner, tables, openstack } = config;
         let store = SqliteStore::open(&state_dir)?;
-        if !openstack.data_plane {
-            let core = Core::new(Box::new(store), Box::new(Idle), openstack, vip_owner, tables)?;
-            let (engine, feeds, _) = Self::with(core)?;
+        let entries = store.load()?;
+        let on = openstack.data_plane;
+        let read = || Stored::of(Box::new(store), &entries, openstack, vip_owner, tables);
+        if !on {
+            let (engine, feeds, _) = Self::with(Core::new(read()?, Box::new(Idle))?)?;
             return Ok((engine, feeds, None));
         }
-        let mut plane = Dataplane::open(&pin_dir, tables.room)?;
+        let interfaces = interfaces_of(&entries);
+        // The kernel takes as long to verify the program as it takes to read much that is stored.
+        let (plane, stored) = std::thread::scope(|scope| {
+            let opening = scope.spawn(|| Dataplane::open(&pin_dir, tables.room, &interfaces));
+            let stored = read();
+            (opening.join().unwrap_or_else(|panic| resume_unwind(panic)), stored)
+        });
+        let (mut plane, stored) = (plane?, stored?);
         let ring = plane.take_events().ok_or_else(|| Fault::internal("somebody else reads the program's events"))?;
         let events = Events::new(ring)
             .map_err(|error| Fault::unavailable(format!("the program's events cannot be waited for: {error}")))?;
         let probes = Box::new(plane.probes()?);
-        let core = Core::new(Box::new(store), Box::new(plane), openstack, vip_owner, tables)?;
+        let core = Core::new(stored, Box::new(plane))?;
         let (engine, feeds, asked) = Self::with(core)?;
         Ok((engine, feeds, Some(Program { events, probes, asked })))
     }

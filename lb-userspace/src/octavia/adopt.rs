@@ -1,6 +1,7 @@
 //! From the model to the API's objects: what the command line made or changed gets its objects, or changes them.
 
 use std::collections::BTreeSet;
+use std::ops::Deref;
 
 use serde_json::{Value, json};
 
@@ -62,6 +63,38 @@ struct Adoption<'a> {
     new_id: &'a dyn Fn() -> String,
 }
 
+/// An object as it is to be: copied when something differs, which in most objects nothing does.
+struct Draft<'a> {
+    before: &'a Object,
+    after: Option<Object>,
+}
+
+impl Deref for Draft<'_> {
+    type Target = Object;
+
+    fn deref(&self) -> &Object {
+        self.after.as_ref().unwrap_or(self.before)
+    }
+}
+
+impl Draft<'_> {
+    fn put(&mut self, name: &str, value: Value) {
+        if self.attributes.get(name) != Some(&value) {
+            self.after().attributes.insert(name.to_owned(), value);
+        }
+    }
+
+    fn remove(&mut self, name: &str) {
+        if self.attributes.contains_key(name) {
+            self.after().attributes.remove(name);
+        }
+    }
+
+    fn after(&mut self) -> &mut Object {
+        self.after.get_or_insert_with(|| self.before.clone())
+    }
+}
+
 impl Adoption<'_> {
     /// Removes the objects of these listeners and pools, and of their backends, that are gone. Returns the load balancers that
     /// they belonged to.
@@ -85,7 +118,7 @@ impl Adoption<'_> {
             for id in listeners.unwrap_or_default() {
                 self.set(Kind::Listener, &id, |listener| {
                     if listener.text("default_pool_id") == pool {
-                        listener.attributes.insert("default_pool_id".to_owned(), Value::Null);
+                        listener.put("default_pool_id", Value::Null);
                     }
                 });
             }
@@ -112,11 +145,11 @@ impl Adoption<'_> {
     }
 
     /// Changes an object, if that makes a difference.
-    fn set(&mut self, kind: Kind, id: &str, change: impl FnOnce(&mut Object)) {
+    fn set(&mut self, kind: Kind, id: &str, change: impl FnOnce(&mut Draft<'_>)) {
         let Some(before) = self.catalogue.get(kind, id) else { return };
-        let mut after = before.clone();
-        change(&mut after);
-        if after != *before {
+        let mut draft = Draft { before, after: None };
+        change(&mut draft);
+        if let Some(mut after) = draft.after.filter(|after| after != before) {
             after.updated = Some(self.now);
             self.catalogue.put(kind, id, after);
         }
@@ -148,12 +181,11 @@ impl Adoption<'_> {
         let id = self.add(Kind::LoadBalancer, &project, None, attributes);
         let place = networks::place_of(self.settings, listener.vip.ip());
         self.set(Kind::LoadBalancer, &id, |object| {
-            object.updated = None;
             let port = networks::vip_port_id(&id);
-            object.attributes.insert("vip_port_id".to_owned(), json!(port));
+            object.put("vip_port_id", json!(port));
             if let Some((network, subnet)) = place {
-                object.attributes.insert("vip_network_id".to_owned(), json!(network));
-                object.attributes.insert("vip_subnet_id".to_owned(), json!(subnet));
+                object.put("vip_network_id", json!(network));
+                object.put("vip_subnet_id", json!(subnet));
             }
         });
         id
@@ -181,18 +213,18 @@ impl Adoption<'_> {
             }
             // Below a load balancer that is out of service, listeners keep what was said of them.
             if up && object.flag("admin_state_up") != listener.admin_up {
-                object.attributes.insert("admin_state_up".to_owned(), json!(listener.admin_up));
+                object.put("admin_state_up", json!(listener.admin_up));
             }
             if allowed_of(object).as_ref() != Ok(&listener.allowed) {
                 let ranges: Vec<String> = listener.allowed.prefixes().iter().map(ToString::to_string).collect();
                 let ranges = if ranges.is_empty() { Value::Null } else { json!(ranges) };
-                object.attributes.insert("allowed_cidrs".to_owned(), ranges);
+                object.put("allowed_cidrs", ranges);
             }
             if max_flows_of(object) != listener.max_flows {
                 let limit = listener.max_flows.map_or(-1, i64::from);
-                object.attributes.insert("connection_limit".to_owned(), json!(limit));
+                object.put("connection_limit", json!(limit));
             }
-            object.attributes.insert("default_pool_id".to_owned(), pool.clone().map_or(Value::Null, Value::String));
+            object.put("default_pool_id", pool.clone().map_or(Value::Null, Value::String));
         });
         // What the members are probed at depends on the listeners, so they are looked at last.
         if let Some(pool) = pool {
@@ -234,16 +266,16 @@ impl Adoption<'_> {
         let Some(pool) = self.desired.pools.get(&listener.pool) else { return };
         let pool_up = pool.backends.is_empty() || pool.backends.values().any(|backend| backend.admin_up);
         self.set(Kind::Pool, id, |object| {
-            object.attributes.insert("lb_algorithm".to_owned(), json!(name_of(pool.algorithm)));
+            object.put("lb_algorithm", json!(name_of(pool.algorithm)));
             let known = object.attributes.get("session_persistence").and_then(Value::as_object);
             let known = known.and_then(|known| persistence_of(known).ok());
             if known != pool.persistence {
                 let shown =
                     pool.persistence.map_or(Value::Null, |persistence| shown_persistence(persistence, listener));
-                object.attributes.insert("session_persistence".to_owned(), shown);
+                object.put("session_persistence", shown);
             }
             if pool_up && !pool.backends.is_empty() && !object.flag("admin_state_up") {
-                object.attributes.insert("admin_state_up".to_owned(), json!(true));
+                object.put("admin_state_up", json!(true));
             }
         });
         self.members(owner, id, pool, listener);
@@ -263,10 +295,10 @@ impl Adoption<'_> {
             };
             seen.insert(backend.address);
             self.set(Kind::Member, &member, |object| {
-                object.attributes.insert("weight".to_owned(), json!(backend.weight));
-                object.attributes.insert("backup".to_owned(), json!(backend.backup));
+                object.put("weight", json!(backend.weight));
+                object.put("backup", json!(backend.backup));
                 if pool_up && object.flag("admin_state_up") != backend.admin_up {
-                    object.attributes.insert("admin_state_up".to_owned(), json!(backend.admin_up));
+                    object.put("admin_state_up", json!(backend.admin_up));
                 }
                 if target_of(object, every_port).ok() != Some(backend.monitor) {
                     show_target(object, backend);
@@ -285,7 +317,6 @@ impl Adoption<'_> {
             let member = self.add(Kind::Member, &project, None, attributes);
             self.set(Kind::Member, &member, |object| {
                 show_target(object, backend);
-                object.updated = None;
             });
         }
     }
@@ -306,7 +337,9 @@ impl Adoption<'_> {
                         && check_of(object.text("type"), &object.attributes).as_ref() == Ok(check)
                 });
                 if !same {
-                    self.set(Kind::Monitor, &id, |object| object.attributes.extend(shown_check(check)));
+                    self.set(Kind::Monitor, &id, |object| {
+                        shown_check(check).into_iter().for_each(|(name, value)| object.put(&name, value));
+                    });
                 }
             }
             (Some(check), None) => {
@@ -320,18 +353,18 @@ impl Adoption<'_> {
 }
 
 /// Says what a listener takes, in the API's words.
-fn takes_what(object: &mut Object, listener: &model::Listener) {
+fn takes_what(object: &mut Draft<'_>, listener: &model::Listener) {
     let protocol = match listener.protocol {
         Protocol::Tcp | Protocol::Ip => "TCP",
         Protocol::Udp => "UDP",
         Protocol::Sctp => "SCTP",
     };
-    object.attributes.insert("protocol".to_owned(), json!(protocol));
-    object.attributes.insert("protocol_port".to_owned(), json!(listener.port));
-    object.attributes.remove(OWN_PROTOCOL);
+    object.put("protocol", json!(protocol));
+    object.put("protocol_port", json!(listener.port));
+    object.remove(OWN_PROTOCOL);
     if takes(object) != (listener.protocol, listener.port) {
         // Every port of TCP alone has no words in the API.
-        object.attributes.insert(OWN_PROTOCOL.to_owned(), json!(listener.protocol.name()));
+        object.put(OWN_PROTOCOL, json!(listener.protocol.name()));
     }
 }
 
@@ -355,10 +388,10 @@ fn shown_persistence(persistence: Persistence, listener: &model::Listener) -> Va
     })
 }
 
-fn show_target(object: &mut Object, backend: &Backend) {
+fn show_target(object: &mut Draft<'_>, backend: &Backend) {
     let address = backend.monitor.address.map(|address| address.to_string());
-    object.attributes.insert("monitor_address".to_owned(), json!(address));
-    object.attributes.insert("monitor_port".to_owned(), json!(backend.monitor.port));
+    object.put("monitor_address", json!(address));
+    object.put("monitor_port", json!(backend.monitor.port));
 }
 
 fn shown_check(check: &HealthCheck) -> Attributes {

@@ -7,7 +7,8 @@ mod records;
 pub mod sqlite;
 
 pub use records::{
-    catalogue_of, changes_of, changes_of_standings, desired_of, object_changes, object_changes_of, standings_of,
+    catalogue_of, changes_of, changes_of_standings, desired_of, interfaces_of, object_changes, object_changes_of,
+    standings_of,
 };
 
 use crate::model::Fault;

@@ -43,6 +43,12 @@ pub fn desired_of(entries: &[Entry]) -> Result<Desired, Fault> {
     Ok(desired)
 }
 
+/// The names of the interfaces that entries describe.
+#[must_use]
+pub fn interfaces_of(entries: &[Entry]) -> Vec<String> {
+    entries.iter().filter(|entry| entry.kind == Kind::Interface).map(|entry| entry.key.clone()).collect()
+}
+
 /// The objects of the OpenStack API that entries describe.
 ///
 /// # Errors

@@ -34,7 +34,7 @@ fn entries(pins: &Path) -> Array<MapData, [u32; 32]> {
 #[test]
 fn a_listener_that_changes_more_often_than_its_table_has_places_is_always_found() {
     isolated(|pins| {
-        let mut plane = Dataplane::open(pins, MAX_SLOTS).expect("a new data plane");
+        let mut plane = Dataplane::open(pins, MAX_SLOTS, &[]).expect("a new data plane");
         let (key, listener) = fill(&mut plane);
         let mut instance = plane.load(MAC).expect("the program");
         for change in 0..3 * MOST_PROBES {
@@ -49,7 +49,7 @@ fn a_listener_that_changes_more_often_than_its_table_has_places_is_always_found(
 #[test]
 fn a_listener_behind_another_is_found_when_that_one_is_gone() {
     isolated(|pins| {
-        let mut plane = Dataplane::open(pins, MAX_SLOTS).expect("a new data plane");
+        let mut plane = Dataplane::open(pins, MAX_SLOTS, &[]).expect("a new data plane");
         let (key, listener) = fill(&mut plane);
         let mut instance = plane.load(MAC).expect("the program");
         // Others whose search begins where this one's does: the second to be put stands behind the first.
@@ -70,7 +70,7 @@ fn a_listener_behind_another_is_found_when_that_one_is_gone() {
             is_found(&mut plane, &mut instance, 3);
         }
         drop(plane);
-        let mut plane = Dataplane::open(pins, MAX_SLOTS).expect("the pinned data plane");
+        let mut plane = Dataplane::open(pins, MAX_SLOTS, &[]).expect("the pinned data plane");
         is_all_there_is(&mut plane, key, listener);
         is_found(&mut plane, &mut instance, 3);
     });
@@ -79,7 +79,7 @@ fn a_listener_behind_another_is_found_when_that_one_is_gone() {
 #[test]
 fn of_two_entries_that_a_killed_agent_left_the_one_stays_that_packets_find() {
     isolated(|pins| {
-        let mut plane = Dataplane::open(pins, MAX_SLOTS).expect("a new data plane");
+        let mut plane = Dataplane::open(pins, MAX_SLOTS, &[]).expect("a new data plane");
         let (key, listener) = fill(&mut plane);
         drop(plane);
         let behind = place(key.home(), 1);
@@ -88,7 +88,7 @@ fn of_two_entries_that_a_killed_agent_left_the_one_stays_that_packets_find() {
         words.copy_from_slice(bytemuck::cast_slice(std::slice::from_ref(&left)));
         entries(pins).set(behind, words, 0).expect("written");
 
-        let mut plane = Dataplane::open(pins, MAX_SLOTS).expect("the pinned data plane");
+        let mut plane = Dataplane::open(pins, MAX_SLOTS, &[]).expect("the pinned data plane");
         is_all_there_is(&mut plane, key, listener);
         let mut instance = plane.load(MAC).expect("the program");
         is_found(&mut plane, &mut instance, 3);
@@ -102,7 +102,7 @@ fn of_two_entries_that_a_killed_agent_left_the_one_stays_that_packets_find() {
 fn what_a_glance_tells_is_what_the_slot_says_also_after_a_kill_between_the_two() {
     use lb_common::maps::GLANCES;
     isolated(|pins| {
-        let mut plane = Dataplane::open(pins, MAX_SLOTS).expect("a new data plane");
+        let mut plane = Dataplane::open(pins, MAX_SLOTS, &[]).expect("a new data plane");
         fill(&mut plane);
         let mut instance = plane.load(MAC).expect("the program");
         is_found(&mut plane, &mut instance, 3);

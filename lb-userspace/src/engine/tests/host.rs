@@ -7,7 +7,7 @@ use lb_common::address::MacAddr;
 use lb_common::listener::Listener;
 
 use super::address;
-use crate::engine::core::Core;
+use crate::engine::core::{Core, Stored};
 use crate::model::{Fault, Tables, VipOwner};
 use crate::neighbour::{Link, NetworkView, Reach};
 use crate::reconcile::memory::Memory;
@@ -96,7 +96,9 @@ impl Host {
 
     pub(super) fn boot(&self) -> Core {
         let (store, plane) = (Box::new(Arc::clone(&self.store)), Box::new(Arc::clone(&self.plane)));
-        Core::new(store, plane, settings(), VipOwner::Xdp, Tables::default()).expect("a core")
+        let entries = store.load().expect("entries");
+        let stored = Stored::of(store, &entries, settings(), VipOwner::Xdp, Tables::default()).expect("what is stored");
+        Core::new(stored, plane).expect("a core")
     }
 
     /// A core that has seen the network.
