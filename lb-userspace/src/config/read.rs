@@ -53,6 +53,8 @@ struct File {
     _networks: Option<IgnoredAny>,
     #[serde(rename = "ports")]
     _ports: Option<IgnoredAny>,
+    #[serde(rename = "tables")]
+    _tables: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]

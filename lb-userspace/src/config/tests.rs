@@ -287,3 +287,12 @@ proptest! {
         prop_assert_eq!(desired, state_of(FULL));
     }
 }
+
+#[test]
+fn the_agents_own_settings_are_none_of_this_files_objects() {
+    // The sections of crate::settings::file, which may be in the same file.
+    let text = "[api]\nlisten = \"192.0.2.2:9876\"\n[[projects]]\nname = \"p\"\n[[users]]\nname = \"u\"\n[[networks]]\nname = \"n\"\n\
+                [[ports]]\nname = \"p\"\n[tables]\nroom = 1\n[[interfaces]]\nname = \"eth1\"\n";
+    let wanted = read(text).unwrap_or_else(|flaw| panic!("{flaw}"));
+    assert_eq!((wanted.interfaces.len(), wanted.listeners.len()), (1, 0));
+}
