@@ -38,6 +38,13 @@ pub(super) fn examine(status: &Status, questions: &Questions, seen: &Seen, findi
                 ),
             );
         }
+        if let Some(fault) = &listener.fault {
+            findings.problem(
+                "no-room",
+                listener.name.to_string(),
+                format!("it is not in force, or not as it was changed last: {fault}"),
+            );
+        }
         for backend in &listener.backends {
             let asked = questions.backends.iter().find(|q| q.listener == listener.name && q.backend == backend.address);
             Examined { status, listener, backend, asked, seen }.examine(findings);
@@ -152,7 +159,11 @@ impl Examined<'_> {
             // Named there: its answers come, and are unreadable.
             return;
         }
-        let asks_arp = vip.is_ipv4() && self.host().is_some_and(|host| !host.macs.is_empty());
+        // It answers questions, but not those of the VIP.
+        let seems_to_have_it = match vip {
+            IpAddr::V4(_) => self.host().is_some_and(|host| !host.macs.is_empty()),
+            IpAddr::V6(_) => held.told_beside,
+        };
         let eaten = "a cloud's source/destination check or port security (allow its port to send from the VIP, as an allowed \
                      address pair), a filter, or `rp_filter`";
         if held.told_vip {
@@ -173,7 +184,7 @@ impl Examined<'_> {
                      the service listen on the VIP, or on all addresses, and look at the server's filters"
                 ),
             );
-        } else if asks_arp {
+        } else if seems_to_have_it {
             findings.problem(
                 "replies-lost",
                 about,

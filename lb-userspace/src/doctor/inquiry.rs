@@ -6,6 +6,8 @@
 //! | who has the backend's address? | all | one MAC answers; if two do, two hosts have it |
 //! | the same by ARP, asked by **the VIP** | the backend | a host that has the VIP itself does not answer: an own address as the source is a "martian" (`__fib_validate_source`, net/ipv4/fib_frontend.c). One that answers lacks the VIP |
 //! | the same by ARP, asked by an address off the segment | the backend | a strict `rp_filter` keeps silent if it would reach that address by another interface |
+//! | the same by a ping to its own address (IPv6, where no source is a martian) | the backend | a host that has the VIP itself answers itself; the answer of one that lacks it comes here |
+//! | that ping again, from an own address beside the VIP | the backend | its answers to there do come, so that the silence above means something |
 //! | a ping to the own address, small, and as large as the interface allows | the backend | a lower MTU there, or on the way, eats the large one |
 //! | a ping to the VIP that may not be handed on (TTL 1) | the backend | its answer: it has the VIP, and its replies get out; "time exceeded": it lacks the VIP and hands such packets on |
 //!
@@ -43,6 +45,8 @@ enum Ping {
     Small(BackendAddr),
     Wide(BackendAddr),
     Vip(BackendAddr, IpAddr),
+    ByVip(BackendAddr, IpAddr),
+    Beside(BackendAddr, IpAddr),
 }
 
 /// The questions, and what has been answered.
@@ -96,9 +100,9 @@ impl<'a> Inquiry<'a> {
             }
             _ => {}
         }
-        self.ping(place, backend.ip(), Ping::Small(backend), SMALL, 64);
+        self.ping(place, (place.source, backend.ip()), Ping::Small(backend), SMALL, 64);
         if mtu > u32::from(SMALL) {
-            self.ping(place, backend.ip(), Ping::Wide(backend), mtu.min(LARGEST) as u16, 64);
+            self.ping(place, (place.source, backend.ip()), Ping::Wide(backend), mtu.min(LARGEST) as u16, 64);
         }
     }
 
@@ -106,13 +110,20 @@ impl<'a> Inquiry<'a> {
         if let (IpAddr::V4(address), IpAddr::V4(vip)) = (backend.ip(), vip) {
             self.ask(place.port.ifindex, arp(address, vip, place.port.mac, Some(place.mac)));
         }
-        self.ping(place, vip, Ping::Vip(backend, vip), SMALL, 1);
+        if vip.is_ipv6() {
+            self.ping(place, (vip, backend.ip()), Ping::ByVip(backend, vip), SMALL, 64);
+            if let Some(beside) = place.beside {
+                self.ping(place, (beside, backend.ip()), Ping::Beside(backend, vip), SMALL, 64);
+            }
+        }
+        self.ping(place, (place.source, vip), Ping::Vip(backend, vip), SMALL, 1);
     }
 
-    fn ping(&mut self, place: &Place, destination: IpAddr, ping: Ping, length: u16, hops: u8) {
-        let Place { port, mac, source, .. } = place;
+    /// Asks by a ping, from one address to another one.
+    fn ping(&mut self, place: &Place, (source, destination): (IpAddr, IpAddr), ping: Ping, length: u16, hops: u8) {
+        let Place { port, mac, .. } = place;
         let number = self.next;
-        let echo = Echo { source: *source, destination, from: port.mac, to: *mac, number, hops, length };
+        let echo = Echo { source, destination, from: port.mac, to: *mac, number, hops, length };
         if let Some(frame) = echo.frame() {
             self.next += 1;
             self.pings.insert(number, (ping, self.asked.len()));
@@ -147,6 +158,12 @@ impl<'a> Inquiry<'a> {
                     Ping::Wide(backend) if from == backend.ip() => hosts.entry(backend).or_default().wide = true,
                     Ping::Vip(backend, vip) if from == vip => {
                         hosts.entry(backend).or_default().vips.entry(vip).or_default().echoed = true;
+                    }
+                    Ping::ByVip(backend, vip) if from == backend.ip() => {
+                        hosts.entry(backend).or_default().vips.entry(vip).or_default().told_vip = true;
+                    }
+                    Ping::Beside(backend, vip) if from == backend.ip() => {
+                        hosts.entry(backend).or_default().vips.entry(vip).or_default().told_beside = true;
                     }
                     _ => return,
                 }

@@ -82,7 +82,7 @@ fn mtus(questions: &Questions, devices: &BTreeMap<String, DeviceSeen>) -> BTreeM
 fn ask_hosts(questions: &Questions, mtus: &BTreeMap<u32, u32>) -> io::Result<Told> {
     let socket = PacketSocket::listen()?;
     // As many as there can be, so that two that look at a time have their own.
-    let first = NUMBERS.fetch_add(4 * questions.backends.len() as u32 + 1, Ordering::Relaxed);
+    let first = NUMBERS.fetch_add(5 * questions.backends.len() as u32 + 1, Ordering::Relaxed);
     let first = (1 << 16) + first % (IDENTIFIERS << 16);
     let mut inquiry = Inquiry::new(questions, mtus, first);
     let mut room = [0; FRAME];

@@ -8,8 +8,8 @@ use lb_common::address::MacAddr;
 
 use crate::announce::Port;
 use crate::health::{Check, Standing, Way, plan};
-use crate::model::{self, BackendAddr, Desired, HealthChange, Name, Pool, VipOwner};
-use crate::neighbour::{Link, NetworkView, Reach, Unresolved};
+use crate::model::{self, BackendAddr, Desired, HealthChange, Name, Pool, Protocol, VipOwner};
+use crate::neighbour::{Link, NetworkView, Reach, Unresolved, same_network};
 use crate::reconcile::SegmentsByInterface;
 
 /// Everything that is asked.
@@ -53,6 +53,9 @@ pub struct Place {
     pub mac: MacAddr,
     /// The balancer's address that it can answer to.
     pub source: IpAddr,
+    /// One that stands beside the VIP, so that what is sent to it takes the way of what is sent to the VIP. `None` if there is
+    /// none, or if a listener takes all that comes for the VIP, so that it would not be seen here.
+    pub beside: Option<IpAddr>,
 }
 
 /// What is to be asked, where the program is attached to these interfaces, by name.
@@ -81,7 +84,7 @@ pub fn questions<'a>(
                     Some(Reach::Unresolved { why }) => Some(why.clone()),
                     _ => None,
                 },
-                place: place(backend.address, &way, view),
+                place: place(backend.address, listener.vip.ip(), &way, view, desired),
                 check: spec.as_ref().and_then(|spec| check(listener, pool, backend, spec, way)),
             };
             backends.push(question);
@@ -132,11 +135,23 @@ fn check(
 /// How long an answer may take where no health check says it, in milliseconds.
 const UNCHECKED_MS: u32 = 2_000;
 
-fn place(address: BackendAddr, way: &Way, view: &NetworkView) -> Option<Place> {
+fn place(address: BackendAddr, vip: IpAddr, way: &Way, view: &NetworkView, desired: &Desired) -> Option<Place> {
     let Way::Vip { source, .. } = way else { return None };
     let Some(Reach::Resolved { mac, ifindex }) = view.backends.get(&address) else { return None };
     let is_it = |(_, link): &(&String, &Link)| link.ifindex == *ifindex;
     let (name, link) = view.links.iter().find(is_it)?;
     let port = Port { ifindex: *ifindex, mac: link.mac };
-    Some(Place { interface: name.clone(), port, mac: *mac, source: *source })
+    let beside = beside(vip, view, desired);
+    Some(Place { interface: name.clone(), port, mac: *mac, source: *source, beside })
+}
+
+/// An address of the balancer's in the network that a VIP is of, which is no VIP.
+fn beside(vip: IpAddr, view: &NetworkView, desired: &Desired) -> Option<IpAddr> {
+    if desired.listeners_of_vip(vip).any(|listener| listener.protocol == Protocol::Ip) {
+        return None;
+    }
+    let is_beside = |(own, prefix): &&(IpAddr, u8)| {
+        same_network(*own, vip, *prefix) && desired.listeners_of_vip(*own).next().is_none()
+    };
+    view.addresses.values().flatten().find(is_beside).map(|(own, _)| *own)
 }

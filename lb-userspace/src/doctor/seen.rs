@@ -79,8 +79,10 @@ pub struct HeldVip {
     pub echoed: bool,
     /// It would have handed that on.
     pub expired: bool,
-    /// It answers an ARP question that the VIP asks, as only a host does that has no such address itself.
+    /// Its answer to a question that the VIP asks came here, as only that of a host does that has no such address itself.
     pub told_vip: bool,
+    /// So did its answer to a ping from an address beside the VIP.
+    pub told_beside: bool,
 }
 
 /// For how long a MAC that changed is told of.

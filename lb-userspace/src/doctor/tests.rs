@@ -15,6 +15,8 @@ use crate::ethernet::questions::arp;
 const PORT: Port = Port { ifindex: 3, mac: MacAddr([2, 0, 0, 0, 1, 2]) };
 const BACKEND: MacAddr = MacAddr([2, 0, 0, 0, 1, 0x21]);
 const OTHER: MacAddr = MacAddr([2, 0, 0, 0, 1, 0x99]);
+/// The balancer's address beside an IPv6 VIP.
+const BESIDE: &str = "2001:db8::3";
 const FIRST: u32 = 0x0001_0000;
 
 fn address(text: &str) -> IpAddr {
@@ -23,7 +25,8 @@ fn address(text: &str) -> IpAddr {
 
 /// One backend of one listener, behind one interface.
 fn questions(vip: &str, backend: &str, source: &str) -> Questions {
-    let place = Place { interface: "eth1".into(), port: PORT, mac: BACKEND, source: address(source) };
+    let source = address(source);
+    let place = Place { interface: "eth1".into(), port: PORT, mac: BACKEND, source, beside: Some(address(BESIDE)) };
     let question = Question {
         listener: "web".parse().expect("a name"),
         backend: backend.parse().expect("an address"),
@@ -42,6 +45,19 @@ fn questions(vip: &str, backend: &str, source: &str) -> Questions {
 
 fn v4() -> Questions {
     questions("192.0.2.10", "192.0.2.21", "192.0.2.2")
+}
+
+fn v6() -> Questions {
+    questions("2001:db8::10", "2001:db8::21", "2001:db8::2")
+}
+
+/// Whom a ping is from.
+fn from(frame: &[u8]) -> IpAddr {
+    if frame[12] == 8 {
+        IpAddr::from(<[u8; 4]>::try_from(&frame[26..30]).expect("an address"))
+    } else {
+        IpAddr::from(<[u8; 16]>::try_from(&frame[22..38]).expect("an address"))
+    }
 }
 
 fn inquiry(questions: &Questions) -> Inquiry<'_> {
@@ -73,18 +89,24 @@ fn unanswered(inquiry: &Inquiry<'_>) -> Vec<Vec<u8>> {
 
 #[test]
 fn a_backend_that_answers_all_as_it_should_is_well() {
-    for questions in [v4(), questions("2001:db8::10", "2001:db8::21", "2001:db8::2")] {
+    for questions in [v4(), v6()] {
         let mut inquiry = inquiry(&questions);
-        assert_eq!(inquiry.pings(), 3, "small, wide, and to the VIP");
+        let is_v6 = questions.backends[0].vip.is_ipv6();
+        // Small, wide, and to the VIP; by the VIP and beside it.
+        assert_eq!(inquiry.pings(), if is_v6 { 5 } else { 3 });
         let asked = unanswered(&inquiry);
         for frame in asked.iter().filter(|frame| frame[34] == 8 || frame[54] == 128) {
-            inquiry.hear(PORT.ifindex, &echoed(frame), false);
+            if from(frame) != questions.backends[0].vip {
+                inquiry.hear(PORT.ifindex, &echoed(frame), false);
+            }
         }
-        assert_eq!(unanswered(&inquiry).len(), asked.len() - 3, "what is answered is not asked again");
+        let answered = if is_v6 { 4 } else { 3 };
+        assert_eq!(unanswered(&inquiry).len(), asked.len() - answered, "what is answered is not asked again");
         let told = inquiry.finish();
         let host = &told.hosts[&questions.backends[0].backend];
         assert!(host.small && host.wide && told.claims.is_empty() && told.unfinished.is_empty(), "{told:?}");
-        assert_eq!(host.vips[&questions.backends[0].vip], HeldVip { echoed: true, ..HeldVip::default() });
+        let expected = HeldVip { echoed: true, told_beside: is_v6, ..HeldVip::default() };
+        assert_eq!(host.vips[&questions.backends[0].vip], expected);
     }
 }
 
@@ -108,10 +130,29 @@ fn arp_tells_whether_a_backend_has_the_vip_and_lets_clients_in() {
 }
 
 #[test]
-fn who_answers_for_a_vip_is_told_but_not_the_balancer_itself_or_on_another_interface() {
-    for (questions, vip) in
-        [(v4(), "192.0.2.10"), (questions("2001:db8::10", "2001:db8::21", "2001:db8::2"), "2001:db8::10")]
+fn a_ping_by_the_vip_tells_whether_a_backend_has_it_and_one_from_beside_it_that_answers_come() {
+    let mut questions = v6();
+    let mut inquiry = inquiry(&questions);
+    for frame in unanswered(&inquiry).iter().filter(|frame| frame[54] == 128 && from(frame) == address("2001:db8::10"))
     {
+        // From another host it means nothing.
+        let mut strange = echoed(frame);
+        strange[37] ^= 1;
+        inquiry.hear(PORT.ifindex, &strange, false);
+        inquiry.hear(PORT.ifindex, &echoed(frame), false);
+    }
+    let told = inquiry.finish();
+    let held = told.hosts[&questions.backends[0].backend].vips[&questions.backends[0].vip];
+    assert_eq!(held, HeldVip { told_vip: true, ..HeldVip::default() });
+    questions.backends[0].place.as_mut().expect("a place").beside = None;
+    let without = self::inquiry(&questions);
+    assert!(unanswered(&without).iter().all(|frame| from(frame) != address(BESIDE)));
+    assert_eq!(without.pings(), 4);
+}
+
+#[test]
+fn who_answers_for_a_vip_is_told_but_not_the_balancer_itself_or_on_another_interface() {
+    for (questions, vip) in [(v4(), "192.0.2.10"), (v6(), "2001:db8::10")] {
         let vip = address(vip);
         let claim = |mac| match vip {
             IpAddr::V4(v4) => arp_reply(v4, mac, Ipv4Addr::UNSPECIFIED),

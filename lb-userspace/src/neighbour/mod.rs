@@ -56,7 +56,9 @@ impl NetworkView {
     }
 }
 
-fn same_network(a: IpAddr, b: IpAddr, prefix: u8) -> bool {
+/// True if two addresses are of one network whose prefix has this length.
+#[must_use]
+pub fn same_network(a: IpAddr, b: IpAddr, prefix: u8) -> bool {
     let (a, b, bits) = match (a, b) {
         (IpAddr::V4(a), IpAddr::V4(b)) => (u128::from(a.to_bits()), u128::from(b.to_bits()), 32),
         (IpAddr::V6(a), IpAddr::V6(b)) => (a.to_bits(), b.to_bits(), 128),

@@ -206,7 +206,10 @@ impl<'a> ListenerPlanner<'a> {
             return Ok(id);
         }
         self.last_id = Some(self.held.listeners.free_id(self.last_id).ok_or_else(|| {
-            Fault::unavailable(format!("there is no room for another listener beside {}", self.held.listeners.len()))
+            let count = self.held.listeners.len();
+            Fault::unavailable(format!(
+                "there is no room for another listener beside {count}; remove listeners that are not needed"
+            ))
         })?);
         Ok(self.last_id.map_or(0, FreeId::id))
     }

@@ -373,7 +373,7 @@ impl<'a> PoolPlanner<'a> {
 
     fn allocate_slots(&mut self, pool: &Pool, count: u32) -> Result<u32, Fault> {
         let base = self.slots.allocate(slots_region(count), limits::SLOTS_PER_LINE as u32);
-        base.ok_or_else(|| no_room(pool, "slots"))
+        base.ok_or_else(|| no_room(pool, SLOTS))
     }
 
     fn allocate_places(&mut self, pool: &Pool, needed: u32) -> Result<(u32, u32), Fault> {
@@ -391,9 +391,17 @@ impl<'a> PoolPlanner<'a> {
     }
 }
 
+/// What a lookup table is of.
+const SLOTS: &str = "slots";
+
 fn no_room(pool: &Pool, what: &str) -> Fault {
     Fault::unavailable(format!(
-        "there is no room of one piece for the {what} of pool `{}`; remove listeners that are not needed",
-        pool.name
+        "there is no room of one piece for the {what} of pool `{}`; remove listeners that are not needed{}",
+        pool.name,
+        if what == SLOTS {
+            ", give listeners smaller tables (`--slots`), or make more room (`room` of `[tables]` in the agent's configuration)"
+        } else {
+            ""
+        }
     ))
 }

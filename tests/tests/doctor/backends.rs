@@ -47,6 +47,32 @@ fn backends_that_are_not_on_the_segment_are_named_with_the_reason(world: &mut Wo
 }
 at_two_corners!(backends_that_are_not_on_the_segment_are_named_with_the_reason);
 
+fn addresses_that_are_no_hosts_or_not_on_ethernet_are_named_with_the_reason(
+    world: &mut World,
+    family: Family,
+) -> Result<()> {
+    checked(world, family)?;
+    let beyond = if family == Family::V4 { "203.0.113.9" } else { "2001:db8:ffff::9" };
+    world.segment.balancer.ip(&format!(
+        "tuntap add dev tun0 mode tun\nlink set tun0 up\nroute add {beyond}/{} dev tun0\n",
+        whole(family)
+    ))?;
+    world.agent.tell(&["backend", "add", WEB, beyond])?;
+    let about = format!("{WEB} {beyond}");
+    let findings = finds(world, &[("backend-unresolved", &about)])?;
+    says(&findings, "backend-unresolved", &["has no Ethernet addresses", "on an Ethernet segment of this host"])?;
+    world.agent.tell(&["backend", "remove", WEB, beyond])?;
+    if family == Family::V4 {
+        let everybody = world.segment.backends[0].net.address(family, 255).to_string();
+        world.agent.tell(&["backend", "add", WEB, &everybody])?;
+        let findings = finds(world, &[("backend-unresolved", &format!("{WEB} {everybody}"))])?;
+        says(&findings, "backend-unresolved", &["a broadcast", "give the address of one server"])?;
+        world.agent.tell(&["backend", "remove", WEB, &everybody])?;
+    }
+    finds(world, &[]).map(drop)
+}
+at_two_corners!(addresses_that_are_no_hosts_or_not_on_ethernet_are_named_with_the_reason);
+
 fn one_server_under_two_addresses_and_one_address_on_two_servers_are_named(
     world: &mut World,
     family: Family,
