@@ -42,7 +42,7 @@ fn run() -> Result<()> {
     println!("cargo::rerun-if-changed={}", toolchain.linker.display());
 
     let arch = variable("CARGO_CFG_TARGET_ARCH")?;
-    let object = toolchain::build_object(&toolchain, workspace, &target_dir(&out), &arch, toolchain::PROGRAM)?;
+    let object = toolchain::build_object(&toolchain, workspace, &target_dir(&out), &arch, toolchain::PROGRAM, None)?;
     let embedded = out.join("drlb.bpf.o");
     fs::copy(&object, &embedded)
         .with_context(|| format!("{} cannot be copied to {}", object.display(), embedded.display()))?;

@@ -29,7 +29,7 @@ use lb_ebpf::pinned_pool::Asked;
 use lb_ebpf::select::{Chosen, Place};
 use lb_ebpf::tables::Tables;
 
-use crate::subprograms;
+use crate::{left_out, subprograms};
 
 #[map]
 static LISTENERS: Array<ListenerEntry> = Array::pinned(table::PLACES, BPF_F_MMAPABLE);
@@ -196,6 +196,9 @@ pub(crate) unsafe fn pin_key<'a>(flow: &Flow, pool: u32) -> Option<&'a PinKey> {
 
 #[inline(always)]
 fn count(map: &PerCpuArray<Counter>, index: u32, bytes: u32) {
+    if left_out::COUNT {
+        return;
+    }
     if let Some(counter) = map.get_ptr_mut(index) {
         // SAFETY: the element is this CPU's own, and the program is not interrupted by itself on it.
         unsafe {
@@ -245,7 +248,7 @@ fn find<E>(
     let entry = entries.get_ptr(sought.home)?;
     // SAFETY: the pointer is to an element.
     let (mark, halves) = unsafe { read(entry) };
-    if mark == sought.mark && halves == sought.halves {
+    if left_out::MATCH || (mark == sought.mark && halves == sought.halves) {
         return Some(entry);
     }
     if mark == table::FREE {
@@ -314,7 +317,8 @@ impl Tables for BpfTables {
 
     #[inline(always)]
     fn listener(&self, key: &ListenerKey) -> Option<&Listener> {
-        let sought = Sought { home: key.home(), mark: key.mark(), halves: key.vip.halves() };
+        let home = if left_out::MATCH { left_out::LISTENER.home() } else { key.home() };
+        let sought = Sought { home, mark: key.mark(), halves: key.vip.halves() };
         let entry = find(&LISTENERS, sought, listener_key, subprograms::listener_behind)?;
         // SAFETY: as above.
         Some(unsafe { &(*entry).listener })
@@ -322,6 +326,9 @@ impl Tables for BpfTables {
 
     #[inline(always)]
     fn slot(&self, index: u32) -> Option<Slot> {
+        if left_out::SELECT {
+            return Some(Slot::steady(0));
+        }
         let line = SLOTS.get_ptr(index / limits::SLOTS_PER_LINE as u32)?;
         // SAFETY: the index within the line is below SLOTS_PER_LINE; volatile because the agent stores slots while
         // they are read here, each in one word.
@@ -330,6 +337,9 @@ impl Tables for BpfTables {
 
     #[inline(always)]
     fn glance(&self, index: u32) -> Option<Glance> {
+        if left_out::SELECT {
+            return Some(Glance::of(Slot::steady(0)));
+        }
         let line = GLANCES.get_ptr(index / limits::GLANCES_PER_LINE as u32)?;
         // SAFETY: the index within the line is below GLANCES_PER_LINE; volatile because the agent stores glances while they
         // are read here, each in one byte.
@@ -340,6 +350,9 @@ impl Tables for BpfTables {
 
     #[inline(always)]
     fn backend(&self, place: u32) -> Option<Backend> {
+        if left_out::BACKEND {
+            return Some(Backend::new(MacAddr([2, 0, 0, 0, 0, 1]), 0));
+        }
         let backend = BACKENDS.get_ptr(place)?;
         // SAFETY: the pointer is to an element; volatile because the agent stores backends while they are read here,
         // each in one word.
@@ -348,6 +361,9 @@ impl Tables for BpfTables {
 
     #[inline(always)]
     fn segment(&self, index: u16) -> Option<Segment> {
+        if left_out::BACKEND {
+            return Some(Segment { ifindex: self.ingress_ifindex, mac: own_mac(), vlan: 0 });
+        }
         SEGMENTS.get(u32::from(index)).copied()
     }
 

@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: what a packet costs, and what a change does.
 
 use std::env;
+use std::fs;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
@@ -10,6 +11,9 @@ use xtask::toolchain;
 use crate::console;
 use crate::setup::Setup;
 use crate::workspace::{Workspace, want_root};
+
+/// What `bench steps` leaves out of a packet's way, see `lb-ebpf/src/left_out.rs`.
+const STEPS: &[&str] = &["match", "select", "backend", "count", "each"];
 
 /// Sets up, builds what is to be measured as it is shipped, and becomes the bench.
 ///
@@ -23,17 +27,35 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[&str]) -> Result<()> {
     if let ["control", chosen @ ..] = arguments {
         return control(workspace, chosen);
     }
-    let (wire, flags) = match arguments {
-        ["wire", flags @ ..] => (&["--wire"][..], flags),
-        flags => (&[][..], flags),
-    };
     let target = workspace.target.join("bpf");
-    let object = toolchain::build_object(toolchain, &workspace.root, &target, env::consts::ARCH, toolchain::BENCH)?;
-    console::run(&mut workspace.cargo(["build", "--locked", "--release", "--bin", "bench"]))?;
+    let build =
+        |object, step| toolchain::build_object(toolchain, &workspace.root, &target, env::consts::ARCH, object, step);
+    let mut bench = Command::new(workspace.built("debug", "bench"));
+    let flags = match arguments {
+        ["wire", flags @ ..] => {
+            bench.arg("--wire");
+            flags
+        }
+        ["steps", flags @ ..] => {
+            let kept = workspace.target.join("bpf").join("steps");
+            fs::create_dir_all(&kept).with_context(|| format!("{} cannot be made", kept.display()))?;
+            for step in STEPS {
+                let copy = kept.join(step);
+                let object = build(toolchain::PROGRAM, Some(step))?;
+                fs::copy(object, &copy).with_context(|| format!("{} cannot be written", copy.display()))?;
+                bench.arg(format!("--without={step}={}", copy.display()));
+            }
+            // In the others a packet does not take all of these steps.
+            bench.arg("--case=TCP ACK, 16 k");
+            flags
+        }
+        flags => flags,
+    };
+    let floors = build(toolchain::BENCH, None)?;
+    // The kernel runs and times what is measured: how this program is built makes no difference.
+    console::run(&mut workspace.cargo(["build", "--locked", "--bin", "bench"]))?;
     console::part("bench");
-    let mut bench = Command::new(workspace.built("release", "bench"));
-    bench.args(wire).args(flags).env("DRLB_BENCH_OBJECT", object);
-    become_the(&mut bench)
+    become_the(bench.args(flags).env("DRLB_BENCH_OBJECT", floors))
 }
 
 /// The control plane, by criterion. `chosen` are parts of the names of what is to be measured.

@@ -15,11 +15,14 @@ pub const PROGRAM: &str = "drlb-ebpf";
 /// Its binary that the bench measures it against.
 pub const BENCH: &str = "drlb-bench-ebpf";
 
+/// The variable that says which step of a packet's way is left out of a build.
+const WITHOUT: &str = "DRLB_BENCH_WITHOUT";
+
 /// The one crate that asks for an unstable feature (`asm_experimental_arch`), and so may have it.
 const UNSTABLE_CRATE: &str = "aya_ebpf";
 
 /// Builds an object, [`PROGRAM`] or [`BENCH`], in `target_dir` and returns its path. `arch` is the architecture of the
-/// kernel that will run it.
+/// kernel that will run it. `without` is a step of the packet's way to leave out (`lb-ebpf/src/left_out.rs`).
 ///
 /// `target_dir` must not be that of a cargo that waits for this one: they would wait for each other's lock.
 ///
@@ -31,9 +34,10 @@ pub fn build_object(
     target_dir: &Path,
     arch: &str,
     object: &str,
+    without: Option<&str>,
 ) -> Result<PathBuf> {
     let mut command = command(toolchain, "build", workspace, target_dir, arch)?;
-    command.args(["--bin", object]);
+    command.args(["--bin", object]).env_remove(WITHOUT).envs(without.map(|step| (WITHOUT, step)));
     let status = command.status().with_context(|| format!("{} cannot be run", toolchain.compiler.cargo.display()))?;
     if !status.success() {
         bail!("the XDP program does not build ({status}): its errors stand above, the compiler is {toolchain}");

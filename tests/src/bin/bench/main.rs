@@ -37,11 +37,14 @@ struct Options {
     #[arg(long, default_value_t = 500_000)]
     packets: u32,
     /// Put another XDP program, which is pinned there, into the run: NAME=PATH. It must have XDP frags, as ours has.
-    #[arg(long, value_name = "NAME=PATH", value_parser = pinned)]
+    #[arg(long, value_name = "NAME=PATH", value_parser = named)]
     pinned: Vec<(String, PathBuf)>,
     /// Measure the program of this object in place of the one that drlb ships, as one that some step is left out of.
     #[arg(long, value_name = "FILE")]
     program: Option<PathBuf>,
+    /// Measure another build of our program beside it, in which some step is left out: NAME=FILE.
+    #[arg(long, value_name = "NAME=FILE", value_parser = named, hide = true)]
+    without: Vec<(String, PathBuf)>,
     /// Write the figures as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -53,7 +56,7 @@ struct Options {
     compare: Option<PathBuf>,
 }
 
-fn pinned(text: &str) -> Result<(String, PathBuf), String> {
+fn named(text: &str) -> Result<(String, PathBuf), String> {
     let (name, path) = text.split_once('=').ok_or("write it as NAME=PATH")?;
     Ok((name.to_owned(), path.into()))
 }
@@ -67,7 +70,8 @@ fn main() -> Result<()> {
     let rounds = Rounds { rounds: options.rounds.max(1), packets: options.packets.max(1) };
     let mut cases = Case::all();
     cases.retain(|case| options.case.as_ref().is_none_or(|part| case.name.contains(part)));
-    let mut bench = Bench::load(options.program.as_deref(), &options.pinned).context("cannot load the programs")?;
+    let mut bench = Bench::load(options.program.as_deref(), &options.without, &options.pinned)
+        .context("cannot load the programs")?;
     let mut report = Report { instructions: bench.instructions()?, rows: Vec::new() };
     report::header(&report, bench.names());
     for case in &cases {

@@ -12,6 +12,7 @@ use drlb_tests::sample::{OWN_MAC, address};
 use lb_common::address::{Address, Port};
 use lb_common::bench::{Drive, FLOOR_SLOTS, FloorKey};
 use lb_common::protocol::{TCP, UDP};
+use lb_ebpf::host::HostTables;
 
 use crate::cases::{Case, ROUTER};
 use crate::report::{Cost, Instructions, Row};
@@ -35,6 +36,8 @@ const FLOORS: &[(&str, &str, bool)] =
 /// The loaded programs.
 pub(crate) struct Bench {
     drlb: Program,
+    /// Builds of ours that a step is left out of.
+    without: Vec<(String, Program)>,
     object: Ebpf,
     pinned: Vec<(String, ProgramFd)>,
 }
@@ -42,24 +45,31 @@ pub(crate) struct Bench {
 impl Bench {
     /// Loads the programs, in namespaces of this process's own. Ours is that of an object, if one is given, or the one that is
     /// shipped.
-    pub(crate) fn load(ours: Option<&Path>, pinned: &[(String, PathBuf)]) -> Result<Self> {
+    pub(crate) fn load(
+        ours: Option<&Path>,
+        without: &[(String, PathBuf)],
+        pinned: &[(String, PathBuf)],
+    ) -> Result<Self> {
         // Pins are found before we move away from them.
         let pinned = pinned.iter().map(|(name, path)| Ok((name.clone(), open(path)?))).collect::<Result<_>>()?;
         let tables = tables::tables(&Setting::default());
         let drlb = match ours {
-            Some(path) => {
-                let object = fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
-                Program::load_object(&object, &tables)?
-            }
+            Some(path) => of_object(path, &tables)?,
             None => Program::load(&tables)?,
         };
-        Ok(Self { drlb, object: floors()?, pinned })
+        let without = without
+            .iter()
+            .map(|(name, path)| Ok((format!("without {name}"), of_object(path, &tables)?)))
+            .collect::<Result<_>>()?;
+        Ok(Self { drlb, without, object: floors()?, pinned })
     }
 
     /// The names of the programs, in the order of the columns.
     pub(crate) fn names(&self) -> Vec<String> {
         let floors = FLOORS.iter().map(|floor| floor.0.to_owned());
-        floors.chain([DRLB.to_owned()]).chain(self.pinned.iter().map(|(name, _)| name.clone())).collect()
+        let without = self.without.iter().map(|(name, _)| name.clone());
+        let pinned = self.pinned.iter().map(|(name, _)| name.clone());
+        floors.chain([DRLB.to_owned()]).chain(without).chain(pinned).collect()
     }
 
     /// How large our program is.
@@ -69,7 +79,9 @@ impl Bench {
 
     /// Measures a case: nanoseconds a packet, net of the driver, for each program that knows it.
     pub(crate) fn measure(&mut self, case: &Case, rounds: Rounds) -> Result<Row> {
-        self.drlb.renew(&tables::tables(&case.setting))?;
+        let tables = tables::tables(&case.setting);
+        self.drlb.renew(&tables)?;
+        self.without.iter_mut().try_for_each(|(_, program)| program.renew(&tables))?;
         // Anew, so that no case meets a table that another one filled.
         self.object = floors()?;
         let drive = Drive {
@@ -122,6 +134,9 @@ impl Bench {
                 program.fd()?.try_clone()?
             }
             None if name == DRLB => self.drlb.descriptor()?.try_clone()?,
+            None if let Some((_, program)) = self.without.iter_mut().find(|(without, _)| without == name) => {
+                program.descriptor()?.try_clone()?
+            }
             None => {
                 let (_, program) = self.pinned.iter().find(|(pinned, _)| pinned == name).context("no such program")?;
                 program.try_clone()?
@@ -140,6 +155,12 @@ impl Bench {
         let result = driver.test_run(options)?;
         Ok((result.return_value, result.duration.as_nanos() as u32))
     }
+}
+
+/// The program of an object.
+fn of_object(path: &Path, tables: &HostTables) -> Result<Program> {
+    let object = fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
+    Program::load_object(&object, tables)
 }
 
 /// The floors and the driver, loaded, with their tables filled.

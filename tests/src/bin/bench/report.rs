@@ -73,7 +73,7 @@ pub(crate) fn print(row: &Row) {
     println!("\n{} (driver {:.0})", row.case, row.driver);
     for (name, Cost { min, median, max }) in &row.costs {
         let ratio = row.ratio(name).map_or(String::new(), |ratio| format!("  {ratio:5.2}"));
-        println!("  {name:<10} {min:6.0} ({median:.0}, {max:.0}){ratio}");
+        println!("  {name:<16} {min:6.0} ({median:.0}, {max:.0}){ratio}");
     }
 }
 
