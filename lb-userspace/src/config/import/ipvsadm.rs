@@ -141,7 +141,7 @@ fn server(line: usize, words: &[&str], services: &mut [Service], imported: &mut 
         "-m" => "network address translation",
         "-i" => "a tunnel",
         _ => {
-            service.servers.push(Server { line, address, port, weight });
+            service.servers.push(Server { line, address, port, weight, backup: false });
             return Ok(());
         }
     };

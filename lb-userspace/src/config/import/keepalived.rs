@@ -168,8 +168,20 @@ fn settings<'a>(statement: &'a Statement, imported: &mut Imported) -> Result<Set
                 settings.checks.set(line, imported);
             }
             "real_server" => real_server(line, kind, &mut settings, imported),
+            // Taken up below: of several, the last counts.
+            "sorry_server" | "sorry_server_lvs_method" => {
+                if block.iter().rev().find(|other| other.is(line.keyword())).is_some_and(|last| last.line != line.line)
+                {
+                    note(imported, format!("`{}` was left out: a later one takes its place", line.words.join(" ")));
+                }
+            }
             _ => note(imported, format!("`{}` was left out", line.words.join(" "))),
         }
+    }
+    let last = |keyword: &str| block.iter().rev().find(|line| line.is(keyword));
+    if let Some(line) = last("sorry_server") {
+        let kind = last("sorry_server_lvs_method").and_then(Statement::value).unwrap_or(kind);
+        sorry_server(line, kind, &mut settings, imported);
     }
     if settings.servers.is_empty() && kind != "DR" && !block.iter().any(|line| line.is("real_server")) {
         return Err(format!("the virtual server was left out: it is of kind {kind}, and has no servers"));
@@ -177,28 +189,48 @@ fn settings<'a>(statement: &'a Statement, imported: &mut Imported) -> Result<Set
     Ok(settings)
 }
 
-fn real_server<'a>(line: &'a Statement, kind: &str, settings: &mut Settings<'a>, imported: &mut Imported) {
+/// The server that is for when all others are down: a backup. keepalived does not probe it.
+fn sorry_server(line: &Statement, kind: &str, settings: &mut Settings<'_>, imported: &mut Imported) {
+    match server(line, kind) {
+        Ok((address, port)) => {
+            if settings.checks.has_one() {
+                imported.note(
+                    line.line,
+                    format!(
+                        "the sorry server {address} became a backup, which is probed as the others are: let it answer their check, or                          probe it elsewhere (`drlb backend set --monitor-port`)"
+                    ),
+                );
+            }
+            settings.servers.push(Server { line: line.line, address, port, weight: 1, backup: true });
+        }
+        Err(note) => imported.note(line.line, note),
+    }
+}
+
+/// The address and port of a server of that kind. The error says why it is left out.
+fn server(line: &Statement, kind: &str) -> Result<(IpAddr, u16), String> {
     let words: Vec<&str> = line.words.iter().map(String::as_str).collect();
-    let found = match words.as_slice() {
-        [_, address, port] => endpoint(address, port),
-        [_, address] => endpoint(address, "0"),
-        _ => Err("the server was left out: it has no address and port".to_owned()),
+    let (address, port) = match words.as_slice() {
+        [_, address, port] => endpoint(address, port)?,
+        [_, address] => endpoint(address, "0")?,
+        _ => return Err("the server was left out: it has no address and port".to_owned()),
     };
-    let (address, port) = match found {
+    if kind != "DR" {
+        return Err(format!(
+            "server {address} was left out: it is of kind {kind}, and drlb's are by direct routing; when it holds the VIP (`drlb \
+             backend setup`), add it with `drlb backend add`"
+        ));
+    }
+    Ok((address, port))
+}
+
+fn real_server<'a>(line: &'a Statement, kind: &str, settings: &mut Settings<'a>, imported: &mut Imported) {
+    let own_kind = line.block().iter().rev().find(|line| line.is("lvs_method") || line.is("lb_kind"));
+    let kind = own_kind.and_then(Statement::value).unwrap_or(kind);
+    let (address, port) = match server(line, kind) {
         Ok(found) => found,
         Err(note) => return imported.note(line.line, note),
     };
-    let own_kind = line.block().iter().rev().find(|line| line.is("lvs_method") || line.is("lb_kind"));
-    let kind = own_kind.and_then(Statement::value).unwrap_or(kind);
-    if kind != "DR" {
-        return imported.note(
-            line.line,
-            format!(
-                "server {address} was left out: it is of kind {kind}, and drlb's are by direct routing; when it holds the \
-                 VIP (`drlb backend setup`), add it with `drlb backend add`"
-            ),
-        );
-    }
     let mut weight = 1;
     for inner in line.block() {
         match inner.keyword() {
@@ -211,7 +243,7 @@ fn real_server<'a>(line: &'a Statement, kind: &str, settings: &mut Settings<'a>,
             _ => imported.note(inner.line, format!("`{}` was left out", inner.words.join(" "))),
         }
     }
-    settings.servers.push(Server { line: line.line, address, port, weight });
+    settings.servers.push(Server { line: line.line, address, port, weight, backup: false });
 }
 
 fn not_a_number(line: &Statement) -> String {

@@ -36,6 +36,8 @@ pub(super) struct Server {
     pub(super) address: IpAddr,
     pub(super) port: u16,
     pub(super) weight: u32,
+    /// True if it is for when no other one can take anything.
+    pub(super) backup: bool,
 }
 
 impl Imported {
@@ -133,7 +135,7 @@ impl Imported {
             false => weight as u16,
         };
         let mut backends: Vec<At<WantedBackend>> = Vec::new();
-        for Server { line, address, port: own_port, weight } in servers {
+        for Server { line, address, port: own_port, weight, backup } in servers {
             let address = match BackendAddr::try_from(address) {
                 Ok(address) => address,
                 Err(fault) => {
@@ -159,13 +161,7 @@ impl Imported {
                 self.note(line, format!("the weight {weight} of server {address} became {}", scale(weight)));
             }
             let monitor = MonitorTarget::default();
-            backends.push(At::nowhere(WantedBackend {
-                address,
-                weight: scale(weight),
-                up: true,
-                monitor,
-                backup: false,
-            }));
+            backends.push(At::nowhere(WantedBackend { address, weight: scale(weight), up: true, monitor, backup }));
         }
         backends
     }

@@ -177,6 +177,10 @@ weight = 2
 
 [[listeners.backends]]
 address = "192.0.2.22"
+
+[[listeners.backends]]
+address = "192.0.2.200"
+backup = true
 "#;
     assert!(text.starts_with(web), "{text}");
     for vip in ["192.0.2.12", "192.0.2.13", "2001:db8::10"] {
@@ -185,7 +189,7 @@ address = "192.0.2.22"
     let told = [
         "line 3: `global_defs` was left out",
         "line 6: `vrrp_instance VI_1` was left out: drlb moves no addresses between hosts",
-        "line 18: `sorry_server 192.0.2.200 80` was left out",
+        "line 18: the sorry server 192.0.2.200 became a backup, which is probed as the others are",
         "line 28: `delay_before_retry 3` was left out",
         "line 33: server 192.0.2.22 is probed as the first one is (line 21), not by its own check",
         "line 41: firewall mark 9 of the group was left out",
@@ -199,6 +203,45 @@ address = "192.0.2.22"
         assert!(imported.notes.iter().any(|note| note.starts_with(part)), "{part}\n{:#?}", imported.notes);
     }
     assert_eq!(imported.notes.len(), told.len(), "{:#?}", imported.notes);
+}
+
+#[test]
+fn a_sorry_server_becomes_a_backup_if_it_is_reached_by_direct_routing() {
+    let block = |lines: &str| {
+        let head = "virtual_server 192.0.2.10 80 {\n lb_kind DR\n real_server 192.0.2.21 80 {\n weight 300\n }\n";
+        keepalived(&format!("{head}{lines}}}\n"))
+    };
+    let backups = |imported: &Imported| {
+        let backends = &imported.wanted.listeners[0].value.backends;
+        let backups = backends.iter().filter(|at| at.value.backup);
+        backups.map(|at| (at.value.address.to_string(), at.value.weight)).collect::<Vec<_>>()
+    };
+    // Without a check there is nothing to tell; the weights of the others are no matter of its.
+    let imported = block(" sorry_server 192.0.2.200 80\n");
+    assert_eq!(backups(&imported), [("192.0.2.200".to_owned(), 1)]);
+    assert_eq!(imported.notes, ["line 3: the weight 300 of server 192.0.2.21 became 256"]);
+    assert!(text_of(&imported).ends_with("address = \"192.0.2.200\"\nbackup = true\n"));
+
+    let told = |lines: &str, part: &str, left: &[&str]| {
+        let imported = block(lines);
+        assert!(imported.notes.iter().any(|note| note.starts_with(part)), "{part}\n{:#?}", imported.notes);
+        assert_eq!(backups(&imported).into_iter().map(|(address, _)| address).collect::<Vec<_>>(), left, "{lines}");
+    };
+    let nat = " sorry_server 192.0.2.200 80\n sorry_server_lvs_method NAT\n";
+    told(nat, "line 6: server 192.0.2.200 was left out: it is of kind NAT", &[]);
+    told(" sorry_server 192.0.2.21 80\n", "line 6: server 192.0.2.21 is there twice", &[]);
+    told(" sorry_server 192.0.2.200 81\n", "line 6: server 192.0.2.200 is reached at port 80", &["192.0.2.200"]);
+    told(" sorry_server 2001:db8::1 80\n", "line 6: server 2001:db8::1 was left out", &[]);
+    told(" sorry_server www 80\n", "line 6: `www` is not an address in numbers", &[]);
+    let two = " sorry_server 192.0.2.200\n sorry_server 192.0.2.201\n sorry_server_inhibit\n";
+    told(two, "line 6: `sorry_server 192.0.2.200` was left out: a later one takes its place", &["192.0.2.201"]);
+    told(two, "line 8: `sorry_server_inhibit` was left out", &["192.0.2.201"]);
+
+    // Of a virtual server of another kind it is taken, too, if it says that it is reached so.
+    let other = keepalived(
+        "virtual_server 192.0.2.10 80 {\n lb_kind NAT\n sorry_server 192.0.2.200 80\n sorry_server_lvs_method DR\n}\n",
+    );
+    assert_eq!((backups(&other), other.notes.len()), (vec![("192.0.2.200".to_owned(), 1)], 0));
 }
 
 #[test]

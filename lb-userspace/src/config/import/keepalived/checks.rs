@@ -38,6 +38,11 @@ impl<'a> Checks<'a> {
         self.checks.push((check, server));
     }
 
+    /// True if there is one that drlb has, too.
+    pub(super) fn has_one(&self) -> bool {
+        self.checks.iter().any(|(check, _)| kind_of(check.keyword()).is_some())
+    }
+
     /// The check of a listener: the first that there is. Others that differ are noted.
     pub(super) fn health(&self, listener: &Listener, imported: &mut Imported) -> Option<HealthCheck> {
         let mut known = self.checks.iter().filter_map(|(check, _)| Some((check, kind_of(check.keyword())?)));
