@@ -235,7 +235,8 @@ pub(super) const MANIFESTS: &[(&str, Dependencies)] = &[
     ("lb-ebpf", Dependencies::Among(&["aya-ebpf", "aya-log-ebpf", "lb-common", "network-types"])),
     ("fuzz", Dependencies::Among(&["bytemuck", "lb-common", "lb-ebpf", "proptest"])),
     ("lb-userspace", Dependencies::Without(&["drlb-tests", "lb-ebpf"])),
-    ("xtask", Dependencies::Among(&["anyhow"])),
+    // serde_json reads cargo's messages.
+    ("xtask", Dependencies::Among(&["anyhow", "serde_json"])),
 ];
 
 /// What a file does that it must not.
