@@ -75,3 +75,26 @@ impl Finish {
         Self { verdict: Verdict::Transmit, outcome }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_is_handed_on_whole() {
+        let ends = [
+            Verdict::Pass,
+            Verdict::Drop,
+            Verdict::Transmit,
+            Verdict::Redirect(0),
+            Verdict::Redirect(0x7fff),
+            Verdict::Redirect(u16::MAX),
+        ];
+        for verdict in ends {
+            for &outcome in Outcome::ALL {
+                let finish = Finish { verdict, outcome };
+                assert_eq!(Finish::from_bits(finish.to_bits()), finish);
+            }
+        }
+    }
+}
