@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls_pki_types::PrivateKeyDer;
@@ -143,13 +143,30 @@ impl Authority {
         self.issuer.pem()
     }
 
+    /// A certificate that it has signed for a name or an address, and its key.
+    fn sign(&self, name: &str) -> Result<(Certificate, KeyPair)> {
+        let key = KeyPair::generate()?;
+        let mut params = CertificateParams::new(vec![name.to_owned()])?;
+        // Python's clients want to know whose key signed it.
+        params.use_authority_key_identifier_extension = true;
+        Ok((params.signed_by(&key, &self.issuer)?, key))
+    }
+
+    /// A certificate that it has signed for a name or an address, and its key, in PEM.
+    ///
+    /// # Errors
+    /// No key can be made.
+    pub fn certify_in_pem(&self, name: &str) -> Result<(String, String)> {
+        let (certificate, key) = self.sign(name)?;
+        Ok((certificate.pem(), key.serialize_pem()))
+    }
+
     /// What a server needs whose certificate it has signed for a name.
     ///
     /// # Errors
     /// No key can be made.
     pub fn certify(&self, name: &str) -> Result<Arc<ServerConfig>> {
-        let key = KeyPair::generate()?;
-        let certificate = CertificateParams::new(vec![name.to_owned()])?.signed_by(&key, &self.issuer)?;
+        let (certificate, key) = self.sign(name)?;
         let key = PrivateKeyDer::try_from(key.serialize_der()).map_err(|error| anyhow!("no key: {error}"))?;
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()?

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use drlb_tests::agent::binary;
 use drlb_tests::control::{Agent, Client, SUBNET};
 use drlb_tests::openstack::{base64, clients};
+use drlb_tests::particular::Authority;
 use serde_json::{Value, json};
 
 const PASSWORD: &str = "correct horse";
@@ -298,5 +299,54 @@ fn every_way_of_signing_in_works_with_the_clients_that_have_it() -> Result<()> {
             Err(said) => ensure!(wanted.contains("401") && format!("{said:#}").contains(wanted), "{words:?}: {said:#}"),
         }
     }
+    Ok(())
+}
+
+#[test]
+fn over_tls_who_trusts_the_authority_is_served_and_others_are_told_why_not() -> Result<()> {
+    let (folder, wrong) = (tempfile::tempdir()?, tempfile::tempdir()?);
+    let (authority, other) = (Authority::new("ours")?, Authority::new("another")?);
+    let (certificate, key) = authority.certify_in_pem("127.0.0.1")?;
+    let write = |name: &str, text: &str| -> Result<String> {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text)?;
+        Ok(path.to_str().context("a path")?.to_owned())
+    };
+    let (certificate, key) = (write("api.pem", &certificate)?, write("api.key", &key)?);
+    let (trusted, others) = (write("ca.pem", &authority.pem())?, write("other.pem", &other.pem())?);
+    let tls = format!("[api]\ntls_certificate = \"{certificate}\"\ntls_key = \"{key}\"\n");
+    let agent = Agent::start_with(&configuration()?.replace("[api]\n", &tls))?;
+    let clouds = |scheme: &str, authority: &str| {
+        format!(
+            "clouds:\n  drlb:\n    auth:\n      auth_url: {scheme}://{}/v3\n      username: ann\n      \
+             password: {PASSWORD}\n      project_name: shop\n      user_domain_name: Default\n      \
+             project_domain_name: Default\n    region_name: RegionOne\n    cacert: {authority}\n",
+            agent.address()
+        )
+    };
+    std::fs::write(folder.path().join("clouds.yaml"), clouds("https", &trusted))?;
+    std::fs::write(wrong.path().join("clouds.yaml"), clouds("https", &others))?;
+    let plain = tempfile::tempdir()?;
+    std::fs::write(plain.path().join("clouds.yaml"), clouds("http", &trusted))?;
+    let create = ["openstack", "--os-cloud", "drlb", "loadbalancer", "create", "--name", "ours", "--vip-subnet-id"];
+    let create = [&create[..], &[SUBNET, "--wait", "-f", "value", "-c", "provisioning_status"]].concat();
+    ensure!(run(folder.path(), &create)? == "ACTIVE", "it is not made");
+    let list = ["openstack", "--os-cloud", "drlb", "loadbalancer", "list", "-f", "value", "-c", "name"];
+    let sdk = ["python", "-c", SDK_BY_FILE];
+    let outcomes: Vec<_> = thread::scope(|scope| {
+        let running = [(&folder, &list[..]), (&folder, &sdk[..]), (&wrong, &list[..]), (&plain, &list[..])]
+            .map(|(place, words)| scope.spawn(move || run(place.path(), words)));
+        running.into_iter().map(|run| run.join().expect("a client does not panic")).collect()
+    });
+    let [listed, by_sdk, untrusted, unencrypted] = outcomes.as_slice() else { bail!("four clients") };
+    ensure!(matches!(listed, Ok(names) if names == "ours"), "{listed:?}");
+    ensure!(by_sdk.is_ok(), "{by_sdk:?}");
+    let refused =
+        |outcome: &Result<String>, why: &str| matches!(outcome, Err(said) if format!("{said:#}").contains(why));
+    ensure!(refused(untrusted, "certificate verify failed"), "{untrusted:?}");
+    ensure!(
+        refused(unencrypted, "This port speaks HTTPS: give an address that begins with https://"),
+        "{unencrypted:?}"
+    );
     Ok(())
 }

@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::StatusCode;
+use axum::response::Response;
 use axum::serve::Listener;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -23,6 +25,8 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 
+use super::respond::answer;
+use crate::keystone::refused;
 use crate::model::Fault;
 use crate::settings::{Api, Tls};
 
@@ -30,6 +34,8 @@ use crate::settings::{Api, Tls};
 const BACKLOG: u32 = 4_096;
 /// How long a client may take to shake hands.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// The first byte of a client that speaks TLS: a record of the handshake (RFC 8446 section 5.1). No request begins so.
+const HANDSHAKE: u8 = 22;
 /// How long requests that have begun may take after the server was told to stop.
 const LAST_REQUESTS: Duration = Duration::from_secs(5);
 
@@ -110,16 +116,29 @@ pub async fn serve(port: Port, router: Router, stop: impl Future<Output = ()> + 
     Ok(())
 }
 
-/// Serves one connection. A client that speaks no TLS, or goes away, is no concern of ours.
+/// Serves one connection. A client that goes away, or trusts another authority, is no concern of ours.
 async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, router: Router, stopped: watch::Receiver<()>) {
-    match tls {
-        None => speak(stream, router, stopped).await,
-        Some(acceptor) => {
+    let Some(acceptor) = tls else { return speak(stream, router, stopped).await };
+    let begin = async {
+        let mut first = [0];
+        stream.peek(&mut first).await?;
+        io::Result::Ok(first == [HANDSHAKE])
+    };
+    match tokio::time::timeout(PATIENCE, begin).await {
+        Ok(Ok(true)) => {
             if let Ok(Ok(stream)) = tokio::time::timeout(PATIENCE, acceptor.accept(stream)).await {
                 speak(stream, router, stopped).await;
             }
         }
+        Ok(Ok(false)) => speak(stream, Router::new().fallback(async || tell_to_speak_tls()), stopped).await,
+        _ => {}
     }
+}
+
+/// What is answered to plain HTTP where TLS is spoken. A client shows it, where it would show but a broken connection.
+fn tell_to_speak_tls() -> Response {
+    let refusal = refused(400, "This port speaks HTTPS: give an address that begins with https://");
+    answer(StatusCode::BAD_REQUEST, Some(&refusal.body))
 }
 
 /// Speaks HTTP/1.1, with `Headers-In-This-Case`: scripts look for `X-Subject-Token` with `awk`.
