@@ -52,6 +52,14 @@ def make(cloud, subnet, servers):
     )
     refused(
         exceptions.HttpException,
+        f"does not support a requested option: two members with the address {servers[0]}, as direct routing",
+        lb.create_member,
+        pools[0],
+        address=servers[0],
+        protocol_port=8080,
+    )
+    refused(
+        exceptions.HttpException,
         "does not support a requested option: protocol HTTP",
         lb.create_listener,
         protocol="HTTP",

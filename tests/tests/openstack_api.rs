@@ -124,3 +124,17 @@ fn nothing_acknowledged_is_lost_when_the_agent_is_killed() -> Result<()> {
     }
     Ok(())
 }
+
+/// Among many writers the next change may take the last one to the disk; here there is none.
+#[test]
+fn the_last_acknowledged_change_is_not_lost_when_the_agent_is_killed_at_once() -> Result<()> {
+    let mut agent = Agent::start()?;
+    let mut acknowledged = BTreeSet::new();
+    for _ in 0..3 {
+        acknowledged.insert(agent.client().make("loadbalancers", &load_balancer("lb"))?);
+        agent.kill_and_start_again()?;
+        let there = agent.client().ids("loadbalancers")?;
+        ensure!(there == acknowledged, "acknowledged: {acknowledged:?}, there: {there:?}");
+    }
+    Ok(())
+}
