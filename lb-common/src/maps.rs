@@ -35,6 +35,11 @@ pub const BACKEND_COUNTERS: &str = "BACKEND_COUNTERS";
 pub const PINS_YOUNG: &str = "PINS_YOUNG";
 /// `PinKey` → `Pin`: flows at work.
 pub const PINS_ESTABLISHED: &str = "PINS_ESTABLISHED";
+/// `PinKey` → `Pin`: flows at work that [`PINS_ESTABLISHED`] had no room for.
+pub const PINS_MORE: &str = "PINS_MORE";
+/// One element (`u64`): 1 from when a pin went into [`PINS_MORE`], so that nobody looks there before. Set by the program,
+/// memory-mapped by the agent.
+pub const PINS_SPILT: &str = "PINS_SPILT";
 /// `SessionKey` → `Session`.
 pub const SESSIONS: &str = "SESSIONS";
 /// `DatagramKey` → `Trail`: where the first fragments of datagrams went. Used by the program only.
@@ -80,6 +85,8 @@ pub const PINNED: &[&str] = &[
     BACKEND_COUNTERS,
     PINS_YOUNG,
     PINS_ESTABLISHED,
+    PINS_MORE,
+    PINS_SPILT,
     SESSIONS,
     FRAGMENTS,
     LOADS,

@@ -56,9 +56,13 @@ static LISTENER_COUNTERS: PerCpuArray<Counter> = PerCpuArray::pinned(limits::MAX
 static BACKEND_COUNTERS: PerCpuArray<Counter> = PerCpuArray::pinned(limits::MAX_BACKENDS, 0);
 #[map]
 static PINS_YOUNG: LruHashMap<PinKey, Pin> = LruHashMap::pinned(limits::MAX_YOUNG_PINS, 0);
-// Not allocated beforehand: while nothing changes there are no pins, and they take no memory.
 #[map]
-static PINS_ESTABLISHED: HashMap<PinKey, Pin> = HashMap::pinned(limits::MAX_ESTABLISHED_PINS, BPF_F_NO_PREALLOC);
+static PINS_ESTABLISHED: HashMap<PinKey, Pin> = HashMap::pinned(limits::FIRST_ESTABLISHED_PINS, 0);
+// Not allocated beforehand: as long as the first table is enough, they take no memory.
+#[map]
+static PINS_MORE: HashMap<PinKey, Pin> = HashMap::pinned(limits::MAX_ESTABLISHED_PINS, BPF_F_NO_PREALLOC);
+#[map]
+static PINS_SPILT: Array<u64> = Array::pinned(1, BPF_F_MMAPABLE);
 #[map]
 static SESSIONS: LruHashMap<SessionKey, Session> = LruHashMap::pinned(limits::MAX_SESSIONS, 0);
 #[map]
@@ -192,6 +196,30 @@ pub(crate) unsafe fn pin_key<'a>(flow: &Flow, pool: u32) -> Option<&'a PinKey> {
         place.write(PinKey::new(flow, pool));
         Some(&*place)
     }
+}
+
+/// True if the first table of established pins ever was full, so that a pin may be in the other.
+#[inline(always)]
+fn pins_are_spilt() -> bool {
+    // SAFETY: the pointer is to the element; volatile because others write it, in one word.
+    PINS_SPILT.get_ptr(0).is_some_and(|spilt| unsafe { spilt.read_volatile() } != 0)
+}
+
+/// Puts a pin into the first table of established pins, or, if it is full, into the other. It stays in the one that it is in.
+/// Two CPUs that pin one flow at once, just when the first table fills, may leave one in each: then that of the first is followed,
+/// and the other one's time runs out.
+#[inline(always)]
+fn insert_established(key: &PinKey, pin: &Pin) -> bool {
+    let is_in_more = pins_are_spilt() && PINS_MORE.get_ptr(key).is_some();
+    if !is_in_more && PINS_ESTABLISHED.insert(key, pin, 0).is_ok() {
+        return true;
+    }
+    if let Some(spilt) = PINS_SPILT.get_ptr_mut(0) {
+        // Before it is there, so that whoever looks for it later looks there.
+        // SAFETY: as above; nobody writes anything else.
+        unsafe { spilt.write_volatile(1) };
+    }
+    PINS_MORE.insert(key, pin, 0).is_ok()
 }
 
 #[inline(always)]
@@ -481,7 +509,10 @@ impl Tables for BpfTables {
     fn pin(&self, table: Table, key: &PinKey, now: Moment, touch: bool) -> Pin {
         let pin = match table {
             Table::Young => PINS_YOUNG.get_ptr_mut(key),
-            Table::Established => PINS_ESTABLISHED.get_ptr_mut(key),
+            Table::Established => match PINS_ESTABLISHED.get_ptr_mut(key) {
+                None if pins_are_spilt() => PINS_MORE.get_ptr_mut(key),
+                first => first,
+            },
         };
         let Some(pin) = pin else {
             return Pin::NONE;
@@ -502,10 +533,9 @@ impl Tables for BpfTables {
     #[inline(always)]
     fn insert_pin(&self, table: Table, key: &PinKey, pin: &Pin) -> bool {
         match table {
-            Table::Young => PINS_YOUNG.insert(key, pin, 0),
-            Table::Established => PINS_ESTABLISHED.insert(key, pin, 0),
+            Table::Young => PINS_YOUNG.insert(key, pin, 0).is_ok(),
+            Table::Established => insert_established(key, pin),
         }
-        .is_ok()
     }
 
     #[inline(always)]
@@ -513,6 +543,7 @@ impl Tables for BpfTables {
         // That it is gone already is what was wanted.
         let _ = match table {
             Table::Young => PINS_YOUNG.remove(key),
+            Table::Established if pins_are_spilt() => PINS_ESTABLISHED.remove(key).and(PINS_MORE.remove(key)),
             Table::Established => PINS_ESTABLISHED.remove(key),
         };
     }

@@ -9,9 +9,12 @@ use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::xdp::XdpLinkId;
 use aya::programs::{TestRun, TestRunOptions, Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader};
+use lb_common::address::Address;
 use lb_common::backend::{Backend, Load};
 use lb_common::event::Event;
+use lb_common::flow::Flow;
 use lb_common::fragment::{DatagramKey, Trail};
+use lb_common::limits::FIRST_ESTABLISHED_PINS;
 use lb_common::maps;
 use lb_common::outcome::{Counter, Outcome, Refused};
 use lb_common::session::{Session, SessionKey};
@@ -197,7 +200,7 @@ impl Program {
     /// # Errors
     /// A map cannot be written.
     pub fn renew(&mut self, tables: &HostTables) -> Result<()> {
-        for pins in [maps::PINS_YOUNG, maps::PINS_ESTABLISHED] {
+        for pins in [maps::PINS_YOUNG, maps::PINS_ESTABLISHED, maps::PINS_MORE] {
             empty(&mut HashMap::<&mut MapData, [u32; 10], [u64; 2]>::try_from(self.map(pins)?)?)?;
         }
         empty(&mut HashMap::<&mut MapData, [u32; 5], [u32; 2]>::try_from(self.map(maps::SESSIONS)?)?)?;
@@ -269,7 +272,11 @@ impl Program {
                 })
                 .collect::<Result<_>>()
         };
-        let (young, established) = (pins(self.map(maps::PINS_YOUNG)?)?, pins(self.map(maps::PINS_ESTABLISHED)?)?);
+        let young = pins(self.map(maps::PINS_YOUNG)?)?;
+        let mut established: std::collections::HashMap<_, _> = pins(self.map(maps::PINS_ESTABLISHED)?)?;
+        for (key, pin) in pins(self.map(maps::PINS_MORE)?)? {
+            ensure!(established.insert(key, pin).is_none(), "a flow has two established pins");
+        }
         let sessions = HashMap::<&mut MapData, [u32; 5], [u32; 2]>::try_from(self.map(maps::SESSIONS)?)?;
         let sessions = sessions
             .iter()
@@ -313,12 +320,41 @@ impl Program {
     /// # Errors
     /// The map cannot be written.
     pub fn forget_pin(&mut self, table: Table, key: &PinKey) -> Result<()> {
-        let name = match table {
-            Table::Young => maps::PINS_YOUNG,
-            Table::Established => maps::PINS_ESTABLISHED,
+        let names: &[_] = match table {
+            Table::Young => &[maps::PINS_YOUNG],
+            Table::Established => &[maps::PINS_ESTABLISHED, maps::PINS_MORE],
         };
-        let mut pins = HashMap::<&mut MapData, [u32; 10], [u64; 2]>::try_from(self.map(name)?)?;
-        Ok(pins.remove(&bytemuck::cast::<_, [u32; 10]>(*key))?)
+        let mut forgotten = false;
+        for name in names {
+            let mut pins = HashMap::<&mut MapData, [u32; 10], [u64; 2]>::try_from(self.map(name)?)?;
+            forgotten |= pins.remove(&bytemuck::cast::<_, [u32; 10]>(*key)).is_ok();
+        }
+        ensure!(forgotten, "there is no such pin");
+        Ok(())
+    }
+
+    /// Takes all room that the first table of established pins has left, for flows of a pool that nobody has; or gives it back.
+    ///
+    /// # Errors
+    /// The map cannot be written.
+    pub fn crowd(&mut self, crowded: bool) -> Result<()> {
+        let mut pins = HashMap::<&mut MapData, [u32; 10], [u64; 2]>::try_from(self.map(maps::PINS_ESTABLISHED)?)?;
+        for number in 0..FIRST_ESTABLISHED_PINS {
+            let flow = Flow::without_ports(Address::from_v4_word(number), Address::from_v4_word(0), 47);
+            let key = bytemuck::cast::<_, [u32; 10]>(PinKey::new(&flow, u32::MAX));
+            // When it is full, or one was not there, that is what was wanted.
+            let _ = if crowded { pins.insert(key, [0; 2], 0) } else { pins.remove(&key) };
+        }
+        Ok(())
+    }
+
+    /// How many pins there are that the first table of established pins had no room for.
+    ///
+    /// # Errors
+    /// The map cannot be read.
+    pub fn spilt(&mut self) -> Result<usize> {
+        let pins = HashMap::<&mut MapData, [u32; 10], [u64; 2]>::try_from(self.map(maps::PINS_MORE)?)?;
+        Ok(pins.keys().collect::<Result<Vec<_>, _>>()?.len())
     }
 
     /// Forgets a client's session.

@@ -120,6 +120,29 @@ fn in_a_moving_slot_a_flow_that_began_before_keeps_its_backend() {
 }
 
 #[test]
+fn a_pin_that_finds_the_first_table_full_is_in_the_other_and_followed_there() {
+    let mut world = World::new();
+    assert_eq!(world.send(&to(VIP_MOVING, tcp(1_000, 80).ack())), Some(OLD));
+    world.program.crowd(true).expect("a full table");
+    assert_eq!(world.send(&to(VIP_MOVING, tcp(2_000, 80).ack())), Some(OLD));
+    assert_eq!(world.send(&to(VIP_MOVING, tcp(3_000, 80).syn())), Some(NEW));
+    assert_eq!(world.send(&to(VIP_MOVING, tcp(3_000, 80).ack())), Some(NEW), "from the young table");
+    assert_eq!(world.program.spilt().expect("a count"), 2);
+    world.program.crowd(false).expect("room");
+    world.slots(Slot::moving(0, 1), Slot::moving(1, 2));
+    for (port, place) in [(1_000, OLD), (2_000, OLD), (3_000, NEW)] {
+        assert_eq!(world.send(&to(VIP_MOVING, tcp(port, 80).ack())), Some(place), "port {port}");
+        assert_eq!(world.send(&to(VIP_MOVING, tcp(port, 80).fin().ack())), Some(place), "port {port}");
+    }
+    let memory = world.memory();
+    assert_eq!((memory.established.len(), memory.overflows), (3, 0));
+    assert!(memory.established.values().all(|pin| pin.state == Pin::CLOSING));
+    assert_eq!(world.program.spilt().expect("a count"), 2, "those that are there stay there");
+    assert_eq!(world.send(&to(VIP_MOVING, tcp(4_000, 80).ack())), Some(NEW));
+    assert_eq!(world.program.spilt().expect("a count"), 2, "the first has room again");
+}
+
+#[test]
 fn in_a_settling_slot_flows_that_are_not_pinned_take_current_and_stay_so() {
     let mut world = World::new();
     for packet in [tcp(1_000, 80).syn(), tcp(1_000, 80).ack(), tcp(2_000, 80).ack(), udp(3_000, 80)] {

@@ -13,8 +13,8 @@ use lb_common::backend::{Backend, BackendOwner, Load, Segment};
 use lb_common::limits::{MAX_ALLOW_WORDS, MAX_BACKENDS, MAX_LISTENERS, MAX_SEGMENTS};
 use lb_common::maps::{
     ALLOWED, BACKEND_COUNTERS, BACKEND_OWNERS, BACKENDS, EGRESS, GLANCES, LISTENER_COUNTERS, LISTENER_FLOWS,
-    LISTENER_REFUSALS, LISTENERS, LOADS, OUTCOME_COUNTERS, PIN_OVERFLOWS, PINS_CROWDED, PINS_ESTABLISHED, PINS_YOUNG,
-    SEGMENTS, SESSIONS, SLOTS, VIPS,
+    LISTENER_REFUSALS, LISTENERS, LOADS, OUTCOME_COUNTERS, PIN_OVERFLOWS, PINS_CROWDED, PINS_ESTABLISHED, PINS_MORE,
+    PINS_SPILT, PINS_YOUNG, SEGMENTS, SESSIONS, SLOTS, VIPS,
 };
 use lb_common::outcome::{Counter, Outcome, Refused};
 use lb_common::session::{Session, SessionKey};
@@ -39,6 +39,11 @@ type Counters = PerCpuArray<MapData, CounterWords>;
 const FLOWS: usize = 0;
 const WEIGHT: usize = 1;
 const LOAD_WORDS: usize = 2;
+/// In where a batch of established pins ended: it was one of [`PINS_MORE`]. The kernel's own numbers are of buckets.
+const IN_MORE: u32 = 1 << 31;
+/// The place before the first batch of [`PINS_MORE`].
+const BEFORE_MORE: u32 = u32::MAX;
+
 /// How many pins or sessions are looked at at once.
 const BATCH: usize = 4_096;
 
@@ -56,6 +61,8 @@ pub struct Maps {
     loads: Mapping<AtomicU32>,
     pins_young: MapData,
     pins_established: MapData,
+    pins_more: MapData,
+    pins_spilt: Mapping<AtomicU64>,
     sessions: MapData,
     pin_overflows: PerCpuArray<MapData, u64>,
     /// One word: 1 while the tables of pins are crowded.
@@ -140,6 +147,8 @@ impl Maps {
             loads: mapping(ebpf, LOADS, MAX_BACKENDS as usize * size_of::<Load>())?,
             pins_young: hash(ebpf, PINS_YOUNG)?,
             pins_established: hash(ebpf, PINS_ESTABLISHED)?,
+            pins_more: hash(ebpf, PINS_MORE)?,
+            pins_spilt: mapping(ebpf, PINS_SPILT, size_of::<u64>())?,
             sessions: hash(ebpf, SESSIONS)?,
             pin_overflows: typed(ebpf, PIN_OVERFLOWS)?,
             pins_crowded: mapping(ebpf, PINS_CROWDED, size_of::<u64>())?,
@@ -318,8 +327,19 @@ impl Maps {
     /// # Errors
     /// The kernel refused it.
     pub fn pins(&self, table: Table, from: Option<u32>) -> Result<Batch<PinKey, Pin>, Fault> {
-        let (map, name) = self.pins_of(table);
-        look_up(map.fd().as_fd(), name, from)
+        let first = |map: &MapData, name| look_up(map.fd().as_fd(), name, from);
+        match (table, from) {
+            (Table::Young, _) => first(&self.pins_young, PINS_YOUNG),
+            (Table::Established, Some(at)) if at & IN_MORE != 0 => {
+                let from = (at != BEFORE_MORE).then_some(at & !IN_MORE);
+                let (pins, next) = look_up(self.pins_more.fd().as_fd(), PINS_MORE, from)?;
+                Ok((pins, next.map(|next| next | IN_MORE)))
+            }
+            (Table::Established, _) => {
+                let (pins, next) = first(&self.pins_established, PINS_ESTABLISHED)?;
+                Ok((pins, next.or_else(|| self.pins_are_spilt().then_some(BEFORE_MORE))))
+            }
+        }
     }
 
     /// Removes pins from a table.
@@ -327,8 +347,19 @@ impl Maps {
     /// # Errors
     /// The kernel refused it.
     pub fn remove_pins(&mut self, table: Table, keys: &[PinKey]) -> Result<(), Fault> {
-        let (map, name) = self.pins_of(table);
-        batch::remove(map.fd().as_fd(), keys).map_err(batch_fault(name, "written"))
+        let remove = |map: &MapData, name| batch::remove(map.fd().as_fd(), keys).map_err(batch_fault(name, "written"));
+        match table {
+            Table::Young => remove(&self.pins_young, PINS_YOUNG),
+            Table::Established => {
+                remove(&self.pins_established, PINS_ESTABLISHED)?;
+                if self.pins_are_spilt() { remove(&self.pins_more, PINS_MORE) } else { Ok(()) }
+            }
+        }
+    }
+
+    /// True if the first table of established pins ever was full, so that a pin may be in the other.
+    fn pins_are_spilt(&self) -> bool {
+        self.pins_spilt.words().iter().any(|word| word.load(Ordering::Acquire) != 0)
     }
 
     /// A batch of sessions, from where the one before ended.
@@ -384,13 +415,6 @@ impl Maps {
     pub fn mark_pins_crowded(&mut self, crowded: bool) {
         for word in self.pins_crowded.words() {
             word.store(u64::from(crowded), Ordering::Release);
-        }
-    }
-
-    fn pins_of(&self, table: Table) -> (&MapData, &'static str) {
-        match table {
-            Table::Young => (&self.pins_young, PINS_YOUNG),
-            Table::Established => (&self.pins_established, PINS_ESTABLISHED),
         }
     }
 

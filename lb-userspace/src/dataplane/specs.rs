@@ -63,7 +63,7 @@ const fn per_cpu(name: &'static str, value_size: usize, max_entries: u32) -> Spe
     Spec { name, map_type: MapType::PerCpuArray as u32, key_size: 4, value_size, max_entries, flags: 0 }
 }
 
-const SPECS: [Spec; 27] = [
+const SPECS: [Spec; 29] = [
     array(maps::LISTENERS, size_of::<ListenerEntry>(), table::PLACES, BPF_F_MMAPABLE),
     array(maps::VIPS, size_of::<VipEntry>(), table::PLACES, BPF_F_MMAPABLE),
     array(maps::SLOTS, size_of::<SlotLine>(), limits::MAX_SLOTS / limits::SLOTS_PER_LINE as u32, BPF_F_MMAPABLE),
@@ -84,10 +84,12 @@ const SPECS: [Spec; 27] = [
         map_type: MapType::LruHash as u32,
         ..hash(maps::PINS_YOUNG, size_of::<PinKey>(), size_of::<Pin>(), limits::MAX_YOUNG_PINS)
     },
+    hash(maps::PINS_ESTABLISHED, size_of::<PinKey>(), size_of::<Pin>(), limits::FIRST_ESTABLISHED_PINS),
     Spec {
         flags: BPF_F_NO_PREALLOC,
-        ..hash(maps::PINS_ESTABLISHED, size_of::<PinKey>(), size_of::<Pin>(), limits::MAX_ESTABLISHED_PINS)
+        ..hash(maps::PINS_MORE, size_of::<PinKey>(), size_of::<Pin>(), limits::MAX_ESTABLISHED_PINS)
     },
+    array(maps::PINS_SPILT, size_of::<u64>(), 1, BPF_F_MMAPABLE),
     Spec {
         map_type: MapType::LruHash as u32,
         ..hash(maps::SESSIONS, size_of::<SessionKey>(), size_of::<Session>(), limits::MAX_SESSIONS)

@@ -1,18 +1,18 @@
 //! The data plane in the kernel of the machine that runs the tests: each test in network and mount namespaces of its
 //! own, which end with its thread.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::process::Command;
 use std::thread;
 
-use aya::maps::{HashMap, Map, MapData};
+use aya::maps::{Array, HashMap, Map, MapData};
 use lb_common::address::Address;
 use lb_common::backend::{Backend, BackendOwner, Segment};
 use lb_common::flow::Flow;
 use lb_common::limits::MAX_SLOTS;
 use lb_common::listener::{Listener, ListenerKey, Vip};
-use lb_common::maps::{PINS_ESTABLISHED, PINS_YOUNG, SESSIONS};
+use lb_common::maps::{PINS_ESTABLISHED, PINS_MORE, PINS_SPILT, PINS_YOUNG, SESSIONS};
 use lb_common::probe::ProbeTarget;
 use lb_common::slot::Slot;
 use nix::mount::{MsFlags, mount};
@@ -210,29 +210,43 @@ fn all_pins(plane: &mut Dataplane, table: Table) -> BTreeMap<u32, Pin> {
 fn pins_and_sessions_are_read_and_removed_in_batches() {
     isolated(|pins| {
         let mut plane = Dataplane::open(pins, MAX_SLOTS, &[]).expect("a new data plane");
+        // The program says so when it puts the first one there.
+        let spilt = MapData::from_pin(pins.join(LAYOUT).join(PINS_SPILT)).expect("the pinned map");
+        let mut spilt: Array<MapData, u64> = Map::Array(spilt).try_into().expect("an array");
         let address = |last: u32| Address([0, 0, 0xffff_0000, last]);
         let key = |last: u32| PinKey::new(&Flow::without_ports(address(last), address(1), 47), 7);
-        for (table, name, count) in [(Table::Young, PINS_YOUNG, 9_000), (Table::Established, PINS_ESTABLISHED, 20_000)]
-        {
-            assert_eq!(all_pins(&mut plane, table), BTreeMap::new());
+        let mut left = BTreeMap::new();
+        for (table, name, numbers) in [
+            (Table::Young, PINS_YOUNG, 0..9_000),
+            (Table::Established, PINS_ESTABLISHED, 0..20_000),
+            (Table::Established, PINS_MORE, 50_000..70_000),
+        ] {
+            if name == PINS_MORE {
+                spilt.set(0, 1, 0).expect("it is written");
+            } else {
+                left.clear();
+            }
+            assert_eq!(all_pins(&mut plane, table), left);
             let map = MapData::from_pin(pins.join(LAYOUT).join(name)).expect("the pinned map");
             let map = if table == Table::Young { Map::LruHashMap(map) } else { Map::HashMap(map) };
             let mut map: HashMap<MapData, [u32; 10], [u64; 2]> = map.try_into().expect("a hash map");
-            for last in 0..count {
+            for last in numbers.clone() {
                 map.insert(
                     bytemuck::cast::<PinKey, [u32; 10]>(key(last)),
                     bytemuck::cast::<Pin, [u64; 2]>(pin(last)),
                     0,
                 )
                 .expect("room");
+                left.insert(last, pin(last));
             }
-            let found = all_pins(&mut plane, table);
-            assert_eq!(found, (0..count).map(|last| (last, pin(last))).collect());
+            assert_eq!(all_pins(&mut plane, table), left);
             // Keys that are not there do not keep the others from being removed.
-            let even: Vec<PinKey> = (0..count + 10).rev().step_by(2).map(key).collect();
-            plane.remove_pins(table, &even).expect("removed");
-            plane.remove_pins(table, &even).expect("once more changes nothing");
-            assert_eq!(all_pins(&mut plane, table).len(), count as usize / 2);
+            let even: BTreeSet<u32> = (numbers.start..numbers.end + 10).step_by(2).collect();
+            let keys: Vec<PinKey> = even.iter().copied().map(key).collect();
+            plane.remove_pins(table, &keys).expect("removed");
+            plane.remove_pins(table, &keys).expect("once more changes nothing");
+            left.retain(|last, _| !even.contains(last));
+            assert_eq!(all_pins(&mut plane, table), left);
         }
 
         let map = MapData::from_pin(pins.join(LAYOUT).join(SESSIONS)).expect("the pinned map");
