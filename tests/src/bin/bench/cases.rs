@@ -98,10 +98,10 @@ impl Case {
                 )
             }),
             ours(Self { vips: 0, ..Self::new("ICMP error", to_error(sent()), ONE) }),
-            ours(Self {
+            Self {
                 setting: Setting { allowed: tables::allow_list(10_000, true), ..steady() },
                 ..Self::new("allow-list of 10,000, allowed", ack(), SIXTEEN_K)
-            }),
+            },
             ours(Self {
                 setting: Setting { allowed: tables::allow_list(10_000, false), ..steady() },
                 verdict: Action::Drop,
