@@ -35,10 +35,9 @@ fn kernel() -> String {
     release.trim().split('-').next().unwrap_or_default().to_owned()
 }
 
-/// True if one is within a quarter of the other.
-fn is_like(one: u32, other: u32) -> bool {
-    one.abs_diff(other) <= other / 4
-}
+/// Half of the instructions that the kernel's verifier goes through before it gives up (`BPF_COMPLEXITY_LIMIT_INSNS` in its
+/// include/linux/bpf.h).
+const ROOM: u32 = 500_000;
 
 /// To write it anew: `DRLB_WRITE_SIZE=1 cargo xtask test size_is_what`.
 #[test]
@@ -56,13 +55,12 @@ fn the_programs_size_is_what_the_committed_file_says() {
     }
     let committed = fs::read_to_string(FILE).expect("docs/program-size.json is there");
     let committed: Size = serde_json::from_str(&committed).expect("docs/program-size.json is such a size");
-    // Another compiler makes another program, and another kernel proves it in another way: then they are only alike.
+    // Another compiler makes another program, and another kernel proves it in another way: there is room for both.
+    assert!(size.verified < ROOM, "{size:?} leaves little room for other compilers and kernels");
     if size.compiler == committed.compiler {
         assert_eq!(size.instructions, committed.instructions, "write docs/program-size.json anew: {size:?}");
     }
     if size.compiler == committed.compiler && size.kernel == committed.kernel {
         assert_eq!(size.verified, committed.verified, "write docs/program-size.json anew: {size:?}");
     }
-    assert!(is_like(size.instructions, committed.instructions), "{size:?} is far from {committed:?}");
-    assert!(is_like(size.verified, committed.verified), "{size:?} is far from {committed:?}");
 }

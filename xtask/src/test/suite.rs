@@ -16,15 +16,17 @@ use crate::console;
 /// Those that take longest begin first, so that no processor is idle at the end.
 const LONG: &[&str] = &[
     "tracking",
-    "openstack_clients",
-    "agent_life",
-    "openstack_fuzz",
-    "doctor",
-    "health",
-    "health_faults",
     "simulator",
     "tracking_algorithms",
-    "health_types",
+    "openstack_clients",
+    "doctor",
+    "openstack_fuzz",
+    "health",
+    "serving",
+    "agent_life",
+    "datagrams",
+    "lb_userspace",
+    "demo",
 ];
 
 /// An executable that cargo built of tests.
