@@ -21,6 +21,7 @@ pub mod maglev;
 pub mod model;
 pub mod neighbour;
 pub mod octavia;
+pub mod phase;
 pub mod reconcile;
 pub mod settings;
 pub mod store;

@@ -5,8 +5,10 @@
 //! into step.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::Hash;
 use std::time::Duration;
+
+use crate::phase::{share, varied};
 
 /// How far after its time a probe may begin without being counted as late.
 pub const PUNCTUAL: Duration = Duration::from_millis(100);
@@ -48,7 +50,7 @@ impl<K: Ord + Clone + Hash> Timetable<K> {
     /// Adds a check, or gives it another rhythm. The first probe of one that is `new` to its pool is due within a second,
     /// that of one that is known already within its delay.
     pub fn put(&mut self, key: K, rhythm: Rhythm, new: bool, now: Duration) {
-        let first = |within: Duration| now + share(within, hash(&(&key, u64::MAX)));
+        let first = |within: Duration| now + share(within, &(&key, u64::MAX));
         match self.entries.get(&key).copied() {
             Some(entry) if entry.rhythm == rhythm => {}
             Some(entry) => {
@@ -67,7 +69,7 @@ impl<K: Ord + Clone + Hash> Timetable<K> {
     /// spread over that time.
     pub fn hasten(&mut self, key: &K, now: Duration) {
         if let Some(entry) = self.entries.get(key).copied().filter(|entry| !entry.running) {
-            let soon = now + share(soon(entry.rhythm), hash(&(key, u64::MAX)));
+            let soon = now + share(soon(entry.rhythm), &(key, u64::MAX));
             self.set(key.clone(), Entry { due: entry.due.min(soon), ..entry });
         }
     }
@@ -112,7 +114,8 @@ impl<K: Ord + Clone + Hash> Timetable<K> {
     /// what was missed is not made up for.
     pub fn ended(&mut self, key: &K, now: Duration) {
         if let Some(entry) = self.entries.get(key).copied().filter(|entry| entry.running) {
-            let due = (entry.due + varied(entry.rhythm, hash(&(key, entry.round)))).max(now);
+            let due =
+                (entry.due + varied(entry.rhythm.delay, entry.rhythm.jitter.into(), &(key, entry.round))).max(now);
             self.set(key.clone(), Entry { due, running: false, ..entry });
         }
     }
@@ -136,24 +139,6 @@ impl<K: Ord + Clone + Hash> Timetable<K> {
 /// How soon what is new is looked at.
 fn soon(rhythm: Rhythm) -> Duration {
     rhythm.delay.min(Duration::from_secs(1))
-}
-
-/// A time within the delay's jitter, by a hash.
-fn varied(rhythm: Rhythm, hash: u64) -> Duration {
-    let reach = rhythm.delay * u32::from(rhythm.jitter) / 100;
-    rhythm.delay - reach + share(reach * 2, hash)
-}
-
-/// The part of a time that a hash points to.
-fn share(of: Duration, hash: u64) -> Duration {
-    of.mul_f64((hash >> 11) as f64 / (1_u64 << 53) as f64)
-}
-
-fn hash(value: &impl Hash) -> u64 {
-    // Its keys are fixed, so each run has the same phases.
-    let mut hasher = DefaultHasher::new();
-    value.hash(&mut hasher);
-    hasher.finish()
 }
 
 #[cfg(test)]

@@ -15,13 +15,13 @@
 //! later.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use lb_common::address::MacAddr;
 
 use super::Place;
 use crate::model::BackendAddr;
+use crate::phase::{share, varied};
 
 /// Time between two questions to a backend that answers.
 pub const PERIOD: Duration = Duration::from_millis(500);
@@ -95,7 +95,7 @@ impl Roll {
                     entry.place = *place;
                 }
                 _ => {
-                    let due = now + share(PERIOD, hash(&(backend, u64::MAX)));
+                    let due = now + share(PERIOD, &(backend, u64::MAX));
                     let (step, asked, rounds) = (Step::Content, due, 0);
                     self.put(*backend, Entry { place: *place, step, due, asked, rounds });
                 }
@@ -119,7 +119,7 @@ impl Roll {
     pub fn hear(&mut self, backend: BackendAddr, mac: MacAddr, now: Duration) {
         let Some(entry) = self.entries.get(&backend).copied() else { return };
         if entry.step != Step::Content && entry.place.mac == mac {
-            let due = (entry.asked + varied(hash(&(backend, entry.rounds)))).max(now);
+            let due = (entry.asked + varied(PERIOD, JITTER, &(backend, entry.rounds))).max(now);
             self.put(backend, Entry { step: Step::Content, due, ..entry });
         }
     }
@@ -162,24 +162,6 @@ impl Roll {
             self.waiting.remove(&(before.due, backend));
         }
     }
-}
-
-/// A time within the period's jitter, by a hash.
-fn varied(hash: u64) -> Duration {
-    let reach = PERIOD * JITTER / 100;
-    PERIOD - reach + share(reach * 2, hash)
-}
-
-/// The part of a time that a hash points to.
-fn share(of: Duration, hash: u64) -> Duration {
-    of.mul_f64((hash >> 11) as f64 / (1_u64 << 53) as f64)
-}
-
-fn hash(value: &impl Hash) -> u64 {
-    // Its keys are fixed, so each run has the same phases.
-    let mut hasher = DefaultHasher::new();
-    value.hash(&mut hasher);
-    hasher.finish()
 }
 
 #[cfg(test)]

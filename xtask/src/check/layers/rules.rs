@@ -57,6 +57,7 @@ const PURE: &[&str] = &[
     "lb-userspace/src/neighbour/roll_call/mod.rs",
     "lb-userspace/src/neighbour/roll_call/roll.rs",
     "lb-userspace/src/octavia",
+    "lb-userspace/src/phase.rs",
     "lb-userspace/src/reconcile",
     "lb-userspace/src/tracking",
 ];
