@@ -266,6 +266,8 @@ fn allowed_cidrs(stage: &mut Stage<'_>) -> Result<()> {
 
 fn connection_limit(stage: &mut Stage<'_>) -> Result<()> {
     let made = stage.make("TCP", HTTP, "SOURCE_IP_PORT")?;
+    // The client may have asked for the VIP while nobody had it, and waits before it asks again.
+    stage.world.introduce(stage.to)?;
     stage.set(&made.listener(), "connection_limit", 2)?;
     let open =
         |number: usize| connect(stage.world.client(), stage.to)?.with_context(|| format!("no connection {number}"));
@@ -297,6 +299,7 @@ fn until_remembered(stage: &Stage<'_>, port: u16, wanted: bool, limit: Duration)
 /// Last, as the servers end here.
 fn timeouts(stage: &mut Stage<'_>) -> Result<()> {
     let made = stage.make("TCP", HTTP, "ROUND_ROBIN")?;
+    stage.world.introduce(stage.to)?;
     stage.set(&made.listener(), "timeout_client_data", 2_000)?;
     stage.set(&made.listener(), "timeout_member_connect", 4_000)?;
     // A connection that is silent for so long counts as ended. Unless set, that takes minutes.
