@@ -6,9 +6,8 @@
 //!
 //! The agent writes while packets read, so an entry that is published never changes. A changed one is written to another
 //! place and published there before the old one is withdrawn, after a moment if a search meets the new place first: a packet
-//! meets one of the two. A place that was withdrawn is
-//! written again only after [`PAUSE`], when no packet can be reading it any more. An entry is published by its last word,
-//! its *mark*, which is stored after all others.
+//! meets one of the two. A place that was withdrawn is written again only after [`PAUSE`], when no packet can be reading it any
+//! more. An entry is published by its last word, its *mark*, which is stored after all others.
 //!
 //! ```text
 //! entry:  key │ mark │ what the program knows of it

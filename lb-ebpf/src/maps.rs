@@ -1,5 +1,8 @@
 //! The BPF maps and globals: the one home of map access. Their names and meaning are in `lb_common::maps`.
 
+mod established;
+pub(crate) mod search;
+
 use core::ptr::addr_of;
 
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, xdp_action, xdp_md};
@@ -198,30 +201,6 @@ pub(crate) unsafe fn pin_key<'a>(flow: &Flow, pool: u32) -> Option<&'a PinKey> {
     }
 }
 
-/// True if the first table of established pins ever was full, so that a pin may be in the other.
-#[inline(always)]
-fn pins_are_spilt() -> bool {
-    // SAFETY: the pointer is to the element; volatile because others write it, in one word.
-    PINS_SPILT.get_ptr(0).is_some_and(|spilt| unsafe { spilt.read_volatile() } != 0)
-}
-
-/// Puts a pin into the first table of established pins, or, if it is full, into the other. It stays in the one that it is in.
-/// Two CPUs that pin one flow at once, just when the first table fills, may leave one in each: then that of the first is followed,
-/// and the other one's time runs out.
-#[inline(always)]
-fn insert_established(key: &PinKey, pin: &Pin) -> bool {
-    let is_in_more = pins_are_spilt() && PINS_MORE.get_ptr(key).is_some();
-    if !is_in_more && PINS_ESTABLISHED.insert(key, pin, 0).is_ok() {
-        return true;
-    }
-    if let Some(spilt) = PINS_SPILT.get_ptr_mut(0) {
-        // Before it is there, so that whoever looks for it later looks there.
-        // SAFETY: as above; nobody writes anything else.
-        unsafe { spilt.write_volatile(1) };
-    }
-    PINS_MORE.insert(key, pin, 0).is_ok()
-}
-
 #[inline(always)]
 fn count(map: &PerCpuArray<Counter>, index: u32, bytes: u32) {
     if left_out::COUNT {
@@ -234,88 +213,6 @@ fn count(map: &PerCpuArray<Counter>, index: u32, bytes: u32) {
             (*counter).bytes = (*counter).bytes.wrapping_add(u64::from(bytes));
         }
     }
-}
-
-/// What an entry of a table is looked for by.
-#[derive(Clone, Copy)]
-pub(crate) struct Sought {
-    /// Where the search begins.
-    pub(crate) home: u32,
-    /// The mark.
-    pub(crate) mark: u32,
-    /// The address.
-    pub(crate) halves: [u64; 2],
-}
-
-/// What a search returns that found nothing: no place of a table.
-const NOWHERE: u32 = u32::MAX;
-
-/// The mark of a listener's entry and, read after it, its address.
-#[inline(always)]
-unsafe fn listener_key(entry: *const ListenerEntry) -> (u32, [u64; 2]) {
-    // SAFETY: the caller's pointer is to an element; volatile because the agent publishes and withdraws entries meanwhile.
-    unsafe { (addr_of!((*entry).mark).read_volatile(), addr_of!((*entry).vip).cast::<[u64; 2]>().read()) }
-}
-
-/// The same of a VIP's entry.
-#[inline(always)]
-unsafe fn vip_key(entry: *const VipEntry) -> (u32, [u64; 2]) {
-    // SAFETY: as above.
-    unsafe { (addr_of!((*entry).mark).read_volatile(), addr_of!((*entry).address).cast::<[u64; 2]>().read()) }
-}
-
-/// The entry that is sought, which nearly always stands at its home. `behind` is for the others: a subprogram, so that the way
-/// of most packets has no loop, which the verifier would have to go through as often as it is there.
-#[inline(always)]
-fn find<E>(
-    entries: &Array<E>,
-    sought: Sought,
-    read: unsafe fn(*const E) -> (u32, [u64; 2]),
-    behind: extern "C" fn(u32, u32, u64, u64) -> u32,
-) -> Option<*const E> {
-    let entry = entries.get_ptr(sought.home)?;
-    // SAFETY: the pointer is to an element.
-    let (mark, halves) = unsafe { read(entry) };
-    if left_out::MATCH || (mark == sought.mark && halves == sought.halves) {
-        return Some(entry);
-    }
-    if mark == table::FREE {
-        return None;
-    }
-    entries.get_ptr(behind(sought.home, sought.mark, sought.halves[0], sought.halves[1]))
-}
-
-/// The place of the entry that is sought, of those behind its home.
-#[inline(always)]
-fn place_behind<E>(entries: &Array<E>, sought: Sought, read: unsafe fn(*const E) -> (u32, [u64; 2])) -> u32 {
-    let mut at = sought.home;
-    for _ in 1..table::MOST_PROBES {
-        at = table::place(at, 1);
-        let Some(entry) = entries.get_ptr(at) else {
-            break;
-        };
-        // SAFETY: the pointer is to an element.
-        let (mark, halves) = unsafe { read(entry) };
-        if mark == sought.mark && halves == sought.halves {
-            return at;
-        }
-        if mark == table::FREE {
-            break;
-        }
-    }
-    NOWHERE
-}
-
-/// The place of a listener's entry behind its home.
-#[inline(always)]
-pub(crate) fn listener_behind(sought: Sought) -> u32 {
-    place_behind(&LISTENERS, sought, listener_key)
-}
-
-/// The place of a VIP's entry behind its home.
-#[inline(always)]
-pub(crate) fn vip_behind(sought: Sought) -> u32 {
-    place_behind(&VIPS, sought, vip_key)
 }
 
 impl Tables for BpfTables {
@@ -337,17 +234,14 @@ impl Tables for BpfTables {
 
     #[inline(always)]
     fn vip(&self, address: &Address) -> Option<Vip> {
-        let sought = Sought { home: Vip::home(address), mark: Vip::MARK, halves: address.halves() };
-        let entry = find(&VIPS, sought, vip_key, subprograms::vip_behind)?;
+        let entry = search::vip(address)?;
         // SAFETY: a published entry does not change, and is not written again before the packet is gone.
         Some(unsafe { (*entry).vip })
     }
 
     #[inline(always)]
     fn listener(&self, key: &ListenerKey) -> Option<&Listener> {
-        let home = if left_out::MATCH { left_out::LISTENER.home() } else { key.home() };
-        let sought = Sought { home, mark: key.mark(), halves: key.vip.halves() };
-        let entry = find(&LISTENERS, sought, listener_key, subprograms::listener_behind)?;
+        let entry = search::listener(key)?;
         // SAFETY: as above.
         Some(unsafe { &(*entry).listener })
     }
@@ -509,10 +403,7 @@ impl Tables for BpfTables {
     fn pin(&self, table: Table, key: &PinKey, now: Moment, touch: bool) -> Pin {
         let pin = match table {
             Table::Young => PINS_YOUNG.get_ptr_mut(key),
-            Table::Established => match PINS_ESTABLISHED.get_ptr_mut(key) {
-                None if pins_are_spilt() => PINS_MORE.get_ptr_mut(key),
-                first => first,
-            },
+            Table::Established => established::find(key),
         };
         let Some(pin) = pin else {
             return Pin::NONE;
@@ -534,18 +425,19 @@ impl Tables for BpfTables {
     fn insert_pin(&self, table: Table, key: &PinKey, pin: &Pin) -> bool {
         match table {
             Table::Young => PINS_YOUNG.insert(key, pin, 0).is_ok(),
-            Table::Established => insert_established(key, pin),
+            Table::Established => established::insert(key, pin),
         }
     }
 
     #[inline(always)]
     fn remove_pin(&self, table: Table, key: &PinKey) {
-        // That it is gone already is what was wanted.
-        let _ = match table {
-            Table::Young => PINS_YOUNG.remove(key),
-            Table::Established if pins_are_spilt() => PINS_ESTABLISHED.remove(key).and(PINS_MORE.remove(key)),
-            Table::Established => PINS_ESTABLISHED.remove(key),
-        };
+        match table {
+            Table::Young => {
+                // That it is gone already is what was wanted.
+                let _ = PINS_YOUNG.remove(key);
+            }
+            Table::Established => established::remove(key),
+        }
     }
 
     #[inline(always)]

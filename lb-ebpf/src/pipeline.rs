@@ -33,8 +33,8 @@ pub fn run<T: Tables>(packet: &mut Packet<'_>, known: &mut Known, tables: &T) ->
 pub fn plain<T: Tables>(packet: &mut Packet<'_>, tables: &T) -> Option<Verdict> {
     // Two ways that have much in common: each is made for its kind of addresses.
     match parse::plain::kind(packet, tables.own_mac())? {
-        IPV4 => forward::<true, T>(packet, &parse::plain::ipv4(packet, false)?, tables),
-        IPV6 => forward::<true, T>(packet, &parse::plain::ipv6(packet, false)?, tables),
+        IPV4 => forward(packet, true, &parse::plain::ipv4(packet, false)?, tables),
+        IPV6 => forward(packet, true, &parse::plain::ipv6(packet, false)?, tables),
         _ => None,
     }
 }
@@ -43,23 +43,23 @@ pub fn plain<T: Tables>(packet: &mut Packet<'_>, tables: &T) -> Option<Verdict> 
 #[inline(always)]
 pub fn tagged<T: Tables>(packet: &mut Packet<'_>, tables: &T) -> Option<Verdict> {
     match parse::plain::tagged_kind(packet, tables.own_mac())? {
-        IPV4 => forward::<false, T>(packet, &parse::plain::ipv4(packet, true)?, tables),
-        IPV6 => forward::<false, T>(packet, &parse::plain::ipv6(packet, true)?, tables),
+        IPV4 => forward(packet, false, &parse::plain::ipv4(packet, true)?, tables),
+        IPV6 => forward(packet, false, &parse::plain::ipv6(packet, true)?, tables),
         _ => None,
     }
 }
 
-/// Counts the packet, wherever it goes. With `TRACKED`, one whose flow is tracked goes on here, too.
+/// Counts the packet, wherever it goes. If `tracks`, one whose flow is tracked goes on here, too.
 #[inline(always)]
-fn forward<const TRACKED: bool, T: Tables>(packet: &mut Packet<'_>, headers: &Headers, tables: &T) -> Option<Verdict> {
-    let finish = way::<TRACKED, T>(packet, headers, tables)?;
+fn forward<T: Tables>(packet: &mut Packet<'_>, tracks: bool, headers: &Headers, tables: &T) -> Option<Verdict> {
+    let finish = way(packet, tracks, headers, tables)?;
     Some(account::finish(finish, headers.length, tables))
 }
 
 /// The way of such a packet, whole. `None` if more has to be read: it may be the answer to a probe, or the listener limits new
 /// flows.
 #[inline(always)]
-fn way<const TRACKED: bool, T: Tables>(packet: &mut Packet<'_>, headers: &Headers, tables: &T) -> Option<Finish> {
+fn way<T: Tables>(packet: &mut Packet<'_>, tracks: bool, headers: &Headers, tables: &T) -> Option<Finish> {
     let flow = &headers.flow;
     let listener = match match_listener::run(flow, tables) {
         Ok(listener) => listener,
@@ -69,7 +69,7 @@ fn way<const TRACKED: bool, T: Tables>(packet: &mut Packet<'_>, headers: &Header
         }
     };
     let by_slot = listener.goes_by_slot();
-    if !by_slot && (!TRACKED || listener.guards & Listener::GUARD_RATE != 0) {
+    if !by_slot && (!tracks || listener.guards & Listener::GUARD_RATE != 0) {
         return None;
     }
     if listener.guards & Listener::GUARD_ALLOW != 0
@@ -83,7 +83,7 @@ fn way<const TRACKED: bool, T: Tables>(packet: &mut Packet<'_>, headers: &Header
         Err(finish) => return Some(finish),
     };
     if !by_slot || !place.slot.is_steady() {
-        return if TRACKED { tracked(packet, headers, listener, place, tables) } else { None };
+        return if tracks { tracked(packet, headers, listener, place, tables) } else { None };
     }
     Some(send(packet, headers, listener, place.slot.current(), tables))
 }

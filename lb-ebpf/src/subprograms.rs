@@ -22,7 +22,8 @@ use lb_ebpf::select::{Chosen, Place};
 use lb_ebpf::track::Request;
 use lb_ebpf::{fragments, pipeline, probe, rewrite, track, vip_traffic};
 
-use crate::maps::{self, BpfTables, Sought};
+use crate::maps::search::{self, Sought};
+use crate::maps::{self, BpfTables};
 
 /// What a subprogram returns for a packet that goes on; no end of a packet is this number.
 const GO_ON: u32 = u32::MAX;
@@ -126,14 +127,14 @@ pub(crate) unsafe extern "C" fn find_slot(context: *mut xdp_md, known: *mut Know
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn listener_behind(home: u32, mark: u32, first: u64, last: u64) -> u32 {
-    maps::listener_behind(Sought { home, mark, halves: [first, last] })
+    search::listener_behind(Sought { home, mark, halves: [first, last] })
 }
 
 /// The same for a VIP's entry.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn vip_behind(home: u32, mark: u32, first: u64, last: u64) -> u32 {
-    maps::vip_behind(Sought { home, mark, halves: [first, last] })
+    search::vip_behind(Sought { home, mark, halves: [first, last] })
 }
 
 /// The look-up in an allow-list as a subprogram: its loop is proved once, and its registers are its own.

@@ -11,7 +11,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::routing;
 
 use crate::host::Host;
-use crate::listening::Listening;
+use crate::listening::{Listening, everywhere};
 
 /// Bytes of the answer to `GET /large`: thousands of full frames.
 pub const LARGE: usize = 8 << 20;
@@ -31,7 +31,7 @@ impl Server {
     /// The port is taken, or the thread cannot be made.
     pub fn start(host: &Host, port: u16) -> Result<Self> {
         let name = host.name().to_owned();
-        let listening = Listening::start(host, "http", port, async move |listener| {
+        let listening = Listening::start(host, "http", everywhere(port), async move |listener| {
             axum::serve(listener, service(name)).await.context("the server ended")
         })?;
         Ok(Self { _listening: listening })

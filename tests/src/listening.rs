@@ -1,15 +1,19 @@
 //! A TCP server on a thread of its own in a host, whatever it serves.
 
 use std::future::Future;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::thread::JoinHandle;
 
-use anyhow::{Context, Result, anyhow};
-use tokio::net::TcpListener;
+use anyhow::{Context, Result};
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::oneshot;
 
 use crate::host::Host;
 
-/// A server on every address of a host. It ends when it is dropped, connections and all.
+/// Connections that may wait to be taken.
+const BACKLOG: u32 = 4_096;
+
+/// A server in a host. It ends when it is dropped, connections and all.
 #[derive(Debug)]
 pub(crate) struct Listening {
     stop: Option<oneshot::Sender<()>>,
@@ -17,14 +21,14 @@ pub(crate) struct Listening {
 }
 
 impl Listening {
-    /// Starts one, that does `work` with what listens on the port. It takes connections when this returns.
+    /// Starts one, that does `work` with what listens there. It takes connections when this returns.
     ///
     /// # Errors
-    /// The port is taken, or the thread cannot be made.
+    /// The address is not the host's, the port is taken, or the thread cannot be made.
     pub(crate) fn start<W: Future<Output = Result<()>>>(
         host: &Host,
         what: &str,
-        port: u16,
+        at: SocketAddr,
         work: impl FnOnce(TcpListener) -> W + Send + 'static,
     ) -> Result<Self> {
         let name = host.name().to_owned();
@@ -33,12 +37,11 @@ impl Listening {
         let thread = host.thread(&format!("{what}-{name}"), move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(async {
-                let listener = match TcpListener::bind(("::", port)).await {
+                let listener = match listen(at) {
                     Ok(listener) => listener,
                     Err(error) => {
-                        let error = anyhow!(error).context(format!("cannot listen on port {port} of `{name}`"));
                         // Whoever waits for this is still there: it cannot go on without an answer.
-                        let _ = ready.send(Err(error));
+                        let _ = ready.send(Err(error.context(format!("cannot listen at {at} of `{name}`"))));
                         return Ok(());
                     }
                 };
@@ -52,6 +55,18 @@ impl Listening {
         listening.recv().context("the server's thread ended before it listened")??;
         Ok(Self { stop: Some(stop), thread: Some(thread) })
     }
+}
+
+fn listen(at: SocketAddr) -> Result<TcpListener> {
+    let socket = if at.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(at)?;
+    Ok(socket.listen(BACKLOG)?)
+}
+
+/// Every address of a host, of both families.
+pub(crate) const fn everywhere(port: u16) -> SocketAddr {
+    SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port)
 }
 
 impl Drop for Listening {

@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::host::Host;
-use crate::listening::Listening;
+use crate::listening::{Listening, everywhere};
 
 /// What a server does with a request.
 #[repr(u8)]
@@ -57,7 +57,7 @@ impl Moody {
         let mood = Arc::new(AtomicU8::new(Mood::Well as u8));
         let taken = Arc::new(Mutex::new(Vec::new()));
         let (shared, seen) = (Arc::clone(&mood), Arc::clone(&taken));
-        let listening = Listening::start(host, "moody", port, async move |listener| {
+        let listening = Listening::start(host, "moody", everywhere(port), async move |listener| {
             loop {
                 let (stream, peer) = listener.accept().await.context("the server cannot take connections")?;
                 // One that is reset already has no address of its own.

@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
 use crate::host::Host;
-use crate::listening::Listening;
+use crate::listening::{Listening, everywhere};
 
 /// What a server was asked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,7 +47,7 @@ impl Particular {
     pub fn start(host: &Host, port: u16, certificate: Option<Arc<ServerConfig>>, answer: Answer) -> Result<Self> {
         let asked = Arc::new(Mutex::new(Vec::new()));
         let theirs = Arc::clone(&asked);
-        let listening = Listening::start(host, "particular", port, async move |listener| {
+        let listening = Listening::start(host, "particular", everywhere(port), async move |listener| {
             loop {
                 let (stream, _) = listener.accept().await.context("the server cannot take connections")?;
                 let (certificate, asked) = (certificate.clone(), Arc::clone(&theirs));

@@ -145,6 +145,7 @@ pub(super) const RULES: &[Rule] = &[
         "lb-ebpf/src/bench.rs",
         "lb-ebpf/src/main.rs",
         "lb-ebpf/src/maps.rs",
+        "lb-ebpf/src/maps",
         "lb-ebpf/src/subprograms.rs",
         "lb-ebpf/src/packet.rs",
         "lb-ebpf/src/parse/extensions.rs",
@@ -155,7 +156,13 @@ pub(super) const RULES: &[Rule] = &[
         &["lb-ebpf/src"],
         &["crate::pipeline", "crate::maps"],
     )
-    .except(&["lb-ebpf/src/main.rs", "lb-ebpf/src/maps.rs", "lb-ebpf/src/subprograms.rs", "lb-ebpf/src/host.rs"]),
+    .except(&[
+        "lb-ebpf/src/main.rs",
+        "lb-ebpf/src/maps.rs",
+        "lb-ebpf/src/maps",
+        "lb-ebpf/src/subprograms.rs",
+        "lb-ebpf/src/host.rs",
+    ]),
     step(
         &["lb-ebpf/src/parse"],
         &[
@@ -218,6 +225,8 @@ pub(super) const UNSAFE: &[&str] = &[
     "lb-ebpf/src/known.rs",
     "lb-ebpf/src/main.rs",
     "lb-ebpf/src/maps.rs",
+    "lb-ebpf/src/maps/established.rs",
+    "lb-ebpf/src/maps/search.rs",
     "lb-ebpf/src/packet.rs",
     "lb-ebpf/src/parse/extensions.rs",
     "lb-ebpf/src/parse/quoted.rs",

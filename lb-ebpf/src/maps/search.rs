@@ -1,0 +1,108 @@
+//! The search for a listener or a VIP in the tables of our own ([`lb_common::table`]).
+
+use core::ptr::addr_of;
+
+use aya_ebpf::maps::Array;
+use lb_common::address::Address;
+use lb_common::listener::{ListenerKey, Vip};
+use lb_common::table::{self, ListenerEntry, VipEntry};
+
+use super::{LISTENERS, VIPS};
+use crate::{left_out, subprograms};
+
+/// What an entry of a table is looked for by.
+#[derive(Clone, Copy)]
+pub(crate) struct Sought {
+    /// Where the search begins.
+    pub(crate) home: u32,
+    /// The mark.
+    pub(crate) mark: u32,
+    /// The address.
+    pub(crate) halves: [u64; 2],
+}
+
+/// What a search returns that found nothing: no place of a table.
+const NOWHERE: u32 = u32::MAX;
+
+/// The mark of a listener's entry and, read after it, its address.
+#[inline(always)]
+unsafe fn listener_key(entry: *const ListenerEntry) -> (u32, [u64; 2]) {
+    // SAFETY: the caller's pointer is to an element; volatile because the agent publishes and withdraws entries meanwhile.
+    unsafe { (addr_of!((*entry).mark).read_volatile(), addr_of!((*entry).vip).cast::<[u64; 2]>().read()) }
+}
+
+/// The same of a VIP's entry.
+#[inline(always)]
+unsafe fn vip_key(entry: *const VipEntry) -> (u32, [u64; 2]) {
+    // SAFETY: as above.
+    unsafe { (addr_of!((*entry).mark).read_volatile(), addr_of!((*entry).address).cast::<[u64; 2]>().read()) }
+}
+
+/// The entry that is sought, which nearly always stands at its home. `behind` is for the others: a subprogram, so that the way
+/// of most packets has no loop, which the verifier would have to go through as often as it is there.
+#[inline(always)]
+fn find<E>(
+    entries: &Array<E>,
+    sought: Sought,
+    read: unsafe fn(*const E) -> (u32, [u64; 2]),
+    behind: extern "C" fn(u32, u32, u64, u64) -> u32,
+) -> Option<*const E> {
+    let entry = entries.get_ptr(sought.home)?;
+    // SAFETY: the pointer is to an element.
+    let (mark, halves) = unsafe { read(entry) };
+    if left_out::MATCH || (mark == sought.mark && halves == sought.halves) {
+        return Some(entry);
+    }
+    if mark == table::FREE {
+        return None;
+    }
+    entries.get_ptr(behind(sought.home, sought.mark, sought.halves[0], sought.halves[1]))
+}
+
+/// The place of the entry that is sought, of those behind its home.
+#[inline(always)]
+fn place_behind<E>(entries: &Array<E>, sought: Sought, read: unsafe fn(*const E) -> (u32, [u64; 2])) -> u32 {
+    let mut at = sought.home;
+    for _ in 1..table::MOST_PROBES {
+        at = table::place(at, 1);
+        let Some(entry) = entries.get_ptr(at) else {
+            break;
+        };
+        // SAFETY: the pointer is to an element.
+        let (mark, halves) = unsafe { read(entry) };
+        if mark == sought.mark && halves == sought.halves {
+            return at;
+        }
+        if mark == table::FREE {
+            break;
+        }
+    }
+    NOWHERE
+}
+
+/// The entry of the listener with that key.
+#[inline(always)]
+pub(crate) fn listener(key: &ListenerKey) -> Option<*const ListenerEntry> {
+    let home = if left_out::MATCH { left_out::LISTENER.home() } else { key.home() };
+    let sought = Sought { home, mark: key.mark(), halves: key.vip.halves() };
+    find(&LISTENERS, sought, listener_key, subprograms::listener_behind)
+}
+
+/// The entry of the VIP with that address.
+#[inline(always)]
+pub(crate) fn vip(address: &Address) -> Option<*const VipEntry> {
+    let sought = Sought { home: Vip::home(address), mark: Vip::MARK, halves: address.halves() };
+    find(&VIPS, sought, vip_key, subprograms::vip_behind)
+}
+
+/// The place of a listener's entry behind its home.
+#[inline(always)]
+pub(crate) fn listener_behind(sought: Sought) -> u32 {
+    place_behind(&LISTENERS, sought, listener_key)
+}
+
+/// The place of a VIP's entry behind its home.
+#[inline(always)]
+pub(crate) fn vip_behind(sought: Sought) -> u32 {
+    place_behind(&VIPS, sought, vip_key)
+}
