@@ -9,7 +9,7 @@ mod wire;
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Parser;
 
 use crate::cases::Case;
@@ -69,7 +69,9 @@ fn main() -> Result<()> {
     let earlier = options.compare.as_deref().map(Report::read).transpose()?;
     let rounds = Rounds { rounds: options.rounds.max(1), packets: options.packets.max(1) };
     let mut cases = Case::all();
+    let names: Vec<_> = cases.iter().map(|case| case.name).collect();
     cases.retain(|case| options.case.as_ref().is_none_or(|part| case.name.contains(part)));
+    ensure!(!cases.is_empty(), "no case has that in its name; there are: {}", names.join("; "));
     let mut bench = Bench::load(options.program.as_deref(), &options.without, &options.pinned)
         .context("cannot load the programs")?;
     let mut report = Report { instructions: bench.instructions()?, rows: Vec::new() };
