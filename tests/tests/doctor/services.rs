@@ -96,9 +96,7 @@ at_two_corners!(a_backend_that_forwards_and_one_that_listens_elsewhere_are_named
 
 fn what_the_checks_say_of_a_backend_is_named_too(world: &mut World, family: Family) -> Result<()> {
     drop(world.servers.remove(0));
-    let moody = until("the port to be free", SOON, || {
-        Moody::start(&world.segment.backends[0].host, HTTP).map_err(|error| format!("{error:#}"))
-    })?;
+    let moody = Moody::start(&world.segment.backends[0].host, HTTP)?;
     checked(world, family)?;
     let (about, address) = (of_backend(world, family, 0), world.segment.backends[0].address(family));
     // Failed, and not yet so often that it is down.
