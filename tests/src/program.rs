@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
@@ -25,6 +26,7 @@ use lb_ebpf::finish::Verdict;
 use lb_ebpf::host::{Counters, FlowMemory, HostTables};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
+use nix::time::{ClockId, clock_gettime};
 
 /// The interface that packets of a test run come in by, unless told: the namespace's loopback.
 pub const INGRESS: u32 = 1;
@@ -313,6 +315,19 @@ impl Program {
     pub fn set_trail(&mut self, key: &DatagramKey, trail: &Trail) -> Result<()> {
         let mut trails = HashMap::<&mut MapData, [u32; 10], [u64; 3]>::try_from(self.map(maps::FRAGMENTS)?)?;
         Ok(trails.insert(bytemuck::cast::<_, [u32; 10]>(*key), bytemuck::cast::<_, [u64; 3]>(*trail), 0)?)
+    }
+
+    /// Makes all trails of first fragments as young as if these had come right now.
+    ///
+    /// # Errors
+    /// The clock cannot be read, or the map not be written.
+    pub fn renew_trails(&mut self) -> Result<()> {
+        let now = Duration::from(clock_gettime(ClockId::CLOCK_MONOTONIC)?);
+        let seen = Moment::from_nanos(now.as_nanos() as u64);
+        for (key, trail) in self.memory()?.trails {
+            self.set_trail(&key, &Trail { seen, ..trail })?;
+        }
+        Ok(())
     }
 
     /// Takes a flow's pin out of a table, as a sweep does.
