@@ -10,8 +10,10 @@ use anyhow::{Result, bail};
 /// means that the thing did not happen, not that it was slow.
 pub const SOON: Duration = Duration::from_secs(60);
 
-/// How long to leave the machine alone between two looks at the condition.
+/// The shortest time to leave the machine alone between two looks at the condition.
 const PAUSE: Duration = Duration::from_millis(10);
+/// The longest.
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
 static GIVEN_UP: AtomicBool = AtomicBool::new(false);
 
@@ -35,6 +37,7 @@ pub fn has_given_up() -> bool {
 pub fn until<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> Result<T, String>) -> Result<T> {
     let deadline = Instant::now() + limit;
     loop {
+        let begun = Instant::now();
         let missing = match probe() {
             Ok(found) => return Ok(found),
             Err(missing) => missing,
@@ -45,6 +48,7 @@ pub fn until<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> Result<T
         if Instant::now() >= deadline {
             bail!("waited {} s for {what}, in vain: {missing}", limit.as_secs());
         }
-        sleep(PAUSE);
+        // Most looks run `drlb`, and make the agent count slots. Waiting must not be the work that it waits for.
+        sleep((2 * begun.elapsed()).clamp(PAUSE, LONGEST_PAUSE));
     }
 }
