@@ -27,6 +27,14 @@ const LONG: &[&str] = &[
     "datagrams",
     "lb_userspace",
     "demo",
+    "protocols",
+    "health_types",
+    "events",
+    "vip_owner",
+    "health_scale",
+    "neighbours",
+    "changes",
+    "health_faults",
 ];
 
 /// An executable that cargo built of tests.
