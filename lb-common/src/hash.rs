@@ -1,11 +1,10 @@
 //! The hash that spreads flows over a lookup table's slots.
 //!
-//! Each 64-bit word of the input is folded in by xor, a multiplication by an odd constant and a shift; the result goes
-//! through David Stafford's "Mix13" finalizer (the one of SplitMix64, Steele, Lea and Flood, OOPSLA 2014), which has
-//! full avalanche: each input bit changes each output bit with a probability close to one half. BPF has no 64×64→128
-//! multiplication, so hashes built on it (wyhash, xxh3) are not to be had; this one costs one multiplication a word
-//! and two at the end. The words of two IPv6 addresses are folded in side by side, as a packet would wait for each
-//! multiplication before the next.
+//! Each 64-bit word of the input is multiplied by an odd constant of its own; the sum of the products is shifted into itself and
+//! multiplied once more, so that the high bits depend on all bits of the input. No multiplication waits for more than one
+//! other, however long the input is: a packet waits for its hash before anything else. BPF has no 64×64→128 multiplication, so
+//! hashes that are built on it (wyhash, xxh3) are not to be had. Many inputs that differ in few bits, as clients' addresses and
+//! ports do, spread as evenly as chance would have it; single bits of the input do not each change half of the output's.
 //!
 //! The hash is keyed: all balancers of a deployment must use one key to agree with each other. It is not a
 //! cryptographic one: a client that knows the key can choose ports that meet in one slot, which gains it nothing but
@@ -17,20 +16,17 @@ use crate::flow::Flow;
 /// The key that balancers use when none is set, so that they agree without being told.
 pub const DEFAULT_KEY: u64 = 0x6472_6c62_2d6b_6579;
 
-/// The 64-bit golden ratio, the increment of SplitMix64.
-const FOLD: u64 = 0x9e37_79b9_7f4a_7c15;
+/// What the words are multiplied by: the 64-bit golden ratio (the increment of SplitMix64) and constants of mixing functions that
+/// are known to spread well (of SplitMix64, and of those that Pelle Evensen and David Stafford found).
+const FACTORS: [u64; 5] =
+    [0x9e37_79b9_7f4a_7c15, 0xd6e8_feb8_6659_fd93, 0x94d0_49bb_1331_11eb, 0xff51_afd7_ed55_8ccd, 0xc4ce_b9fe_1a85_ec53];
+/// What their sum is multiplied by.
+const MIX: u64 = 0xbf58_476d_1ce4_e5b9;
 
 #[inline(always)]
-const fn fold(state: u64, word: u64) -> u64 {
-    let mixed = (state ^ word).wrapping_mul(FOLD);
+const fn mix(sum: u64) -> u64 {
+    let mixed = (sum ^ (sum >> 32)).wrapping_mul(MIX);
     mixed ^ (mixed >> 32)
-}
-
-#[inline(always)]
-const fn finish(state: u64) -> u64 {
-    let state = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let state = (state ^ (state >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    state ^ (state >> 31)
 }
 
 #[inline(always)]
@@ -38,42 +34,56 @@ const fn pair(high: u32, low: u32) -> u64 {
     ((high as u64) << 32) | low as u64
 }
 
+/// An address as one summand. The high bits of a word change few bits of a product, and where an address stands in a packet, they
+/// are those that differ most: they are laid over the low ones first.
 #[inline(always)]
-const fn fold_address(state: u64, address: &Address) -> u64 {
-    let [a, b, c, d] = address.0;
-    fold(fold(state, pair(a, b)), pair(c, d))
-}
-
-/// Folds in four words by four multiplications that do not wait for each other. The constants set the lanes apart: the first
-/// digits of the square roots of 2, 3 and 5.
-#[inline(always)]
-const fn lanes(key: u64, [a, b]: [u64; 2], [c, d]: [u64; 2]) -> u64 {
-    let one = fold(key, a).wrapping_add(fold(key ^ 0x6a09_e667_f3bc_c908, b));
-    let other = fold(key ^ 0xbb67_ae85_84ca_a73b, c).wrapping_add(fold(key ^ 0x3c6e_f372_fe94_f82b, d));
-    one ^ other
+const fn halves(key: u64, [first, last]: [u64; 2], one: u64, other: u64) -> u64 {
+    let (first, last) = (first ^ (first >> 32), last ^ (last >> 32));
+    (key ^ first).wrapping_mul(one).wrapping_add(last.wrapping_mul(other))
 }
 
 /// Hash of the whole 5-tuple: the algorithm `source-ip-port`.
 #[inline(always)]
 #[must_use]
 pub const fn flow(key: u64, flow: &Flow) -> u64 {
-    let ports = pair(flow.source_port.to_wire() as u32, flow.destination_port.to_wire() as u32);
-    let state = if flow.destination.is_v4() {
-        fold(key, pair(flow.source.0[3], flow.destination.0[3]))
+    let ports = (flow.destination_port.to_wire() as u32) << 16 | flow.source_port.to_wire() as u32;
+    let above = pair(flow.protocol as u32, ports).wrapping_mul(FACTORS[0]);
+    let addresses = if flow.destination.is_v4() {
+        (key ^ pair(flow.destination.0[3], flow.source.0[3])).wrapping_mul(FACTORS[1])
     } else {
-        lanes(key, flow.source.halves(), flow.destination.halves())
+        halves(key, flow.source.halves(), FACTORS[1], FACTORS[2]).wrapping_add(halves(
+            0,
+            flow.destination.halves(),
+            FACTORS[3],
+            FACTORS[4],
+        ))
     };
-    finish(fold(state, ports ^ ((flow.protocol as u64) << 48)))
+    mix(above.wrapping_add(addresses))
 }
 
 /// Hash of the client's address alone: the algorithm `source-ip`. All flows of one client get one hash.
 #[inline(always)]
 #[must_use]
 pub const fn source(key: u64, source: &Address) -> u64 {
-    finish(fold_address(key, source))
+    mix(halves(key, source.halves(), FACTORS[0], FACTORS[1]))
 }
 
-/// Hash of any bytes, for what the agent derives from a backend's address (its order and its way through the table).
+#[inline(always)]
+const fn fold(state: u64, word: u64) -> u64 {
+    let mixed = (state ^ word).wrapping_mul(FACTORS[0]);
+    mixed ^ (mixed >> 32)
+}
+
+/// David Stafford's "Mix13" finalizer, the one of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
+#[inline(always)]
+const fn finish(state: u64) -> u64 {
+    let state = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let state = (state ^ (state >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    state ^ (state >> 31)
+}
+
+/// Hash of any bytes, for what the agent derives from a backend's address (its order and its way through the table). No packet waits
+/// for it: each word is folded in after the one before.
 #[must_use]
 pub fn bytes(key: u64, bytes: &[u8]) -> u64 {
     let mut state = fold(key, bytes.len() as u64);
@@ -121,61 +131,83 @@ mod tests {
         }
     }
 
-    /// The flows that differ from one in one bit, each with what was changed. `words` are those of an address that count.
-    fn neighbours(base: Flow, words: core::ops::Range<usize>) -> impl Iterator<Item = (&'static str, Flow)> {
-        let bits = words.flat_map(|word| (0..32).map(move |bit| (word, 1_u32 << bit)));
-        let sources = bits.clone().map(move |(word, bit)| {
-            let mut other = base;
-            other.source.0[word] ^= bit;
-            ("source", other)
-        });
-        let destinations = bits.map(move |(word, bit)| {
-            let mut other = base;
-            other.destination.0[word] ^= bit;
-            ("destination", other)
-        });
-        let ports = (0..16).map(move |bit| {
-            let source_port = Port::from_wire(base.source_port.to_wire() ^ (1 << bit));
-            ("port", Flow { source_port, ..base })
-        });
-        sources.chain(destinations).chain(ports)
+    /// How far hashes are from an even spread over `buckets`, in deviations of what chance would do (chi-square).
+    fn uneven(hashes: impl Iterator<Item = u64>, buckets: u32) -> f64 {
+        let mut counts = vec![0_u32; buckets as usize];
+        hashes.for_each(|hash| counts[reduce(hash, buckets) as usize] += 1);
+        let expected = f64::from(counts.iter().sum::<u32>()) / f64::from(buckets);
+        let chi: f64 = counts.iter().map(|&c| (f64::from(c) - expected).powi(2) / expected).sum();
+        let freedom = f64::from(buckets - 1);
+        (chi - freedom) / (2.0 * freedom).sqrt()
     }
 
-    #[test]
-    fn one_changed_bit_of_the_input_changes_half_of_the_output() {
-        for (number, words) in [(flow_number as fn(u32) -> Flow, 3..4), (flow6_number, 0..4)] {
-            let (mut total, mut pairs) = (0, 0);
-            for i in 0..2_000 {
-                let base = number(i);
-                let hash = flow(DEFAULT_KEY, &base);
-                for (what, other) in neighbours(base, words.clone()) {
-                    let changed = (hash ^ flow(DEFAULT_KEY, &other)).count_ones();
-                    assert!(
-                        (8..=56).contains(&changed),
-                        "{base:?}, {what} of {other:?}: {changed} output bits changed"
-                    );
-                    total += changed;
-                    pairs += 1;
-                }
-            }
-            let mean = f64::from(total) / f64::from(pairs);
-            assert!((31.8..32.2).contains(&mean), "mean of changed bits is {mean}");
+    fn with(source: u32, destination: u32, ports: [u32; 2]) -> Flow {
+        let [source_port, destination_port] = ports.map(|port| Port::from_host(port as u16));
+        Flow {
+            source: Address::from_v4_word(source.to_be()),
+            destination: Address::from_v4_word(destination.to_be()),
+            source_port,
+            destination_port,
+            protocol: protocol::TCP,
         }
     }
 
     #[test]
-    fn neighbouring_flows_spread_evenly() {
-        for number in [flow_number, flow6_number] {
-            let buckets = 1009;
-            let mut counts = vec![0_u32; buckets as usize];
-            let flows = 1_000_000;
-            for i in 0..flows {
-                counts[reduce(flow(DEFAULT_KEY, &number(i)), buckets) as usize] += 1;
+    fn flows_that_differ_in_little_spread_evenly() {
+        let (client, vip) = (0x0a00_0000_u32, 0xc000_020a_u32);
+        let sets: [(&str, &dyn Fn(u32) -> Flow); 12] = [
+            ("clients and ports", &flow_number),
+            ("clients and ports of IPv6", &flow6_number),
+            ("all ports of clients", &|i| with(client + i / 65_536, vip, [i % 65_536, 80])),
+            ("every second port", &|i| with(client + i / 8_192, vip, [32_768 + i * 2 % 16_384, 443])),
+            ("clients with one port", &|i| with(client + i, vip, [40_000, 80])),
+            ("the first of each /24", &|i| with((i << 8) + 1, vip, [40_000, 80])),
+            ("the first bytes of an address", &|i| with(i.reverse_bits(), vip, [40_000, 80])),
+            ("VIPs", &|i| with(client + i / 1_000, vip + i % 1_000, [40_000, 80])),
+            ("ports of a VIP", &|i| with(client + i / 1_000, vip, [40_000, i % 1_000])),
+            ("both ports alike", &|i| with(client + i / 60_000, vip, [i % 60_000; 2])),
+            ("networks of IPv6", &|i| Flow { source: Address([0x20, i.to_be(), 0, 1_u32.to_be()]), ..flow6_number(0) }),
+            ("hosts of IPv6", &|i| Flow { source: Address([0x20, 0, i << 16, i.to_be()]), ..flow6_number(0) }),
+        ];
+        for (what, flow_of) in sets {
+            for (buckets, flows) in [(251, 60_000), (1_009, 60_000), (65_537, 600_000)] {
+                let by_flow = uneven((0..flows).map(|i| flow(DEFAULT_KEY, &flow_of(i))), buckets);
+                assert!(by_flow.abs() < 6.0, "{what} over {buckets}: {by_flow} deviations");
             }
-            // Chi-square with 1008 degrees of freedom: mean 1008, deviation about 45; six deviations are allowed.
-            let expected = f64::from(flows) / f64::from(buckets);
-            let chi: f64 = counts.iter().map(|&c| (f64::from(c) - expected).powi(2) / expected).sum();
-            assert!((738.0..1278.0).contains(&chi), "chi-square is {chi}");
+        }
+        for buckets in [251, 1_009, 65_537] {
+            let by_source =
+                uneven((0..600_000).map(|i| source(DEFAULT_KEY, &with(client + i, vip, [0; 2]).source)), buckets);
+            assert!(by_source.abs() < 6.0, "clients over {buckets}: {by_source} deviations");
+        }
+    }
+
+    /// Which of the bits that choose a slot change if one bit of the source, the ports or the destination does.
+    #[test]
+    fn each_bit_of_the_input_changes_many_of_those_that_choose_a_slot() {
+        let address = |address: &mut Address, bit: u32| address.0[3] ^= 1 << bit;
+        let changes: [(&str, u32, &dyn Fn(&mut Flow, u32)); 4] = [
+            ("source", 32, &|flow, bit| address(&mut flow.source, bit)),
+            ("destination", 32, &|flow, bit| address(&mut flow.destination, bit)),
+            ("source port", 16, &|flow, bit| {
+                flow.source_port = Port::from_wire(flow.source_port.to_wire() ^ (1 << bit));
+            }),
+            ("destination port", 16, &|flow, bit| {
+                flow.destination_port = Port::from_wire(flow.destination_port.to_wire() ^ (1 << bit));
+            }),
+        ];
+        for number in [flow_number as fn(u32) -> Flow, flow6_number] {
+            for (what, bits, change) in &changes {
+                for bit in 0..*bits {
+                    let of = |i| {
+                        let mut other = number(i);
+                        change(&mut other, bit);
+                        ((flow(DEFAULT_KEY, &number(i)) ^ flow(DEFAULT_KEY, &other)) >> 32).count_ones()
+                    };
+                    let mean = f64::from((0..1_000).map(of).sum::<u32>()) / 1_000.0;
+                    assert!((12.0..20.0).contains(&mean), "bit {bit} of the {what} changes {mean} of 32 bits");
+                }
+            }
         }
     }
 

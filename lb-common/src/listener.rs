@@ -1,5 +1,7 @@
 //! Listeners and VIPs as the XDP program sees them.
 
+use core::mem::offset_of;
+
 use bytemuck::{Pod, Zeroable};
 
 use crate::address::{Address, Port};
@@ -164,14 +166,20 @@ impl Listener {
         if self.algorithm == Self::SOURCE_IP { Self::SOURCE_IP } else { Self::SOURCE_IP_PORT }
     }
 
+    /// Algorithm, what was before, persistence and guards, read in one go, as each packet asks.
+    #[inline(always)]
+    fn treatment(&self) -> u32 {
+        let words: &[u32; size_of::<Self>() / 4] = bytemuck::cast_ref(self);
+        words[offset_of!(Self, algorithm) / 4]
+    }
+
     /// True if nothing has to be known of a flow but its slot, as long as that is steady: no flow of the listener is remembered
     /// or counted. Packets may have to be on its allow-list.
     #[inline(always)]
     #[must_use]
-    pub const fn goes_by_slot(&self) -> bool {
-        // One look at one word, as each packet asks.
+    pub fn goes_by_slot(&self) -> bool {
         const NOT_BY_SLOT: u32 = u32::from_ne_bytes([!Listener::SOURCE_IP, !0, !0, !Listener::GUARD_ALLOW]);
-        u32::from_ne_bytes([self.algorithm, self.before, self.persistence, self.guards]) & NOT_BY_SLOT == 0
+        self.treatment() & NOT_BY_SLOT == 0
     }
 
     /// True if a flow's backend does not follow from its slot alone, so that every flow is pinned.

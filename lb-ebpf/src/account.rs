@@ -8,7 +8,7 @@ use crate::tables::Tables;
 
 /// Counts the packet with the listener and the backend that it went to.
 #[inline(always)]
-pub fn chosen<T: Tables>(chosen: &Chosen, bytes: u32, tables: &T) {
+pub fn chosen<T: Tables>(chosen: &Chosen, bytes: usize, tables: &T) {
     tables.count_listener(chosen.listener, bytes);
     tables.count_backend(chosen.place, bytes);
 }
@@ -21,7 +21,7 @@ pub fn refused<T: Tables>(listener: &Listener, finish: Finish, tables: &T) {
 
 /// Counts the packet with its outcome, and hands on the verdict.
 #[inline(always)]
-pub fn finish<T: Tables>(finish: Finish, bytes: u32, tables: &T) -> Verdict {
+pub fn finish<T: Tables>(finish: Finish, bytes: usize, tables: &T) -> Verdict {
     tables.count_outcome(finish.outcome, bytes);
     finish.verdict
 }

@@ -138,8 +138,8 @@ impl HostTables {
     }
 }
 
-fn count(counter: &mut Counter, bytes: u32) {
-    *counter = counter.plus(Counter { packets: 1, bytes: u64::from(bytes) });
+fn count(counter: &mut Counter, bytes: usize) {
+    *counter = counter.plus(Counter { packets: 1, bytes: bytes as u64 });
 }
 
 impl Tables for HostTables {
@@ -339,15 +339,15 @@ impl Tables for HostTables {
         counters.refused.entry(id).or_default().count(outcome);
     }
 
-    fn count_outcome(&self, outcome: Outcome, bytes: u32) {
+    fn count_outcome(&self, outcome: Outcome, bytes: usize) {
         count(self.counters.borrow_mut().outcomes.entry(outcome).or_default(), bytes);
     }
 
-    fn count_listener(&self, id: u32, bytes: u32) {
+    fn count_listener(&self, id: u32, bytes: usize) {
         count(self.counters.borrow_mut().listeners.entry(id).or_default(), bytes);
     }
 
-    fn count_backend(&self, place: u32, bytes: u32) {
+    fn count_backend(&self, place: u32, bytes: usize) {
         count(self.counters.borrow_mut().backends.entry(place).or_default(), bytes);
     }
 }

@@ -3,7 +3,7 @@
 mod established;
 pub(crate) mod search;
 
-use core::ptr::addr_of;
+use core::ptr::{NonNull, addr_of};
 
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, xdp_action, xdp_md};
 use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_ktime_get_coarse_ns};
@@ -154,7 +154,8 @@ pub(crate) fn own_mac() -> MacAddr {
 
 /// The maps, as the steps ask for them.
 pub(crate) struct BpfTables {
-    ingress_ifindex: u32,
+    /// What tells the interface that the packet came in by; none if there is no such interface.
+    context: Option<NonNull<xdp_md>>,
 }
 
 impl BpfTables {
@@ -164,20 +165,14 @@ impl BpfTables {
     /// `context` must be what the kernel handed to the program that runs.
     #[inline(always)]
     pub(crate) unsafe fn of(context: *mut xdp_md) -> Self {
-        // SAFETY: the caller's promise.
-        Self::at(unsafe { (*context).ingress_ifindex })
+        // SAFETY: the kernel hands no null to a program.
+        Self { context: Some(unsafe { NonNull::new_unchecked(context) }) }
     }
 
     /// The maps, seen from no interface of the balancer's: frames go out by a redirect in any case.
     #[inline(always)]
     pub(crate) const fn from_nowhere() -> Self {
-        Self { ingress_ifindex: 0 }
-    }
-
-    /// The maps, seen from an interface.
-    #[inline(always)]
-    pub(crate) const fn at(ingress_ifindex: u32) -> Self {
-        Self { ingress_ifindex }
+        Self { context: None }
     }
 }
 
@@ -202,7 +197,7 @@ pub(crate) unsafe fn pin_key<'a>(flow: &Flow, pool: u32) -> Option<&'a PinKey> {
 }
 
 #[inline(always)]
-fn count(map: &PerCpuArray<Counter>, index: u32, bytes: u32) {
+fn count(map: &PerCpuArray<Counter>, index: u32, bytes: usize) {
     if left_out::COUNT {
         return;
     }
@@ -210,7 +205,7 @@ fn count(map: &PerCpuArray<Counter>, index: u32, bytes: u32) {
         // SAFETY: the element is this CPU's own, and the program is not interrupted by itself on it.
         unsafe {
             (*counter).packets = (*counter).packets.wrapping_add(1);
-            (*counter).bytes = (*counter).bytes.wrapping_add(u64::from(bytes));
+            (*counter).bytes = (*counter).bytes.wrapping_add(bytes as u64);
         }
     }
 }
@@ -229,7 +224,9 @@ impl Tables for BpfTables {
 
     #[inline(always)]
     fn ingress_ifindex(&self) -> u32 {
-        self.ingress_ifindex
+        // Read when it is asked for, as the program has no register to keep it in.
+        // SAFETY: the context is the one of the program that runs.
+        self.context.map_or(0, |context| unsafe { (*context.as_ptr()).ingress_ifindex })
     }
 
     #[inline(always)]
@@ -284,7 +281,7 @@ impl Tables for BpfTables {
     #[inline(always)]
     fn segment(&self, index: u16) -> Option<Segment> {
         if left_out::BACKEND {
-            return Some(Segment { ifindex: self.ingress_ifindex, mac: own_mac(), vlan: 0 });
+            return Some(Segment { ifindex: self.ingress_ifindex(), mac: own_mac(), vlan: 0 });
         }
         SEGMENTS.get(u32::from(index)).copied()
     }
@@ -558,17 +555,17 @@ impl Tables for BpfTables {
     }
 
     #[inline(always)]
-    fn count_outcome(&self, outcome: Outcome, bytes: u32) {
+    fn count_outcome(&self, outcome: Outcome, bytes: usize) {
         count(&OUTCOME_COUNTERS, outcome as u32, bytes);
     }
 
     #[inline(always)]
-    fn count_listener(&self, id: u32, bytes: u32) {
+    fn count_listener(&self, id: u32, bytes: usize) {
         count(&LISTENER_COUNTERS, id, bytes);
     }
 
     #[inline(always)]
-    fn count_backend(&self, place: u32, bytes: u32) {
+    fn count_backend(&self, place: u32, bytes: usize) {
         count(&BACKEND_COUNTERS, place, bytes);
     }
 }

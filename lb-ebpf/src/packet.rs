@@ -30,7 +30,7 @@ pub struct Packet<'a> {
     start: *mut u8,
     end: *mut u8,
     #[cfg(not(target_arch = "bpf"))]
-    length: u32,
+    length: usize,
     /// Bytes before `start` that are ours, too.
     #[cfg(not(target_arch = "bpf"))]
     headroom: usize,
@@ -84,7 +84,7 @@ impl Packet<'_> {
         }
         self.headroom = self.headroom.wrapping_add_signed(by);
         self.start = self.start.wrapping_offset(by);
-        self.length = self.length.wrapping_sub(by as u32);
+        self.length = self.length.wrapping_sub(by as usize);
         true
     }
 }
@@ -122,11 +122,11 @@ impl<'a> Packet<'a> {
         self.adjust(bytes as i32)
     }
 
-    /// A packet that is wholly in `bytes`. Longer ones than 4 GiB do not exist; their length would be cut.
+    /// A packet that is wholly in `bytes`.
     #[cfg(not(target_arch = "bpf"))]
     #[must_use]
     pub fn from_slice(bytes: &'a mut [u8]) -> Self {
-        let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        let length = bytes.len();
         let range = bytes.as_mut_ptr_range();
         Self { start: range.start, end: range.end, length, headroom: 0, bytes: PhantomData }
     }
@@ -134,10 +134,10 @@ impl<'a> Packet<'a> {
     /// Length of the whole packet in bytes, with what is not in its linear part. On BPF each call asks the kernel.
     #[inline(always)]
     #[must_use]
-    pub fn length(&self) -> u32 {
+    pub fn length(&self) -> usize {
         #[cfg(target_arch = "bpf")]
         // SAFETY: the context is the one of the program that runs.
-        return unsafe { bpf_xdp_get_buff_len(self.context) } as u32;
+        return unsafe { bpf_xdp_get_buff_len(self.context) } as usize;
         #[cfg(not(target_arch = "bpf"))]
         return self.length;
     }

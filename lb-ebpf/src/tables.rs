@@ -108,9 +108,9 @@ pub trait Tables {
     /// The turn of the next new flow of a listener, by its id.
     fn next_turn(&self, listener: u32) -> u32;
     /// Counts a packet of so many bytes with an outcome.
-    fn count_outcome(&self, outcome: Outcome, bytes: u32);
+    fn count_outcome(&self, outcome: Outcome, bytes: usize);
     /// Counts a packet of so many bytes with a listener, by its id.
-    fn count_listener(&self, id: u32, bytes: u32);
+    fn count_listener(&self, id: u32, bytes: usize);
     /// Runs [`allow::allows`](lb_common::allow::allows) with these maps. How it is called is for the side that has them: on
     /// BPF it is a subprogram.
     fn allows(&self, root: Root, source: Bits) -> bool;
@@ -125,5 +125,5 @@ pub trait Tables {
     /// Counts a packet with a listener that refused it, by its id.
     fn count_refusal(&self, id: u32, outcome: Outcome);
     /// Counts a packet of so many bytes with a backend, by its place.
-    fn count_backend(&self, place: u32, bytes: u32);
+    fn count_backend(&self, place: u32, bytes: usize);
 }

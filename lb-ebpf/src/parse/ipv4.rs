@@ -44,7 +44,7 @@ pub(super) fn run(packet: &Packet<'_>, headers: &mut Headers) {
     headers.flow.protocol = header.u8::<{ offset_of!(Ipv4Hdr, proto) }>();
     // 0 is what Linux writes for a segmentation-offloaded packet of more than 64 kB ("BIG TCP"): all that is there.
     let told = usize::from(header.u16::<{ offset_of!(Ipv4Hdr, tot_len) }>());
-    let there = (headers.length as usize).wrapping_sub(headers.network);
+    let there = headers.length.wrapping_sub(headers.network);
     let total = if told == 0 { there } else { told };
     if total > there || total < length {
         return headers.flowless(Outcome::Malformed);

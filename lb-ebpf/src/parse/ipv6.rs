@@ -44,7 +44,7 @@ pub(super) fn run(packet: &Packet<'_>, to_us: bool, headers: &mut Headers) {
     let upper = extensions::step_over(packet, first, next);
     // 0 is what Linux writes for a segmentation-offloaded packet of more than 64 kB ("BIG TCP"): all that is there.
     let told = usize::from(header.u16::<{ offset_of!(Ipv6Hdr, payload_len) }>());
-    let there = (headers.length as usize).wrapping_sub(first);
+    let there = headers.length.wrapping_sub(first);
     let total = if told == 0 { there } else { told };
     if total > there {
         return headers.flowless(Outcome::Malformed);

@@ -70,7 +70,7 @@ pub struct Headers {
     /// Which part of its datagram the packet is.
     pub fragment: Fragment,
     /// Length of the whole packet in bytes.
-    pub length: u32,
+    pub length: usize,
     /// Where the 16 bits of the VLAN tag begin that says which VLAN the frame is in; 0 for a frame without one. Of two
     /// tags it is the inner; a single service tag (802.1ad) says nothing of the VLANs within.
     pub tag: usize,

@@ -109,5 +109,5 @@ fn whole(packet: &Packet<'_>, flow: Flow, above: usize, headers: Headers) -> Opt
     {
         return None;
     }
-    Some(Headers { kind: Kind::Flow, flow, length: length as u32, ..headers })
+    Some(Headers { kind: Kind::Flow, flow, length, ..headers })
 }
