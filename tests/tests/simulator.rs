@@ -198,7 +198,7 @@ fn a_flood_of_first_packets_pushes_out_no_established_flow() {
         send(&mut world, 0, Signal::NONE);
     }
     apply(&mut world, Step::Settle { slot: 0 }).expect("no invariant breaks");
-    assert_eq!(world.slots, [Slot::settling(1)]);
+    assert_eq!(world.slots[..], [Slot::settling(1)]);
     send(&mut world, 0, Signal::NONE);
     assert_eq!(world.flows[0].home, Some(0));
     wind_down(&world).expect("the slot gets back to steady");

@@ -5,13 +5,15 @@ use lb_common::track::change::{Vacancy, Watch, retarget};
 use lb_common::track::pin::{Moment, Pin, Table};
 use lb_common::track::sweep::{self, is_done};
 
-use super::world::{Broken, Setup, World, spend};
+use smallvec::{SmallVec, smallvec};
+
+use super::world::{Broken, Few, Setup, World, spend};
 
 /// What the agent remembers.
 #[derive(Clone, Debug, Default)]
 pub struct Agent {
     /// The slots that aren't steady.
-    pub watches: Vec<(usize, Watch)>,
+    pub watches: Few<(usize, Watch)>,
     /// Bit by bit, the slots that still name a backend that died.
     pub wounded: u64,
     /// When it last saw that the tables were crowded.
@@ -19,7 +21,7 @@ pub struct Agent {
     /// When it last saw that no packet was forwarded yet.
     pub untouched_at: Option<u32>,
     /// Places that were given up.
-    pub vacancies: Vec<(u16, Vacancy)>,
+    pub vacancies: Few<(u16, Vacancy)>,
     /// The sweep that is under way.
     pub sweep: Option<Sweep>,
 }
@@ -36,9 +38,9 @@ pub struct Sweep {
     /// The pin that was judged to be done, and is removed next.
     pub(super) doomed: Option<usize>,
     /// Pins seen, by slot.
-    pub(super) in_slot: Vec<u32>,
+    pub(super) in_slot: SmallVec<[u32; 4]>,
     /// Pins seen, by the backend that they name.
-    pub(super) on_backend: Vec<u32>,
+    pub(super) on_backend: SmallVec<[u32; 4]>,
 }
 
 impl Agent {
@@ -180,8 +182,8 @@ pub(super) fn sweep(world: &mut World) {
             next: 0,
             doubted: None,
             doomed: None,
-            in_slot: vec![0; world.slots.len()],
-            on_backend: vec![0; world.setup.backends],
+            in_slot: smallvec![0; world.slots.len()],
+            on_backend: smallvec![0; world.setup.backends],
         });
         return;
     };
@@ -248,7 +250,7 @@ fn finish(world: &mut World, sweep: &Sweep) {
         let word = watch.swept(began, sweep.in_slot[*slot], now, grace)?;
         Some((*slot, word))
     };
-    let steady: Vec<_> = world.agent.watches.iter_mut().filter_map(swept).collect();
+    let steady: Few<_> = world.agent.watches.iter_mut().filter_map(swept).collect();
     for (slot, word) in steady {
         write(world, slot, word);
     }

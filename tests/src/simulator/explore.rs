@@ -1,10 +1,14 @@
 //! The schedules: what can happen next in a world, and ways through all of it.
 
 use std::collections::{HashSet, VecDeque};
+use std::hash::BuildHasherDefault;
 
 use lb_common::slot::NO_BACKEND;
 use lb_common::track::signal::Signal;
 
+use smallvec::SmallVec;
+
+use super::fingerprint::Mixer;
 use super::world::{Broken, ENDLESS, Entry, Phase, Setup, World, spend};
 use super::{agent, fingerprint, packet};
 
@@ -72,8 +76,8 @@ pub enum Step {
 
 /// All that can happen next.
 #[must_use]
-pub fn steps(world: &World) -> Vec<Step> {
-    let mut steps = vec![];
+pub fn steps(world: &World) -> SmallVec<[Step; 16]> {
+    let mut steps = SmallVec::new();
     let free_cpu = world.cpus.iter().position(Option::is_none);
     for (cpu, flight) in world.cpus.iter().enumerate() {
         // A CPU is as good as any other, so packets come to the first that is free.
@@ -97,12 +101,12 @@ pub fn steps(world: &World) -> Vec<Step> {
     steps
 }
 
-fn agent_steps(world: &World, steps: &mut Vec<Step>) {
+fn agent_steps(world: &World, steps: &mut SmallVec<[Step; 16]>) {
     let doing = &world.agent;
     let backends = 0..world.setup.backends as u16;
     let up = backends.clone().filter(|backend| world.is_up(*backend));
     let none = (world.setup.none_wanted || world.up == 0).then_some(NO_BACKEND);
-    let wanted: Vec<u16> = up.clone().chain(none).collect();
+    let wanted: SmallVec<[u16; 4]> = up.clone().chain(none).collect();
     if doing.wounded != 0 {
         let slot = doing.wounded.trailing_zeros() as usize;
         steps.extend(wanted.iter().map(|&backend| Step::Want { slot, backend }));
@@ -234,7 +238,7 @@ pub struct Explored {
 /// The error tells what is broken and the steps that led there.
 pub fn exhaust(setup: Setup, wind: u64) -> Result<Explored, String> {
     let start = World::new(setup);
-    let mut met = HashSet::from([fingerprint::of(&start)]);
+    let mut met: HashSet<u64, BuildHasherDefault<Mixer>> = HashSet::from_iter([fingerprint::of(&start)]);
     // How each state was reached: from which, by which step. The nearest states come first, so a broken invariant is told by
     // one of the shortest ways to it.
     let mut reached = vec![(0, Step::Tick)];

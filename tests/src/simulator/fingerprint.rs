@@ -7,9 +7,11 @@ use std::hash::{Hash, Hasher};
 
 use lb_common::track::pin::Moment;
 
+use smallvec::SmallVec;
+
 use super::agent::Agent;
 use super::packet::Flight;
-use super::world::{Entry, World};
+use super::world::{Entry, Few, World};
 
 /// The number of a state.
 #[must_use]
@@ -37,17 +39,17 @@ impl Print<'_> {
             self.backend(slot.current());
             self.backend(slot.previous());
         }
-        let mut entries: Vec<_> = world.established.iter().collect();
+        let mut entries: Few<_> = world.established.iter().collect();
         entries.sort_unstable_by_key(|entry| entry.flow);
         self.entries(&entries);
-        let mut entries: Vec<_> = world.young.iter().collect();
+        let mut entries: Few<_> = world.young.iter().collect();
         if world.setup.young_room >= world.flows.len() {
             // None is ever pushed out, so their order is nothing to anybody.
             entries.sort_unstable_by_key(|entry| entry.flow);
         }
         self.entries(&entries);
         self.flows();
-        let mut flights: Vec<_> = world.cpus.iter().flatten().collect();
+        let mut flights: Few<_> = world.cpus.iter().flatten().collect();
         flights.sort_by_key(|flight| flight.order());
         for flight in &flights {
             self.flight(flight);
@@ -126,7 +128,7 @@ impl Print<'_> {
         let world = self.world;
         let agent = &world.agent;
         let enough = 2 * world.setup.timing.grace + 1;
-        let mut all: Vec<_> = (0..world.setup.backends as u16)
+        let mut all: SmallVec<[_; 4]> = (0..world.setup.backends as u16)
             .map(|backend| {
                 let vacancy = agent.vacancies.iter().find(|(place, _)| *place == backend).map(|(_, vacancy)| {
                     let sweep = agent.sweep.as_ref().map(|sweep| {
@@ -159,7 +161,8 @@ impl Flight {
 }
 
 /// A fast hasher of words, good enough to tell some millions of states apart.
-struct Mixer(u64);
+#[derive(Default)]
+pub(super) struct Mixer(u64);
 
 impl Hasher for Mixer {
     fn write(&mut self, bytes: &[u8]) {

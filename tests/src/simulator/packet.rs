@@ -12,6 +12,8 @@ use lb_common::track::follow::{Memory, Packet, follow};
 use lb_common::track::pin::{Moment, Pin, Table};
 use lb_common::track::signal::Signal;
 
+use smallvec::SmallVec;
+
 use super::world::{Broken, World};
 
 /// What an access gave.
@@ -43,7 +45,7 @@ pub struct Flight {
     pub found_no_room: bool,
     /// The sweep removed the flow's pin while the packet was on its way, so where it goes says nothing about the next.
     pub woken: bool,
-    answers: Vec<Answer>,
+    answers: SmallVec<[Answer; 8]>,
     /// Where it goes: all accesses are made.
     goes_to: Option<u16>,
 }
@@ -60,7 +62,7 @@ impl Flight {
             met_others: false,
             found_no_room: false,
             woken: false,
-            answers: vec![],
+            answers: SmallVec::new(),
             goes_to: None,
         }
     }
@@ -131,7 +133,7 @@ struct Replay<'a> {
     world: RefCell<&'a mut World>,
     flow: usize,
     now: Moment,
-    answers: RefCell<Vec<Answer>>,
+    answers: RefCell<SmallVec<[Answer; 8]>>,
     /// Answers that are told again.
     known: usize,
     /// Accesses that were asked for.

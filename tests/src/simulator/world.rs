@@ -7,8 +7,14 @@ use lb_common::slot::{NO_BACKEND, Slot};
 use lb_common::track::pin::{Moment, Pin, Table, Timing};
 use lb_common::track::signal::{Signal, begins_with_a_signal};
 
+use smallvec::{SmallVec, smallvec};
+
 use super::agent::Agent;
 use super::packet::Flight;
+
+/// A list that is short in the worlds of which every state is met: a state is copied for each step that is tried from it, and
+/// what is no longer than this is copied without a word to the allocator.
+pub type Few<T> = SmallVec<[T; 2]>;
 
 /// The size of a world, and what may happen in it.
 #[derive(Clone, Debug)]
@@ -129,21 +135,21 @@ pub struct World {
     /// The time in ticks.
     pub now: u32,
     /// The slots' map.
-    pub slots: Vec<Slot>,
+    pub slots: Few<Slot>,
     /// The backends' map: bit by bit, who can be reached.
     pub up: u64,
     /// The table of young pins, the one that was not seen for the longest time first.
-    pub young: Vec<Entry>,
+    pub young: Few<Entry>,
     /// The table of established pins.
-    pub established: Vec<Entry>,
+    pub established: Few<Entry>,
     /// The tables are marked as crowded.
     pub crowded: bool,
     /// A packet was forwarded: the listener's counter is not zero any more.
     pub forwarded: bool,
     /// The flows.
-    pub flows: Vec<Flow>,
+    pub flows: Few<Flow>,
     /// The packets on their way, by CPU.
-    pub cpus: Vec<Option<Flight>>,
+    pub cpus: Few<Option<Flight>>,
     /// The agent.
     pub agent: Agent,
     /// What may still happen.
@@ -160,14 +166,14 @@ impl World {
             |&(protocol, slot)| Flow { protocol, slot, phase: Phase::Idle, answered: false, home: None, last: 0 };
         Self {
             now: 1_000,
-            slots: vec![Slot::steady(0); setup.slots],
+            slots: smallvec![Slot::steady(0); setup.slots],
             up: (1 << setup.backends) - 1,
-            young: vec![],
-            established: vec![],
+            young: Few::new(),
+            established: Few::new(),
             crowded: false,
             forwarded: false,
             flows: setup.flows.iter().map(flow).collect(),
-            cpus: vec![None; setup.cpus],
+            cpus: smallvec![None; setup.cpus],
             agent: Agent::default(),
             budget: setup.budget,
             counts: Counts::default(),
@@ -189,14 +195,14 @@ impl World {
 
     /// A table of pins.
     #[must_use]
-    pub fn table(&self, table: Table) -> &Vec<Entry> {
+    pub fn table(&self, table: Table) -> &Few<Entry> {
         match table {
             Table::Young => &self.young,
             Table::Established => &self.established,
         }
     }
 
-    fn table_mut(&mut self, table: Table) -> &mut Vec<Entry> {
+    fn table_mut(&mut self, table: Table) -> &mut Few<Entry> {
         match table {
             Table::Young => &mut self.young,
             Table::Established => &mut self.established,
@@ -270,9 +276,9 @@ impl World {
 
     /// What a client may send now.
     #[must_use]
-    pub fn sendable(&self, flow: usize) -> Vec<Signal> {
+    pub fn sendable(&self, flow: usize) -> SmallVec<[Signal; 3]> {
         let is = self.flows[flow];
-        let mut signals = vec![];
+        let mut signals = SmallVec::new();
         if begins_with_a_signal(is.protocol) {
             // A client repeats its first packet after a second or more: the one before is through. Network devices keep
             // copies of a packet on one CPU.
