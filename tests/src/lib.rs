@@ -26,7 +26,6 @@ pub mod program;
 pub mod random;
 pub mod sample;
 pub mod segment;
-pub mod simulator;
 pub mod tap;
 pub mod traffic;
 pub mod vlan;

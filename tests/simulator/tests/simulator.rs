@@ -4,8 +4,8 @@
 //! Most worlds here have no end: packets, changes, deaths and sweeps may come as often as they like, and every state that
 //! they can lead to is met.
 
-use drlb_tests::simulator::explore::{Step, apply, exhaust, wind_down};
-use drlb_tests::simulator::world::{Budget, ENDLESS, Setup, World};
+use drlb_simulator::explore::{Step, apply, exhaust, wind_down};
+use drlb_simulator::world::{Budget, ENDLESS, Setup, World};
 use lb_common::protocol::{TCP, UDP};
 use lb_common::slot::Slot;
 use lb_common::track::pin::{Timeouts, Timing};

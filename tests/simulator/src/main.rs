@@ -1,7 +1,7 @@
 //! Prints what ways of tracking hold and lose, as tables in Markdown for `docs/tracking.md`.
 
 use clap::Parser;
-use drlb_tests::simulator::compare::{self, Scenario};
+use drlb_simulator::compare::{self, Scenario};
 
 /// Compares ways of tracking flows through changes of a pool, by simulation.
 #[derive(Parser)]

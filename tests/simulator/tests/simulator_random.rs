@@ -1,8 +1,8 @@
 //! The rules of tracking on random schedules of worlds that are too large for all of them: many flows of every kind on four
 //! CPUs, backends that come, go, die, recover and are replaced without end. The seeds are fixed.
 
-use drlb_tests::simulator::explore::wander;
-use drlb_tests::simulator::world::{Budget, Counts, ENDLESS, Setup};
+use drlb_simulator::explore::wander;
+use drlb_simulator::world::{Budget, Counts, ENDLESS, Setup};
 use lb_common::protocol::{SCTP, TCP, UDP};
 use lb_common::track::pin::{Timeouts, Timing};
 

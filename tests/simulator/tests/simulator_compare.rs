@@ -1,6 +1,6 @@
 //! The comparison that `docs/tracking.md` shows, at a smaller scale: what must come of it whatever the scale.
 
-use drlb_tests::simulator::compare::{Outcome, Scenario, Score, run};
+use drlb_simulator::compare::{Outcome, Scenario, Score, run};
 
 fn score<'a>(outcome: &'a Outcome, name: &str) -> &'a Score {
     outcome.scores.iter().find(|score| score.name == name).expect("that way of tracking is compared")
