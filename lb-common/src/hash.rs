@@ -185,14 +185,17 @@ mod tests {
     /// Which of the bits that choose a slot change if one bit of the source, the ports or the destination does.
     #[test]
     fn each_bit_of_the_input_changes_many_of_those_that_choose_a_slot() {
-        let address = |address: &mut Address, bit: u32| address.0[3] ^= 1 << bit;
-        let changes: [(&str, u32, &dyn Fn(&mut Flow, u32)); 4] = [
-            ("source", 32, &|flow, bit| address(&mut flow.source, bit)),
-            ("destination", 32, &|flow, bit| address(&mut flow.destination, bit)),
-            ("source port", 16, &|flow, bit| {
+        fn address(address: &mut Address, bit: u32) {
+            address.0[3] ^= 1 << bit;
+        }
+        type Change = fn(&mut Flow, u32);
+        let changes: [(&str, u32, Change); 4] = [
+            ("source", 32, |flow, bit| address(&mut flow.source, bit)),
+            ("destination", 32, |flow, bit| address(&mut flow.destination, bit)),
+            ("source port", 16, |flow, bit| {
                 flow.source_port = Port::from_wire(flow.source_port.to_wire() ^ (1 << bit));
             }),
-            ("destination port", 16, &|flow, bit| {
+            ("destination port", 16, |flow, bit| {
                 flow.destination_port = Port::from_wire(flow.destination_port.to_wire() ^ (1 << bit));
             }),
         ];
