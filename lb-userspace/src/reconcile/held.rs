@@ -12,6 +12,7 @@ use lb_common::track::pin::Moment;
 use super::allowed::AllowLists;
 use super::change::Change;
 use super::listeners::Listeners;
+use super::pages::Pages;
 use crate::model::XdpMode;
 
 /// How many elements the maps have.
@@ -75,11 +76,11 @@ pub struct Held {
     /// The allow-lists.
     pub allowed: AllowLists,
     /// All slots, as words. Only those of listeners' tables are meaningful.
-    slots: Vec<u32>,
+    slots: Pages<u32>,
     /// All places.
-    backends: Vec<u64>,
+    backends: Pages<u64>,
     /// Weights of all places.
-    weights: Vec<u32>,
+    weights: Pages<u32>,
     /// Owners of the places.
     owners: BTreeMap<u32, Address>,
     /// When places were freed, so that the one that is free for longest is taken again first.
@@ -118,9 +119,9 @@ impl Held {
             egress: BTreeMap::new(),
             attached: BTreeMap::new(),
             allowed: AllowLists::default(),
-            slots: vec![0; sizes.slots as usize],
-            backends: vec![0; sizes.places as usize],
-            weights: vec![0; sizes.places as usize],
+            slots: Pages::zero(sizes.slots),
+            backends: Pages::zero(sizes.places),
+            weights: Pages::zero(sizes.places),
             owners: BTreeMap::new(),
             freed_places: Freed::default(),
             last_pool: 0,
@@ -168,33 +169,29 @@ impl Held {
     /// The weight of the backend of a place.
     #[must_use]
     pub fn weight(&self, place: u32) -> u32 {
-        self.weights.get(place as usize).copied().unwrap_or(0)
+        self.weights.get(place).unwrap_or(0)
     }
 
     /// Writes the weight of the backend of a place.
     pub fn set_weight(&mut self, place: u32, weight: u32) {
-        if let Some(word) = self.weights.get_mut(place as usize) {
-            *word = weight;
-        }
+        self.weights.set(place, weight);
     }
 
     /// A slot, by its index in the slots' map; empty beyond the end.
     #[must_use]
     pub fn slot(&self, index: u32) -> Slot {
-        self.slots.get(index as usize).map_or(Slot::EMPTY, |word| Slot(*word))
+        self.slots.get(index).map_or(Slot::EMPTY, Slot)
     }
 
     /// Writes a slot.
     pub fn set_slot(&mut self, index: u32, slot: Slot) {
-        if let Some(word) = self.slots.get_mut(index as usize) {
-            *word = slot.0;
-        }
+        self.slots.set(index, slot.0);
     }
 
     /// Where the backend of a place is.
     #[must_use]
     pub fn backend(&self, place: u32) -> Backend {
-        self.backends.get(place as usize).map_or(Backend::UNREACHABLE, |word| Backend(*word))
+        self.backends.get(place).map_or(Backend::UNREACHABLE, Backend)
     }
 
     /// Who has a place; `None` if it is free.
@@ -210,9 +207,7 @@ impl Held {
 
     /// Writes a place and its owner, as read from the maps.
     pub fn set_place(&mut self, place: u32, owner: BackendOwner, backend: Backend) {
-        if let Some(word) = self.backends.get_mut(place as usize) {
-            *word = backend.0;
-        }
+        self.backends.set(place, backend.0);
         if owner == BackendOwner::FREE {
             self.owners.remove(&place);
         } else {
@@ -247,9 +242,7 @@ impl Held {
                 self.set_weight(*to, self.weight(*from));
             }
             Change::SetPlace { place, backend } => {
-                if let Some(word) = self.backends.get_mut(*place as usize) {
-                    *word = backend.0;
-                }
+                self.backends.set(*place, backend.0);
             }
             Change::SetWeight { place, weight } => self.set_weight(*place, *weight),
             Change::FreePlace { place } => {

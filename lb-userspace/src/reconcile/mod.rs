@@ -23,6 +23,7 @@ mod change;
 mod held;
 mod links;
 mod listeners;
+mod pages;
 mod plan;
 mod pool;
 mod regions;
