@@ -79,13 +79,13 @@ impl Deref for Draft<'_> {
 
 impl Draft<'_> {
     fn put(&mut self, name: &str, value: Value) {
-        if self.attributes.get(name) != Some(&value) {
-            self.after().attributes.insert(name.to_owned(), value);
+        if self.attributes.get(name).unwrap_or(&Value::Null) != &value {
+            self.after().attributes.put(name, value);
         }
     }
 
     fn remove(&mut self, name: &str) {
-        if self.attributes.contains_key(name) {
+        if self.attributes.get(name).is_some() {
             self.after().attributes.remove(name);
         }
     }
@@ -149,7 +149,9 @@ impl Adoption<'_> {
         let Some(before) = self.catalogue.get(kind, id) else { return };
         let mut draft = Draft { before, after: None };
         change(&mut draft);
-        if let Some(mut after) = draft.after.filter(|after| after != before) {
+        let Some(mut after) = draft.after else { return };
+        after.attributes.settle(kind);
+        if after != *before {
             after.updated = Some(self.now);
             self.catalogue.put(kind, id, after);
         }
@@ -164,6 +166,7 @@ impl Adoption<'_> {
         let id = (self.new_id)();
         let follows = kind == Kind::LoadBalancer;
         let project = project.to_owned();
+        let attributes = attributes.into();
         let object = Object { project, created: self.now, updated: None, name, follows, attributes };
         self.catalogue.put(kind, &id, object);
         id
@@ -296,7 +299,9 @@ impl Adoption<'_> {
             seen.insert(backend.address);
             self.set(Kind::Member, &member, |object| {
                 object.put("weight", json!(backend.weight));
-                object.put("backup", json!(backend.backup));
+                if object.flag("backup") != backend.backup {
+                    object.put("backup", json!(backend.backup));
+                }
                 if pool_up && object.flag("admin_state_up") != backend.admin_up {
                     object.put("admin_state_up", json!(backend.admin_up));
                 }
@@ -334,7 +339,7 @@ impl Adoption<'_> {
             (Some(check), Some(id)) => {
                 let same = object.is_some_and(|object| {
                     object.flag("admin_state_up")
-                        && check_of(object.text("type"), &object.attributes).as_ref() == Ok(check)
+                        && check_of(object.text("type"), &object.attributes.to_attributes()).as_ref() == Ok(check)
                 });
                 if !same {
                     self.set(Kind::Monitor, &id, |object| {

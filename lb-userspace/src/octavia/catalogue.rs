@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::kept::Kept;
 use super::refusal::Refusal;
 use super::schema::Kind;
-use super::value::Attributes;
 use crate::model::Name;
 
 /// An object: what the store keeps of it as one record. Its kind and id are the record's key.
@@ -27,8 +27,8 @@ pub struct Object {
     /// True if it was made for something that the command line made, and goes with that.
     #[serde(default)]
     pub follows: bool,
-    /// The attributes that a user gives; see [`super::schema`].
-    pub attributes: Attributes,
+    /// The attributes that a user gives; see [`super::schema`]. One that is not there is as it is otherwise.
+    pub attributes: Kept,
 }
 
 impl Object {
@@ -198,7 +198,8 @@ impl Catalogue {
                 self.named.remove(&(key.kind, name.clone()));
             }
         }
-        if let Some(object) = object {
+        if let Some(mut object) = object {
+            object.attributes.settle(key.kind);
             if key.kind == Kind::LoadBalancer {
                 self.vips.insert(vip_of(&object));
             }

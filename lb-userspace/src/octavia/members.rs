@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use serde_json::{Value, json};
 
+use super::catalogue::Object;
 use super::listeners::takes;
 use super::load_balancers::text;
 use super::networks;
@@ -202,9 +203,10 @@ pub(super) fn replace(work: &mut Work<'_>, pool: &str) -> Result<Reply, Refusal>
         let port = member.get("protocol_port").and_then(Value::as_i64).unwrap_or(0);
         (text(member, "address").unwrap_or_default().to_owned(), port)
     };
+    let held_place = |member: &Object| (member.text("address").to_owned(), member.number("protocol_port"));
     let held: Vec<(String, (String, i64))> = {
         let members = work.catalogue.children(Kind::Pool, pool, Kind::Member);
-        members.into_iter().map(|(id, member)| (id.to_owned(), place(&member.attributes))).collect()
+        members.into_iter().map(|(id, member)| (id.to_owned(), held_place(member))).collect()
     };
     let places: Vec<_> = wanted.iter().map(|(_, member)| place(member)).collect();
     if places.iter().collect::<BTreeSet<_>>().len() < places.len() {

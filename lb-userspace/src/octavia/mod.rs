@@ -11,6 +11,7 @@
 pub mod adopt;
 pub mod catalogue;
 mod flavors;
+mod kept;
 mod listeners;
 mod load_balancers;
 mod members;

@@ -104,7 +104,7 @@ pub(super) fn update(work: &mut Work<'_>, id: &str, mut changes: Attributes) -> 
     let pool = work.catalogue.find(Kind::Pool, &pool_id)?;
     check_type(pool.text("protocol"), &kind, &changes)?;
     let owner = pool.text("loadbalancer_id").to_owned();
-    let mut after = monitor.attributes.clone();
+    let mut after = monitor.attributes.to_attributes();
     after.extend(changes.clone());
     check_domain(&after)?;
     super::project::must_check(&kind, &after)?;

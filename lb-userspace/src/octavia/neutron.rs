@@ -237,7 +237,7 @@ fn update_port(work: &mut Work<'_>, id: &str) -> Result<Reply, Refusal> {
             updated: None,
             name: None,
             follows: false,
-            attributes,
+            attributes: attributes.into(),
         },
     );
     let (_, port) = one(work, "ports", id)?;

@@ -186,7 +186,7 @@ fn wanted_pool(catalogue: &Catalogue, owner: &str, id: &str, pool: &Object) -> R
     let persistence = persistence.map(persistence_of).transpose().map_err(no_form)?;
     let monitor = catalogue.children(Kind::Pool, id, Kind::Monitor).into_iter().next();
     let monitor = monitor.filter(|(_, monitor)| monitor.flag("admin_state_up"));
-    let health = monitor.map(|(_, monitor)| check_of(monitor.text("type"), &monitor.attributes));
+    let health = monitor.map(|(_, monitor)| check_of(monitor.text("type"), &monitor.attributes.to_attributes()));
     let health = health.transpose().map_err(no_form)?;
     let every_port = serves_every_port(catalogue, owner, id);
     let mut backends = BTreeMap::new();

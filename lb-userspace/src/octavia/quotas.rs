@@ -3,10 +3,11 @@
 use serde_json::{Value, json};
 
 use super::catalogue::{Catalogue, Object};
+use super::kept::Kept;
 use super::query::{View, page};
 use super::refusal::Refusal;
 use super::schema::Kind;
-use super::value::{Attributes, updated};
+use super::value::updated;
 use super::work::{Method, Reply, Work, not_that_method};
 
 /// What is counted: the name and the older name of its limit.
@@ -37,10 +38,10 @@ pub(super) fn view(project: &str, quota: &Object) -> View {
     view
 }
 
-fn limits(attributes: &Attributes) -> View {
+fn limits(attributes: &Kept) -> View {
     let mut view = View::new();
     for (name, older) in COUNTED {
-        let limit = attributes.get(*name).and_then(Value::as_i64).unwrap_or(UNLIMITED);
+        let limit = attributes.get(name).and_then(Value::as_i64).unwrap_or(UNLIMITED);
         view.insert((*name).to_owned(), json!(limit));
         view.insert((*older).to_owned(), json!(limit));
     }
@@ -51,7 +52,7 @@ fn limits(attributes: &Attributes) -> View {
 pub(super) fn answer(work: &mut Work<'_>, method: Method, path: &[&str]) -> Result<Reply, Refusal> {
     match (method, path) {
         (Method::Get, []) => list(work),
-        (Method::Get, ["defaults"]) => Ok(shown(limits(&Attributes::new()), 200)),
+        (Method::Get, ["defaults"]) => Ok(shown(limits(&Kept::default()), 200)),
         (Method::Get, [project]) => {
             work.may_see(project)?;
             Ok(shown(of_project(work, project), 200))
@@ -82,7 +83,7 @@ fn empty(work: &Work<'_>) -> Object {
         updated: None,
         name: None,
         follows: false,
-        attributes: Attributes::new(),
+        attributes: Kept::default(),
     }
 }
 
@@ -109,7 +110,7 @@ fn set(work: &mut Work<'_>, project: &str) -> Result<Reply, Refusal> {
     let mut quota = work.catalogue.get(Kind::Quota, project).cloned().unwrap_or_else(|| empty(work));
     for (name, older) in COUNTED {
         if let Some(limit) = changes.get(*name).or_else(|| changes.get(*older)) {
-            quota.attributes.insert((*name).to_owned(), limit.clone());
+            quota.attributes.put(name, limit.clone());
         }
     }
     work.catalogue.put(Kind::Quota, project, quota);

@@ -71,6 +71,17 @@ impl Otherwise {
             Self::Text(text) => json!(text),
         }
     }
+
+    /// True if a value is this, and is read so where there is none: null, and what is empty or false.
+    #[must_use]
+    pub fn is_silent(self, value: &Value) -> bool {
+        match (self, value) {
+            (Self::Null, Value::Null) | (Self::Flag(false), Value::Bool(false)) => true,
+            (Self::Empty, Value::String(text)) => text.is_empty(),
+            (Self::NoItems, Value::Array(items)) => items.is_empty(),
+            _ => false,
+        }
+    }
 }
 
 /// An attribute of a resource.

@@ -353,7 +353,7 @@ impl Work<'_> {
             updated: None,
             name,
             follows: false,
-            attributes,
+            attributes: attributes.into(),
         };
         self.catalogue.put(kind, id, object);
         if kind.is_managed() {
