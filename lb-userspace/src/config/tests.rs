@@ -230,11 +230,13 @@ fn what_is_wrong_is_told_with_its_place() {
 
 #[test]
 fn a_list_of_commands_is_done_whole_or_not_at_all() {
-    let desired = state_of(FULL);
+    let mut desired = state_of(FULL);
+    let before = desired.clone();
     let remove = Command::RemoveListener { name: "web".parse().expect("a name") };
     let edits = desired.check(&Command::All(vec![remove.clone()]), 0).expect("it can be removed");
     assert!(!edits.is_empty());
     let fault = desired.check(&Command::All(vec![remove.clone(), remove]), 0).expect_err("not twice");
+    assert_eq!(desired, before, "what is only checked changes nothing");
     assert_eq!(fault.kind, FaultKind::NotFound);
 }
 

@@ -70,7 +70,7 @@ impl Core {
         self.openstack.catalogue.commit();
         self.tell_targets(&touched);
         self.tell_health(&view, &touched);
-        tracing::info!(?command, "done");
+        tell_done(command);
         Ok(())
     }
 
@@ -124,5 +124,13 @@ impl Core {
                 Fault::internal(format!("{fault}; it could not be taken back either: {second}; restart the agent"))
             }
         }
+    }
+}
+
+/// A line a command: all of a file in one would be megabytes, which the log keeps a buffer for.
+fn tell_done(command: &Command) {
+    match command {
+        Command::All(commands) => commands.iter().for_each(tell_done),
+        command => tracing::info!(?command, "done"),
     }
 }

@@ -31,9 +31,9 @@ impl Desired {
     /// Checks a command against this state. `now` is the time in seconds since 1970, which a drain begins at.
     ///
     /// # Errors
-    /// The [`Fault`] that refuses it. The state is not changed either way; no edits are returned when the command asks
-    /// for what is already so.
-    pub fn check(&self, command: &Command, now: u64) -> Result<Vec<Edit>, Fault> {
+    /// The [`Fault`] that refuses it. The state is the same afterwards either way; no edits are returned when the command
+    /// asks for what is already so.
+    pub fn check(&mut self, command: &Command, now: u64) -> Result<Vec<Edit>, Fault> {
         match command {
             Command::Attach { interface, mode } => self.attach(Interface { name: interface.clone(), mode: *mode }),
             Command::Detach { interface } => self.detach(interface),
@@ -54,15 +54,20 @@ impl Desired {
         }
     }
 
-    fn all(&self, commands: &[Command], now: u64) -> Result<Vec<Edit>, Fault> {
-        let mut after = self.clone();
-        let mut all = Vec::new();
-        for command in commands {
-            let edits = after.check(command, now)?;
-            after.edit_all(edits.iter().cloned());
+    /// Each is checked against what those before it make. That is made here and taken back, as a copy of all there is would
+    /// cost more than a few commands do.
+    fn all(&mut self, commands: &[Command], now: u64) -> Result<Vec<Edit>, Fault> {
+        let (mut all, mut undo) = (Vec::new(), Vec::new());
+        let checked = commands.iter().try_for_each(|command| {
+            let edits = self.check(command, now)?;
+            undo.push(self.edit_all(edits.iter().cloned()));
             all.extend(edits);
+            Ok(())
+        });
+        for edits in undo.into_iter().rev() {
+            self.edit_all(edits);
         }
-        Ok(all)
+        checked.map(|()| all)
     }
 
     fn attach(&self, interface: Interface) -> Result<Vec<Edit>, Fault> {

@@ -79,7 +79,7 @@ fn usual() -> Desired {
 }
 
 fn refused(desired: &Desired, command: &Command, kind: FaultKind, sentence: &str) {
-    let fault = desired.check(command, 0).expect_err(sentence);
+    let fault = desired.clone().check(command, 0).expect_err(sentence);
     assert_eq!((fault.message.as_str(), fault.kind), (sentence, kind), "{command:?}");
 }
 
@@ -198,7 +198,7 @@ fn wrong_interfaces_are_refused() {
     refused(attach(""), Invalid, "the interface name `` must not be empty");
     refused(attach("abcdefghijklmnop"), Invalid, "the interface name `abcdefghijklmnop` has 16 bytes; 15 are allowed");
     for bad in ["../x", "a b", ".", "..", "eth0:1"] {
-        let fault = desired.check(&attach(bad), 0).expect_err(bad);
+        let fault = usual().check(&attach(bad), 0).expect_err(bad);
         assert!(fault.message.ends_with("is not one that an interface can have"), "{}", fault.message);
     }
     refused(
@@ -210,7 +210,7 @@ fn wrong_interfaces_are_refused() {
 
 #[test]
 fn setting_what_is_so_changes_nothing() {
-    let desired = usual();
+    let mut desired = usual();
     for command in [
         set_backend(None, None),
         set_backend(Some(1), Some(true)),

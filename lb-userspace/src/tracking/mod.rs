@@ -31,8 +31,8 @@ pub use self::pool::SlotCounts;
 /// What the agent knows of the flows that are remembered.
 #[derive(Debug, Default)]
 pub struct Tracker {
-    /// By the pools' numbers.
-    pools: HashMap<u32, Tracked>,
+    /// By the pools' numbers. In boxes, as a map has room for up to twice as many.
+    pools: HashMap<u32, Box<Tracked>>,
     /// The pools' numbers by the first slot of their tables.
     tables: HashMap<u32, u32>,
     /// The pools' numbers by what their listeners listen on, as the maps hold them.
@@ -153,7 +153,7 @@ impl Tracker {
 
     /// Sees whether there is something to sweep of a pool.
     fn look_for_work(&mut self, number: u32) {
-        if self.pools.get(&number).is_some_and(Tracked::has_work) {
+        if self.pools.get(&number).is_some_and(|pool| pool.has_work()) {
             self.working.insert(number);
         } else {
             self.working.remove(&number);
@@ -266,14 +266,14 @@ impl Tracker {
     /// In which states the slots of a pool are, by the pool's number; steady ones are not counted.
     #[must_use]
     pub fn slots(&self, pool: u32) -> SlotCounts {
-        self.pools.get(&pool).map(Tracked::slots).unwrap_or_default()
+        self.pools.get(&pool).map(|pool| pool.slots()).unwrap_or_default()
     }
 
     /// Slots of all pools that are not steady.
     #[must_use]
     pub fn unsteady(&self) -> u64 {
-        let count = |pool: &Tracked| u64::from(pool.slots().moving) + u64::from(pool.slots().settling);
-        self.pools.values().map(count).sum()
+        let count = |slots: SlotCounts| u64::from(slots.moving) + u64::from(slots.settling);
+        self.pools.values().map(|pool| count(pool.slots())).sum()
     }
 
     /// How many flows of a backend are remembered, by the pool's number and the backend's index, as of the last sweep;
