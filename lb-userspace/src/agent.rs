@@ -36,6 +36,7 @@ use crate::api::{server, socket};
 use crate::engine::{Engine, EngineConfig, Feeds, Program};
 use crate::events::{EventKind, EventLog, News};
 use crate::health;
+use crate::heap;
 use crate::model::{Fault, VipOwner};
 use crate::neighbour::{NetworkView, Targets, netlink, roll_call};
 use crate::octavia;
@@ -67,6 +68,7 @@ pub struct Config {
 /// When a part of it cannot start, or fails.
 pub fn run(config: Config) -> Result<(), Fault> {
     start_log();
+    heap::keep_no_large_blocks();
     // The API and the neighbours are light; the engine has its own thread.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -161,6 +163,7 @@ async fn run_parts(config: Config) -> Result<(), Fault> {
             }
         }
     });
+    heap::give_back();
     tell_service_manager("READY=1");
     info!("drlb {} is ready on {}{plane}", env!("CARGO_PKG_VERSION"), socket.display());
 

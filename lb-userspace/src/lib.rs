@@ -16,6 +16,7 @@ pub mod engine;
 pub mod ethernet;
 pub mod events;
 pub mod health;
+mod heap;
 pub mod keystone;
 pub mod maglev;
 pub mod model;

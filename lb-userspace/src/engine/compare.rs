@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use super::core::Core;
 use crate::events::{EventKind, News};
+use crate::heap;
 use crate::model::{Fault, Name};
 use crate::reconcile::Scope;
 
@@ -87,6 +88,8 @@ impl Core {
             self.compared(&done);
         }
         self.health.ask(&self.desired, &view, &self.held, None);
+        // Of the comparison, and of large commands since the last.
+        heap::give_back();
         done
     }
 

@@ -236,6 +236,7 @@ pub(super) const UNSAFE: &[&str] = &[
     "lb-userspace/src/dataplane/mmap.rs",
     "lb-userspace/src/ethernet/socket.rs",
     "lb-userspace/src/ethernet/device.rs",
+    "lb-userspace/src/heap.rs",
     "tests/src/sys.rs",
 ];
 
