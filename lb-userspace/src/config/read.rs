@@ -20,10 +20,10 @@ use crate::model::{
 /// Where it is not TOML, has a key or a value that there is not, or contradicts itself.
 pub fn read(text: &str) -> Result<Wanted, Flaw> {
     let file: File = toml::from_str(text).map_err(|error| Flaw {
-        place: Place::of(text, error.span().map_or(text.len(), |span| span.start)),
+        place: Lines::of(text).place(error.span().map_or(text.len(), |span| span.start)),
         message: error.message().to_owned(),
     })?;
-    let reader = Reader { text };
+    let reader = Reader { lines: Lines::of(text) };
     let interfaces = file.interfaces.into_iter().map(|table| reader.interface(table)).collect::<Vec<_>>();
     let listeners = file.listeners.into_iter().map(|table| reader.listener(table)).collect::<Result<Vec<_>, _>>()?;
     each_once(&interfaces, |interface| &interface.name, "interface")?;
@@ -181,13 +181,34 @@ fn milliseconds<'de, D: Deserializer<'de>>(value: D) -> Result<Option<u32>, D::E
     }
 }
 
-struct Reader<'a> {
+/// A text, and where its lines begin: looked for once, as all that is read has a place.
+struct Lines<'a> {
     text: &'a str,
+    begins: Vec<usize>,
+}
+
+impl<'a> Lines<'a> {
+    fn of(text: &'a str) -> Self {
+        let behind = text.match_indices('\n').map(|(newline, _)| newline + 1);
+        Self { text, begins: std::iter::once(0).chain(behind).collect() }
+    }
+
+    /// The place of a byte.
+    fn place(&self, byte: usize) -> Place {
+        let byte = self.text.floor_char_boundary(byte);
+        let line = self.begins.partition_point(|begin| *begin <= byte);
+        let begin = line.checked_sub(1).map_or(0, |before| self.begins[before]);
+        Place { line, column: self.text[begin..byte].chars().count() + 1 }
+    }
+}
+
+struct Reader<'a> {
+    lines: Lines<'a>,
 }
 
 impl Reader<'_> {
     fn place<T>(&self, of: &Spanned<T>) -> Place {
-        Place::of(self.text, of.span().start)
+        self.lines.place(of.span().start)
     }
 
     fn interface(&self, table: Spanned<InterfaceTable>) -> At<Interface> {
