@@ -119,24 +119,27 @@ fn starts(criterion: &mut Criterion, listeners: u32) {
     group.finish();
 }
 
-/// The memory of an agent with so many listeners, each with a pool of 4 backends.
+/// The memory of an agent with so many listeners, each with a pool of so many backends and slots.
 fn memory() -> anyhow::Result<()> {
-    for listeners in [1, 100, 10_000] {
+    let usual = |listeners| Size { listeners, backends: 4, slots: 251 };
+    let more_backends = Size { backends: 16, ..usual(1_000) };
+    let more_slots = Size { slots: 4_093, ..usual(1_000) };
+    for size in [usual(1), usual(100), usual(1_000), usual(10_000), more_backends, more_slots] {
         let host = Host::new("balancer")?;
         host.ip("link add v0 type veth peer name v1\nlink set v0 up\nlink set v1 up\naddress add 10.0.0.1/8 dev v0")?;
         let folder = tempfile::tempdir()?;
         let file = folder.path().join("drlb.toml");
-        std::fs::write(&file, world::configuration(Size { listeners, backends: 4, slots: 251 }))?;
+        std::fs::write(&file, world::configuration(size))?;
         let agent = Agent::start_with(&host, &["--config", &file.to_string_lossy()])?;
         let status = std::fs::read_to_string(format!("/proc/{}/status", agent.pid()))?;
         let of = |name: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
-            line.split_whitespace().next().and_then(|kilobytes| kilobytes.parse::<f64>().ok()).unwrap_or(0.0) / 1_000.0
+            // Of 1,024 bytes each.
+            let kilobytes = line.split_whitespace().next().and_then(|count| count.parse::<f64>().ok());
+            kilobytes.unwrap_or(0.0) * 1.024 / 1_000.0
         };
         let (anonymous, shared) = (of("RssAnon:"), of("RssShmem:") + of("RssFile:"));
-        println!(
-            "memory: {listeners} listeners: {anonymous:.1} MB of its own, {shared:.1} MB of the program and of mapped maps"
-        );
+        println!("memory: {size:?}: {anonymous:.1} MB of its own, {shared:.1} MB of the program and of mapped maps");
     }
     Ok(())
 }
