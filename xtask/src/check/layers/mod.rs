@@ -20,7 +20,8 @@ use crate::setup::Setup;
 use crate::workspace::Workspace;
 
 /// The crates whose source is read, and the folder of each.
-const CRATES: &[&str] = &["fuzz/src", "lb-common/src", "lb-ebpf/src", "lb-userspace/src", "tests/src", "xtask/src"];
+const CRATES: &[&str] =
+    &["fuzz/src", "lb-common/src", "lb-ebpf/src", "lb-userspace/src", "tests/src", "tests/simulator/src", "xtask/src"];
 
 /// # Errors
 /// If the source breaks a rule: each place with what is wrong.

@@ -245,6 +245,8 @@ pub(super) const MANIFESTS: &[(&str, Dependencies)] = &[
     ("lb-common", Dependencies::Among(&["bytemuck"])),
     ("lb-ebpf", Dependencies::Among(&["aya-ebpf", "aya-log-ebpf", "lb-common", "network-types"])),
     ("fuzz", Dependencies::Among(&["bytemuck", "lb-common", "lb-ebpf", "proptest"])),
+    // The agent's for its lookup tables.
+    ("tests/simulator", Dependencies::Among(&["clap", "lb-common", "lb-userspace", "smallvec"])),
     ("lb-userspace", Dependencies::Without(&["drlb-tests", "lb-ebpf"])),
     // serde_json reads cargo's messages.
     ("xtask", Dependencies::Among(&["anyhow", "serde_json"])),
