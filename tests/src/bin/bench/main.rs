@@ -63,11 +63,11 @@ fn named(text: &str) -> Result<(String, PathBuf), String> {
 
 fn main() -> Result<()> {
     let options = Options::parse();
-    if options.wire {
-        return wire::run(options.rounds.max(1), options.packets.max(1));
-    }
     let earlier = options.compare.as_deref().map(Report::read).transpose()?;
     let rounds = Rounds { rounds: options.rounds.max(1), packets: options.packets.max(1) };
+    if options.wire {
+        return wire::run(options.program.as_deref(), &options.without, rounds);
+    }
     let mut cases = Case::all();
     let names: Vec<_> = cases.iter().map(|case| case.name).collect();
     cases.retain(|case| options.case.as_ref().is_none_or(|part| case.name.contains(part)));

@@ -12,7 +12,6 @@ use drlb_tests::sample::{OWN_MAC, address};
 use lb_common::address::{Address, Port};
 use lb_common::bench::{Drive, FLOOR_SLOTS, FloorKey};
 use lb_common::protocol::{TCP, UDP};
-use lb_ebpf::host::HostTables;
 
 use crate::cases::{Case, ROUTER};
 use crate::report::{Cost, Instructions, Row};
@@ -52,15 +51,9 @@ impl Bench {
     ) -> Result<Self> {
         // Pins are found before we move away from them.
         let pinned = pinned.iter().map(|(name, path)| Ok((name.clone(), open(path)?))).collect::<Result<_>>()?;
-        let tables = tables::tables(&Setting::default());
-        let drlb = match ours {
-            Some(path) => of_object(path, &tables)?,
-            None => Program::load(&tables)?,
-        };
-        let without = without
-            .iter()
-            .map(|(name, path)| Ok((format!("without {name}"), of_object(path, &tables)?)))
-            .collect::<Result<_>>()?;
+        let mut ours = load_ours(ours, without)?;
+        let without = ours.split_off(1);
+        let (_, drlb) = ours.pop().context("no program")?;
         Ok(Self { drlb, without, object: floors()?, pinned })
     }
 
@@ -157,10 +150,24 @@ impl Bench {
     }
 }
 
-/// The program of an object.
-fn of_object(path: &Path, tables: &HostTables) -> Result<Program> {
-    let object = fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
-    Program::load_object(&object, tables)
+/// Our program, that of an object if one is given, or the one that is shipped; then other builds of it. With their names.
+pub(crate) fn load_ours(ours: Option<&Path>, without: &[(String, PathBuf)]) -> Result<Vec<(String, Program)>> {
+    let tables = tables::tables(&Setting::default());
+    let of_object = |path: &Path| {
+        let object = fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
+        Program::load_object(&object, &tables)
+    };
+    let mut programs = vec![(
+        DRLB.to_owned(),
+        match ours {
+            Some(path) => of_object(path)?,
+            None => Program::load(&tables)?,
+        },
+    )];
+    for (name, path) in without {
+        programs.push((format!("without {name}"), of_object(path)?));
+    }
+    Ok(programs)
 }
 
 /// The floors and the driver, loaded, with their tables filled.

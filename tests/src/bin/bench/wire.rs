@@ -5,7 +5,7 @@
 //! `BPF_F_TEST_XDP_LIVE_FRAMES`). All of a frame's way is on one CPU: made, sent, received, looked at, sent back, dropped.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
@@ -19,8 +19,11 @@ use drlb_tests::sample::{OWN_MAC, address};
 use drlb_tests::wait::{SOON, until};
 use lb_common::bench::Drive;
 use lb_common::outcome::Outcome;
+use nix::sched::{CpuSet, sched_getcpu, sched_setaffinity};
+use nix::unistd::Pid;
 
 use crate::cases::ROUTER;
+use crate::measure::{Rounds, load_ours};
 use crate::report::Cost;
 use crate::tables::{self, Setting, VIP};
 
@@ -33,48 +36,50 @@ const FLOWS: u32 = 1 << 14;
 /// Frames that the kernel sends at a time, fewer than a veth's ring takes.
 const BATCH: u32 = 64;
 
-/// What is measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Measured {
-    Swap,
-    Drlb,
-}
-
 /// How many times as many frames as packets are asked for. The kernel ends a run with a tick of its clock (some milliseconds), which
 /// has to be little of it.
 const FRAMES: u32 = 4;
 
-/// Measures so many rounds of [`FRAMES`] times so many frames, and prints the ratio.
-pub(crate) fn run(rounds: usize, packets: u32) -> Result<()> {
+/// Measures so many rounds of [`FRAMES`] times so many frames, and prints the ratio of ours, and of other builds of it, to a swap.
+pub(crate) fn run(
+    ours: Option<&Path>,
+    without: &[(String, PathBuf)],
+    Rounds { rounds, packets }: Rounds,
+) -> Result<()> {
     let frames = packets.saturating_mul(FRAMES);
-    let mut wire = Wire::new()?;
-    let all = [Measured::Swap, Measured::Drlb];
-    let mut times = [Vec::new(), Vec::new()];
+    let mut wire = Wire::new(ours, without)?;
+    let programs = wire.ours.len() + 1;
+    let mut times = vec![Vec::new(); programs];
     for round in 0..rounds {
-        for offset in 0..all.len() {
-            let index = (round + offset) % all.len();
-            wire.measure(all[index], frames.min(20_000))?;
-            times[index].push(wire.measure(all[index], frames)?);
+        for offset in 0..programs {
+            let index = (round + offset) % programs;
+            wire.measure(index, frames.min(20_000))?;
+            times[index].push(wire.measure(index, frames)?);
         }
     }
-    let pairs: Vec<f64> = times[0].iter().zip(&times[1]).map(|(swap, drlb)| swap / drlb).collect();
-    let ratio = Cost::of(&pairs, 0.0);
-    let [swap, drlb] = times.map(|times| Cost::of(&times, 0.0));
     println!("frames over a veth, {FLOWS} flows, nanoseconds a frame for the whole way (min, median):");
-    for (name, cost) in [("swap", &swap), ("drlb", &drlb)] {
+    let names = ["swap"].into_iter().chain(wire.ours.iter().map(|(name, _)| name.as_str()));
+    for (name, times) in names.clone().zip(&times) {
+        let cost = Cost::of(times, 0.0);
         let rate = 1_000.0 / cost.median;
         println!("{name:>8} {:>8.1} {:>8.1}   {rate:.2} million frames a second", cost.min, cost.median);
     }
-    // What else the machine does changes from second to second, and both of a round meet the same.
-    println!(
-        "drlb : swap, by frames a second, of each round: {:.3} (median), {:.3} to {:.3}",
-        ratio.median, ratio.min, ratio.max
-    );
+    for (name, own) in names.zip(&times).skip(1) {
+        // What else the machine does changes from second to second, and all of a round meet the same.
+        let pairs: Vec<f64> = times[0].iter().zip(own).map(|(swap, own)| swap / own).collect();
+        let ratio = Cost::of(&pairs, 0.0);
+        let best = Cost::of(&times[0], 0.0).min / Cost::of(own, 0.0).min;
+        println!(
+            "{name} : swap, by frames a second: {best:.3} (the best rounds), {:.3} (median of each round's, {:.3} to {:.3})",
+            ratio.median, ratio.min, ratio.max
+        );
+    }
     Ok(())
 }
 
 struct Wire {
-    drlb: Program,
+    /// Our program, and other builds of it.
+    ours: Vec<(String, Program)>,
     object: Ebpf,
     far: u32,
     frame: Vec<u8>,
@@ -82,8 +87,9 @@ struct Wire {
 
 impl Wire {
     /// In namespaces of this thread's own: nothing is left when it ends.
-    fn new() -> Result<Self> {
-        let mut drlb = Program::load(&tables::tables(&Setting::default()))?;
+    fn new(ours: Option<&Path>, without: &[(String, PathBuf)]) -> Result<Self> {
+        stay_on_this_cpu()?;
+        let mut ours = load_ours(ours, without)?;
         ip(&["link", "set", "lo", "up"])?;
         // A host that says nothing by itself: each frame is one of ours.
         for scope in ["all", "default"] {
@@ -95,7 +101,7 @@ impl Wire {
         }
         let mut tables = tables::tables(&Setting::default());
         tables.segments[0].ifindex = nix::net::if_::if_nametoindex(NEAR)?;
-        drlb.fill(&tables)?;
+        ours.iter_mut().try_for_each(|(_, program)| program.fill(&tables))?;
 
         let path = std::env::var_os("DRLB_BENCH_OBJECT").context("run it as `cargo xtask bench wire`")?;
         let mut object = EbpfLoader::new().load_file(Path::new(&path))?;
@@ -120,15 +126,16 @@ impl Wire {
         let mut target: ProgramArray<&mut MapData> = object.map_mut("TARGET").context("no TARGET")?.try_into()?;
         target.set(0, &swap, 0)?;
         let frame = Frame::to(OWN_MAC).from(ROUTER).ip("10.1.0.1", VIP).carry(udp(4_000, 53).payload([0; 18])).bytes();
-        Ok(Self { drlb, object, far: nix::net::if_::if_nametoindex(FAR)?, frame })
+        Ok(Self { ours, object, far: nix::net::if_::if_nametoindex(FAR)?, frame })
     }
 
-    /// Nanoseconds a frame. Every frame has come back, and, where drlb is measured, gone to a backend.
-    fn measure(&mut self, measured: Measured, frames: u32) -> Result<f64> {
-        let sent_before = self.sent_by_drlb()?;
-        let link = match measured {
-            Measured::Swap => Attached::Swap(program(&mut self.object, "swap")?.attach(NEAR, XdpMode::Driver)?),
-            Measured::Drlb => Attached::Drlb(self.drlb.attach(NEAR)?),
+    /// Nanoseconds a frame with the swap (0), or one of ours. Every frame has come back, and, where ours is measured, gone to a
+    /// backend.
+    fn measure(&mut self, index: usize, frames: u32) -> Result<f64> {
+        let sent_before = self.sent()?;
+        let link = match index.checked_sub(1) {
+            None => Attached::Swap(program(&mut self.object, "swap")?.attach(NEAR, XdpMode::Driver)?),
+            Some(own) => Attached::Own(own, self.ours[own].1.attach(NEAR)?),
         };
         let before = received()?;
         let mut context = [0_u32; 6];
@@ -149,26 +156,39 @@ impl Wire {
         })?;
         match link {
             Attached::Swap(link) => program(&mut self.object, "swap")?.detach(link)?,
-            Attached::Drlb(link) => self.drlb.detach(link)?,
+            Attached::Own(own, link) => self.ours[own].1.detach(link)?,
         }
-        let due = if measured == Measured::Drlb { u64::from(frames) } else { 0 };
-        let sent = self.sent_by_drlb()? - sent_before;
-        ensure!(sent == due, "drlb has sent {sent} frames to backends, and {due} are due");
+        let due = if index == 0 { 0 } else { u64::from(frames) };
+        let sent = self.sent()? - sent_before;
+        ensure!(sent == due, "ours have sent {sent} frames to backends, and {due} are due");
         Ok(took.as_nanos() as f64 / f64::from(frames))
     }
 
-    fn sent_by_drlb(&mut self) -> Result<u64> {
-        Ok(self.drlb.counters()?.outcomes.get(&Outcome::Forwarded).map_or(0, |counter| counter.packets))
+    /// Frames that ours have sent to backends.
+    fn sent(&mut self) -> Result<u64> {
+        let mut sum = 0;
+        for (_, program) in &mut self.ours {
+            sum += program.counters()?.outcomes.get(&Outcome::Forwarded).map_or(0, |counter| counter.packets);
+        }
+        Ok(sum)
     }
 }
 
 enum Attached {
     Swap(aya::programs::xdp::XdpLinkId),
-    Drlb(aya::programs::xdp::XdpLinkId),
+    Own(usize, aya::programs::xdp::XdpLinkId),
 }
 
 fn program<'a>(object: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp> {
     Ok(object.program_mut(name).with_context(|| format!("no program {name}"))?.try_into()?)
+}
+
+/// Keeps this thread where it is: the kernel takes in a veth's frames on the CPU that sent them, and a sender that moves away leaves
+/// it behind, with more of them than its ring takes.
+fn stay_on_this_cpu() -> Result<()> {
+    let mut here = CpuSet::new();
+    here.set(sched_getcpu()?)?;
+    Ok(sched_setaffinity(Pid::this(), &here)?)
 }
 
 /// Frames that have come back to the far end.
