@@ -77,21 +77,21 @@ pub fn parse(frame: &[u8], tables: &HostTables) {
     let fate = run(frame, tables);
     let for_a_vip = addressee(frame).is_some_and(|(_, address)| address == VIP || address == VIP6);
     match fate.verdict {
-        Verdict::Pass => assert_eq!(fate.packet, frame, "passed, and changed"),
-        Verdict::Drop => {
+        Verdict::PASS => assert_eq!(fate.packet, frame, "passed, and changed"),
+        Verdict::DROP => {
             assert_eq!(fate.packet, frame, "dropped, and changed");
             assert!(for_a_vip, "dropped as {:?}, and for no VIP", fate.outcome);
         }
-        Verdict::Transmit if !matches!(fate.outcome, Outcome::Forwarded) => {
+        Verdict::PROBE => panic!("there are no probes here"),
+        Verdict::TRANSMIT if !matches!(fate.outcome, Outcome::Forwarded) => {
             assert_eq!(fate.packet.len(), frame.len(), "an answer of another length");
         }
-        Verdict::Transmit | Verdict::Redirect(_) => {
+        _ => {
             assert!(for_a_vip, "sent on, and for no VIP");
             let (before, after) = (addressee(frame), addressee(&fate.packet));
             let (Some((before, _)), Some((after, _))) = (before, after) else { panic!("sent on, and no IP") };
             assert_eq!(frame[before..], fate.packet[after..], "sent on, and changed from the IP header on");
         }
-        Verdict::Probe => panic!("there are no probes here"),
     }
 }
 

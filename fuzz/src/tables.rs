@@ -28,7 +28,7 @@ const BACKENDS: u32 = 4;
 #[must_use]
 pub fn tables() -> HostTables {
     let mut tables = HostTables::new(MacAddr(OWN_MAC), 1);
-    let segment = |vlan| Segment { ifindex: 1, mac: MacAddr(OWN_MAC), vlan };
+    let segment = |vlan| Segment::new(1, MacAddr(OWN_MAC), vlan);
     tables.segments = vec![segment(0), segment(100)];
     let (v4, v6) = (Address::from(Ipv4Addr::from(VIP)), Address::from(Ipv6Addr::from(VIP6)));
     let listeners = [(v4, TCP, 80), (v4, UDP, 53), (v6, ANY, 0)];

@@ -39,6 +39,13 @@ impl Address {
         [(b as u64) << 32 | a as u64, (d as u64) << 32 | c as u64]
     }
 
+    /// The address of such two words.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_halves([first, last]: [u64; 2]) -> Self {
+        Self([first as u32, (first >> 32) as u32, last as u32, (last >> 32) as u32])
+    }
+
     /// The 16 bytes in the order in which they stand in a packet.
     #[must_use]
     pub fn octets(&self) -> [u8; 16] {
@@ -176,6 +183,64 @@ impl fmt::Debug for Port {
     }
 }
 
+/// The two ports of a packet as they stand in it, in one word: a packet reads and hashes them so.
+#[repr(transparent)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Pod, Zeroable)]
+pub struct Ports(u32);
+
+impl Ports {
+    /// Those of a protocol that has none.
+    pub const NONE: Self = Self(0);
+
+    /// The port of who sent a packet, and of whom it is for.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(source: Port, destination: Port) -> Self {
+        Self(((destination.0 as u32) << 16 | source.0 as u32).to_le())
+    }
+
+    /// Ports from the 32 bits that stand in the packet.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_wire(bits: u32) -> Self {
+        Self(bits)
+    }
+
+    /// The port of who sent the packet.
+    #[inline(always)]
+    #[must_use]
+    pub const fn source(self) -> Port {
+        Port(u32::from_le(self.0) as u16)
+    }
+
+    /// The port of whom it is for.
+    #[inline(always)]
+    #[must_use]
+    pub const fn destination(self) -> Port {
+        Port((u32::from_le(self.0) >> 16) as u16)
+    }
+
+    /// Those of a packet of the other direction.
+    #[inline(always)]
+    #[must_use]
+    pub const fn swapped(self) -> Self {
+        Self(self.0.rotate_left(16))
+    }
+
+    /// The 32 bits, as the hash takes them: the destination's in the upper half.
+    #[inline(always)]
+    #[must_use]
+    pub const fn to_word(self) -> u32 {
+        u32::from_le(self.0)
+    }
+}
+
+impl fmt::Debug for Ports {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}→{:?}", self.source(), self.destination())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     extern crate std;
@@ -197,6 +262,17 @@ mod tests {
         let address: Ipv6Addr = "2001:db8::10".parse().expect("a literal address");
         assert!(!Address::from(address).is_v4());
         assert_eq!(IpAddr::from(Address::from(address)), IpAddr::V6(address));
+    }
+
+    #[test]
+    fn ports_are_read_as_one_word_and_told_apart() {
+        let (source, destination) = (Port::from_host(40_000), Port::from_host(443));
+        let ports = Ports::new(source, destination);
+        let [a, b] = 40_000_u16.to_be_bytes();
+        let [c, d] = 443_u16.to_be_bytes();
+        assert_eq!(ports, Ports::from_wire(u32::from_ne_bytes([a, b, c, d])));
+        assert_eq!((ports.source(), ports.destination()), (source, destination));
+        assert_eq!(ports.swapped(), Ports::new(destination, source));
     }
 
     #[test]

@@ -102,21 +102,45 @@ impl BackendOwner {
     pub const FREE: Self = Self { address: Address([0; 4]) };
 }
 
-/// A piece of Ethernet that packets go out to: an interface of this host, our MAC there, and the VLAN. 12 bytes.
-#[repr(C)]
+/// A piece of Ethernet that packets go out to: an interface of this host, our MAC there, and the VLAN. 16 bytes.
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Pod, Zeroable)]
 pub struct Segment {
-    /// The interface's index.
-    pub ifindex: u32,
     /// Our MAC on it: the source of what is sent there.
     pub mac: MacAddr,
     /// The VLAN that its hosts stand in (IEEE 802.1Q), 1–4094; 0 for frames without a tag.
     pub vlan: u16,
+    /// The interface's index.
+    pub ifindex: u32,
+    /// Always zero.
+    pub reserved: u32,
+}
+
+impl Segment {
+    /// Hosts behind an interface, in a VLAN or in none (0), to which we are `mac`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(ifindex: u32, mac: MacAddr, vlan: u16) -> Self {
+        Self { ifindex, mac, vlan, reserved: 0 }
+    }
+
+    /// The segment from its two words, as a packet reads it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of_words([link, interface]: [u64; 2]) -> Self {
+        Self::new(u64::from_le(interface) as u32, MacAddr::from_word(link), (u64::from_le(link) >> 48) as u16)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_segment_is_read_in_two_words() {
+        let segment = Segment::new(0x1234_5678, MacAddr([0x02, 0x11, 0x22, 0x33, 0x44, 0xff]), 0xfed);
+        assert_eq!(Segment::of_words(bytemuck::cast(segment)), segment);
+    }
 
     #[test]
     fn the_word_gives_back_mac_and_segment() {

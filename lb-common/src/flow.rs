@@ -1,6 +1,6 @@
 //! A flow: what identifies one conversation of a client with a VIP.
 
-use crate::address::{Address, Port};
+use crate::address::{Address, Ports};
 
 /// The 5-tuple of a packet on its way to a VIP.
 #[repr(C)]
@@ -10,10 +10,8 @@ pub struct Flow {
     pub source: Address,
     /// The VIP.
     pub destination: Address,
-    /// The client's port; [`Port::ANY`] for a protocol without ports.
-    pub source_port: Port,
-    /// The VIP's port; [`Port::ANY`] for a protocol without ports.
-    pub destination_port: Port,
+    /// The client's port and the VIP's; [`Ports::NONE`] for a protocol without ports.
+    pub ports: Ports,
     /// The IP protocol number, see [`crate::protocol`].
     pub protocol: u8,
 }
@@ -23,6 +21,6 @@ impl Flow {
     #[inline(always)]
     #[must_use]
     pub const fn without_ports(source: Address, destination: Address, protocol: u8) -> Self {
-        Self { source, destination, source_port: Port::ANY, destination_port: Port::ANY, protocol }
+        Self { source, destination, ports: Ports::NONE, protocol }
     }
 }

@@ -46,8 +46,7 @@ const fn halves(key: u64, [first, last]: [u64; 2], one: u64, other: u64) -> u64 
 #[inline(always)]
 #[must_use]
 pub const fn flow(key: u64, flow: &Flow) -> u64 {
-    let ports = (flow.destination_port.to_wire() as u32) << 16 | flow.source_port.to_wire() as u32;
-    let above = pair(flow.protocol as u32, ports).wrapping_mul(FACTORS[0]);
+    let above = pair(flow.protocol as u32, flow.ports.to_word()).wrapping_mul(FACTORS[0]);
     let addresses = if flow.destination.is_v4() {
         (key ^ pair(flow.destination.0[3], flow.source.0[3])).wrapping_mul(FACTORS[1])
     } else {
@@ -109,15 +108,14 @@ mod tests {
     use std::vec;
 
     use super::*;
-    use crate::address::Port;
+    use crate::address::{Port, Ports};
     use crate::protocol;
 
     fn flow_number(i: u32) -> Flow {
         Flow {
             source: Address::from_v4_word((0x0a00_0000 + i / 1000).to_be()),
             destination: Address::from_v4_word(0xc000_020a_u32.to_be()),
-            source_port: Port::from_host(1024 + (i % 1000) as u16),
-            destination_port: Port::from_host(80),
+            ports: Ports::new(Port::from_host(1024 + (i % 1000) as u16), Port::from_host(80)),
             protocol: protocol::TCP,
         }
     }
@@ -142,12 +140,11 @@ mod tests {
     }
 
     fn with(source: u32, destination: u32, ports: [u32; 2]) -> Flow {
-        let [source_port, destination_port] = ports.map(|port| Port::from_host(port as u16));
+        let [from, to] = ports.map(|port| Port::from_host(port as u16));
         Flow {
             source: Address::from_v4_word(source.to_be()),
             destination: Address::from_v4_word(destination.to_be()),
-            source_port,
-            destination_port,
+            ports: Ports::new(from, to),
             protocol: protocol::TCP,
         }
     }
@@ -189,8 +186,7 @@ mod tests {
             true => Address::from_v4_word(word(salt)),
             false => Address([0, 1, 2, 3].map(|part| word(salt + part))),
         };
-        let [source_port, destination_port] = [8, 9].map(|salt| Port::from_wire(word(salt) as u16));
-        Flow { source: address(0), destination: address(4), source_port, destination_port, protocol: word(10) as u8 }
+        Flow { source: address(0), destination: address(4), ports: Ports::from_wire(word(8)), protocol: word(10) as u8 }
     }
 
     /// Of each bit that chooses a slot: how far the share of flows for which it changes with the input is from one half, at most.
@@ -221,10 +217,9 @@ mod tests {
                 let word = bit as usize / 32;
                 check("source", bit, bias(is_v4, |flow| flow.source.0[word] ^= 1 << (bit % 32)));
             }
-            for bit in 0..16 {
-                let flip = |port: &mut Port| *port = Port::from_wire(port.to_wire() ^ (1 << bit));
-                check("source port", bit, bias(is_v4, |flow| flip(&mut flow.source_port)));
-                check("destination port", bit, bias(is_v4, |flow| flip(&mut flow.destination_port)));
+            for bit in 0..32 {
+                let flip = |ports: &mut Ports| *ports = Ports::from_wire((ports.to_word() ^ 1 << bit).to_le());
+                check("ports", bit, bias(is_v4, |flow| flip(&mut flow.ports)));
             }
             for bit in 0..8 {
                 check("protocol", bit, bias(is_v4, |flow| flow.protocol ^= 1 << bit));

@@ -17,8 +17,8 @@ pub const DEFAULT_SLOTS: u32 = 65_537;
 pub const LARGEST_SLOTS: u32 = 655_373;
 /// Slots that share one element of the slots map: a cache line.
 pub const SLOTS_PER_LINE: usize = 16;
-/// Glances at slots that share one element of their map: a cache line.
-pub const GLANCES_PER_LINE: usize = 64;
+/// Slots that can be glanced at: the first ones, those of 64 tables of the default size but for a thousandth.
+pub const MAX_GLANCES: u32 = 1 << 22;
 /// Segments (an interface and a VLAN) that backends can stand on.
 pub const MAX_SEGMENTS: u32 = 1_024;
 /// Pins of flows that only their first packet was seen of. When full, the oldest make way.

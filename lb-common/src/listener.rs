@@ -35,7 +35,7 @@ impl ListenerKey {
     #[inline(always)]
     #[must_use]
     pub const fn exact(flow: &Flow) -> Self {
-        Self::new(flow.destination, flow.protocol, flow.destination_port)
+        Self::new(flow.destination, flow.protocol, flow.ports.destination())
     }
 
     /// The key of the DR-mode listener of a VIP: every protocol, every port.
@@ -162,8 +162,10 @@ impl Listener {
     /// Those that do not choose by hash need it for flows that nothing is remembered of.
     #[inline(always)]
     #[must_use]
-    pub const fn hash(&self) -> u8 {
-        if self.algorithm == Self::SOURCE_IP { Self::SOURCE_IP } else { Self::SOURCE_IP_PORT }
+    pub fn hash(&self) -> u8 {
+        const ALGORITHM: u32 = u32::from_ne_bytes([!0, 0, 0, 0]);
+        const SOURCE_IP: u32 = u32::from_ne_bytes([Listener::SOURCE_IP, 0, 0, 0]);
+        if self.treatment() & ALGORITHM == SOURCE_IP { Self::SOURCE_IP } else { Self::SOURCE_IP_PORT }
     }
 
     /// Algorithm, what was before, persistence and guards, read in one go, as each packet asks.
@@ -171,6 +173,13 @@ impl Listener {
     fn treatment(&self) -> u32 {
         let words: &[u32; size_of::<Self>() / 4] = bytemuck::cast_ref(self);
         words[offset_of!(Self, algorithm) / 4]
+    }
+
+    /// True for most listeners: [`Listener::SOURCE_IP_PORT`], no persistence, no guard.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.treatment() == 0
     }
 
     /// True if nothing has to be known of a flow but its slot, as long as that is steady: no flow of the listener is remembered

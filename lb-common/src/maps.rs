@@ -2,35 +2,23 @@
 
 /// Version of the maps' layout: the folder below the pin directory that they are pinned in. It goes up whenever a
 /// map's key, value, size or meaning changes.
-pub const LAYOUT: &str = "v1";
+pub const LAYOUT: &str = "v2";
 
 /// The XDP program.
 pub const PROGRAM: &str = "drlb";
 /// The XDP program that sends probes of health checks to their backends.
 pub const PROBE_PROGRAM: &str = "drlb_probe";
 
-/// Listeners by `ListenerKey`: a [`crate::table`]. Memory-mapped by the agent.
-pub const LISTENERS: &str = "LISTENERS";
-/// VIPs by `Address`: a [`crate::table`]. Memory-mapped by the agent.
-pub const VIPS: &str = "VIPS";
+/// One element, the [`crate::forwarding::Forwarding`]. Memory-mapped by the agent.
+pub const FORWARDING: &str = "FORWARDING";
+/// [`crate::counters::Counters`] by the CPU. Memory-mapped by the agent.
+pub const COUNTERS: &str = "COUNTERS";
 /// Lines of slots: the lookup tables of all pools, one region a pool. Memory-mapped by the agent.
 pub const SLOTS: &str = "SLOTS";
-/// Lines of glances at slots, by the same index. Memory-mapped by the agent.
-pub const GLANCES: &str = "GLANCES";
-/// `Backend` places of all pools, one region a pool. Memory-mapped by the agent.
-pub const BACKENDS: &str = "BACKENDS";
 /// `BackendOwner` by the same index. Read and written by the agent only, memory-mapped.
 pub const BACKEND_OWNERS: &str = "BACKEND_OWNERS";
-/// `Segment` by index.
-pub const SEGMENTS: &str = "SEGMENTS";
 /// Interface to redirect to, by a segment's index (a devmap).
 pub const EGRESS: &str = "EGRESS";
-/// `Counter` per CPU by `Outcome`.
-pub const OUTCOME_COUNTERS: &str = "OUTCOME_COUNTERS";
-/// `Counter` per CPU by a listener's id.
-pub const LISTENER_COUNTERS: &str = "LISTENER_COUNTERS";
-/// `Counter` per CPU by a backend's place.
-pub const BACKEND_COUNTERS: &str = "BACKEND_COUNTERS";
 /// `PinKey` → `Pin`: flows that only what could be their first packet was seen of.
 pub const PINS_YOUNG: &str = "PINS_YOUNG";
 /// `PinKey` → `Pin`: flows at work.
@@ -72,17 +60,11 @@ pub const PROBING: &str = "PROBING";
 
 /// All maps that outlive the agent: what is pinned.
 pub const PINNED: &[&str] = &[
-    LISTENERS,
-    VIPS,
+    FORWARDING,
+    COUNTERS,
     SLOTS,
-    GLANCES,
-    BACKENDS,
     BACKEND_OWNERS,
-    SEGMENTS,
     EGRESS,
-    OUTCOME_COUNTERS,
-    LISTENER_COUNTERS,
-    BACKEND_COUNTERS,
     PINS_YOUNG,
     PINS_ESTABLISHED,
     PINS_MORE,

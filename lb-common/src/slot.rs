@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::limits::{GLANCES_PER_LINE, MAX_POOL_BACKENDS, SLOTS_PER_LINE};
+use crate::limits::{MAX_POOL_BACKENDS, SLOTS_PER_LINE};
 
 /// The index that no backend of a pool has: "none".
 pub const NO_BACKEND: u16 = u16::MAX;
@@ -118,20 +118,13 @@ impl Glance {
         if slot.is_steady() && slot.current() < LOOK as u16 { Self(slot.current() as u8) } else { Self(LOOK) }
     }
 
-    /// The slot, if this tells it.
+    /// The backend of the slot, which is steady, if this tells it.
     #[inline(always)]
     #[must_use]
-    pub const fn slot(self) -> Option<Slot> {
-        if self.0 == LOOK { None } else { Some(Slot::steady(self.0 as u16)) }
+    pub const fn backend(self) -> Option<u16> {
+        if self.0 == LOOK { None } else { Some(self.0 as u16) }
     }
 }
-
-/// The glances that share one element of their map: one cache line.
-#[repr(C, align(64))]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
-pub struct GlanceLine(pub [Glance; GLANCES_PER_LINE]);
-
-const _: () = assert!(core::mem::size_of::<GlanceLine>() == 64);
 
 #[cfg(test)]
 mod tests {
@@ -147,10 +140,10 @@ mod tests {
     #[test]
     fn a_glance_tells_a_steady_slot_and_no_other() {
         for slot in [Slot::steady(0), Slot::steady(254)] {
-            assert_eq!(Glance::of(slot).slot(), Some(slot));
+            assert_eq!(Glance::of(slot).backend(), Some(slot.current()));
         }
         let others = [Slot::EMPTY, Slot::steady(255), Slot::steady(4_095), Slot::moving(1, 2), Slot::settling(1)];
-        assert!(others.iter().all(|slot| Glance::of(*slot).slot().is_none()));
+        assert!(others.iter().all(|slot| Glance::of(*slot).backend().is_none()));
     }
 
     #[test]

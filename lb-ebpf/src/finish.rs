@@ -1,20 +1,73 @@
 //! How a packet's way ends.
 
+use core::num::NonZeroU32;
+
 use lb_common::outcome::Outcome;
 
-/// What the kernel is to do with the packet.
+/// What the kernel is to do with the packet: a number, not an enum, so that it goes from where it is decided to the kernel in one
+/// register and is not asked about on the way.
+///
+/// Bits 0–7 are the kernel's `enum xdp_action` (linux/bpf.h), or 5 for a probe; bits 16–31 the segment of a redirect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// Go on as if drlb were not there.
-    Pass,
+pub struct Verdict(NonZeroU32);
+
+impl Verdict {
     /// Drop it.
-    Drop,
+    pub const DROP: Self = Self::of(1);
+    /// Go on as if drlb were not there.
+    pub const PASS: Self = Self::of(2);
     /// Send it out of the interface it came in by.
-    Transmit,
-    /// Send it out of the interface of the segment with that index.
-    Redirect(u16),
+    pub const TRANSMIT: Self = Self::of(3);
     /// Send it to where probes are sent from.
-    Probe,
+    pub const PROBE: Self = Self::of(5);
+
+    const REDIRECT: u32 = 4;
+    const ACTION: u32 = 0xff;
+    const SEGMENT: u32 = 16;
+
+    #[inline(always)]
+    const fn of(bits: u32) -> Self {
+        match NonZeroU32::new(bits) {
+            Some(bits) => Self(bits),
+            // Not one of ours: who does not know what to do with a packet lets it go.
+            None => Self(NonZeroU32::MIN.saturating_add(1)),
+        }
+    }
+
+    /// Send it out of the interface of the segment with that index.
+    #[inline(always)]
+    #[must_use]
+    pub const fn redirect(segment: u16) -> Self {
+        Self::of(Self::REDIRECT | (segment as u32) << Self::SEGMENT)
+    }
+
+    /// The kernel's action, where nothing else is to be done.
+    #[inline(always)]
+    #[must_use]
+    pub const fn action(self) -> Option<u32> {
+        if self.0.get() < Self::REDIRECT { Some(self.0.get()) } else { None }
+    }
+
+    /// The segment that it goes out to, of a redirect.
+    #[inline(always)]
+    #[must_use]
+    pub const fn segment(self) -> Option<u16> {
+        if self.0.get() & Self::ACTION == Self::REDIRECT { Some((self.0.get() >> Self::SEGMENT) as u16) } else { None }
+    }
+
+    /// The verdict as a number, to hand it on from a subprogram.
+    #[inline(always)]
+    #[must_use]
+    pub const fn to_bits(self) -> u32 {
+        self.0.get()
+    }
+
+    /// The verdict from what [`Verdict::to_bits`] made of it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_bits(bits: u32) -> Self {
+        Self::of(bits)
+    }
 }
 
 /// The end of a packet's way: a verdict and the counter for it.
@@ -31,48 +84,39 @@ impl Finish {
     #[inline(always)]
     #[must_use]
     pub const fn pass(outcome: Outcome) -> Self {
-        Self { verdict: Verdict::Pass, outcome }
+        Self { verdict: Verdict::PASS, outcome }
     }
 
     /// The packet is for a VIP and can't be served.
     #[inline(always)]
     #[must_use]
     pub const fn drop(outcome: Outcome) -> Self {
-        Self { verdict: Verdict::Drop, outcome }
+        Self { verdict: Verdict::DROP, outcome }
     }
 
-    /// The end as a number, to hand it on from a subprogram: the outcome in bits 0–7, the verdict in bits 8–15, and a
-    /// redirect's segment in bits 16–31. Probes, that a subprogram never ends with, have none.
+    /// Where the outcome stands in the bits of a verdict, which has nothing there.
+    const OUTCOME: u32 = 8;
+
+    /// The end as a number, to hand it on from a subprogram: the verdict's bits, with the outcome in bits 8–15.
     #[inline(always)]
     #[must_use]
     pub const fn to_bits(self) -> u32 {
-        let verdict = match self.verdict {
-            Verdict::Pass | Verdict::Probe => 0,
-            Verdict::Drop => 1,
-            Verdict::Transmit => 2,
-            Verdict::Redirect(segment) => 3 | (segment as u32) << 8,
-        };
-        verdict << 8 | self.outcome as u32
+        self.verdict.to_bits() | (self.outcome as u32) << Self::OUTCOME
     }
 
     /// The end from what [`Finish::to_bits`] made of it.
     #[inline(always)]
     #[must_use]
     pub fn from_bits(bits: u32) -> Self {
-        let verdict = match bits >> 8 & 0xff {
-            0 => Verdict::Pass,
-            1 => Verdict::Drop,
-            2 => Verdict::Transmit,
-            _ => Verdict::Redirect((bits >> 16) as u16),
-        };
-        Self { verdict, outcome: Outcome::from_index(bits & 0xff).unwrap_or(Outcome::Malformed) }
+        let verdict = Verdict::from_bits(bits & !(0xff << Self::OUTCOME));
+        Self { verdict, outcome: Outcome::from_index(bits >> Self::OUTCOME & 0xff).unwrap_or(Outcome::Malformed) }
     }
 
     /// The packet has become our answer to its sender.
     #[inline(always)]
     #[must_use]
     pub const fn answered(outcome: Outcome) -> Self {
-        Self { verdict: Verdict::Transmit, outcome }
+        Self { verdict: Verdict::TRANSMIT, outcome }
     }
 }
 
@@ -81,14 +125,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_verdict_says_what_it_was_made_of() {
+        let all = [Verdict::DROP, Verdict::PASS, Verdict::TRANSMIT, Verdict::PROBE, Verdict::redirect(0x7fff)];
+        assert_eq!(all.map(Verdict::action), [Some(1), Some(2), Some(3), None, None]);
+        assert_eq!(all.map(Verdict::segment), [None, None, None, None, Some(0x7fff)]);
+    }
+
+    #[test]
     fn an_end_is_handed_on_whole() {
         let ends = [
-            Verdict::Pass,
-            Verdict::Drop,
-            Verdict::Transmit,
-            Verdict::Redirect(0),
-            Verdict::Redirect(0x7fff),
-            Verdict::Redirect(u16::MAX),
+            Verdict::PASS,
+            Verdict::DROP,
+            Verdict::TRANSMIT,
+            Verdict::PROBE,
+            Verdict::redirect(0),
+            Verdict::redirect(0x7fff),
+            Verdict::redirect(u16::MAX),
         ];
         for verdict in ends {
             for &outcome in Outcome::ALL {

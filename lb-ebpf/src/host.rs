@@ -10,7 +10,7 @@ use lb_common::backend::{Backend, Load, Segment};
 use lb_common::event::Event;
 use lb_common::fragment::{DatagramKey, Trail};
 use lb_common::hash::DEFAULT_KEY;
-use lb_common::limits::MAX_ESTABLISHED_PINS;
+use lb_common::limits::{MAX_ESTABLISHED_PINS, MAX_GLANCES};
 use lb_common::listener::{Listener, ListenerKey, Vip};
 use lb_common::outcome::{Counter, Outcome, Refused};
 use lb_common::probe::{ProbeKey, ProbeTarget};
@@ -19,7 +19,7 @@ use lb_common::session::{Session, SessionKey};
 use lb_common::slot::{Glance, Slot};
 use lb_common::track::pin::{Moment, Pin, PinKey, Table};
 
-use crate::finish::Finish;
+use crate::finish::{Finish, Verdict};
 use crate::fragments;
 use crate::known::Known;
 use crate::packet::Packet;
@@ -168,7 +168,7 @@ impl Tables for HostTables {
     }
 
     fn glance(&self, index: u32) -> Option<Glance> {
-        self.slot(index).map(Glance::of)
+        self.slot(index).filter(|_| index < MAX_GLANCES).map(Glance::of)
     }
 
     fn backend(&self, place: u32) -> Option<Backend> {
@@ -205,7 +205,7 @@ impl Tables for HostTables {
         Some(headers)
     }
 
-    fn send(&self, packet: &mut Packet<'_>, headers: &Headers, listener: &Listener, backend: u16) -> Finish {
+    fn send(&self, packet: &mut Packet<'_>, headers: &Headers, listener: &Listener, backend: u16) -> Verdict {
         pipeline::send(packet, headers, listener, backend, self)
     }
 
@@ -341,6 +341,10 @@ impl Tables for HostTables {
 
     fn count_outcome(&self, outcome: Outcome, bytes: usize) {
         count(self.counters.borrow_mut().outcomes.entry(outcome).or_default(), bytes);
+    }
+
+    fn count_sent(&self, outcome: Outcome, bytes: usize) {
+        self.count_outcome(outcome, bytes);
     }
 
     fn count_listener(&self, id: u32, bytes: usize) {

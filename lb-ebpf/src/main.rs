@@ -13,7 +13,6 @@ mod program {
     use aya_ebpf::bindings::xdp_action;
     use aya_ebpf::macros::xdp;
     use aya_ebpf::programs::XdpContext;
-    use lb_ebpf::finish::Verdict;
     use lb_ebpf::packet::Packet;
     use lb_ebpf::pipeline;
 
@@ -25,6 +24,9 @@ mod program {
     pub(crate) fn drlb(ctx: XdpContext) -> u32 {
         // SAFETY: the context is the one that the kernel handed to this program.
         let (mut packet, tables) = unsafe { (Packet::from_context(ctx.ctx), BpfTables::of(ctx.ctx)) };
+        let Some(tables) = tables else {
+            return xdp_action::XDP_PASS;
+        };
         match pipeline::plain(&mut packet, &tables) {
             Some(verdict) => maps::action(verdict),
             // SAFETY: the context is the one that the kernel handed to this program.
@@ -39,13 +41,11 @@ mod program {
         // SAFETY: the context is the one that the kernel handed to this program.
         let mut packet = unsafe { Packet::from_context(ctx.ctx) };
         // SAFETY: nobody else asks for it.
-        let Some(known) = (unsafe { maps::known() }) else {
+        let (Some(known), Some(tables)) = (unsafe { maps::known() }, BpfTables::from_nowhere()) else {
             return xdp_action::XDP_DROP;
         };
-        match pipeline::send_probe(&mut packet, known, &BpfTables::from_nowhere()) {
-            out @ Verdict::Redirect(_) => maps::action(out),
-            _ => xdp_action::XDP_DROP,
-        }
+        let out = pipeline::send_probe(&mut packet, known, &tables);
+        if out.segment().is_some() { maps::action(out) } else { xdp_action::XDP_DROP }
     }
 
     /// The kernel lets only programs under a GPL-compatible licence call helpers such as `bpf_redirect_map` and accepts

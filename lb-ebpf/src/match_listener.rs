@@ -13,12 +13,10 @@ use crate::tables::Tables;
 ///
 /// The VIP tells which of the last two exist, so that a packet that is not for a VIP costs two look-ups, not three.
 #[inline(always)]
-pub fn run<'t, T: Tables>(flow: &Flow, tables: &'t T) -> Result<&'t Listener, Finish> {
+pub fn run<'t, T: Tables>(flow: &Flow, has_ports: bool, tables: &'t T) -> Result<&'t Listener, Finish> {
     let mut key = ListenerKey::exact(flow);
     // Only protocols with ports can have an exact listener.
-    if protocol::has_ports(flow.protocol)
-        && let Some(listener) = tables.listener(&key)
-    {
+    if has_ports && let Some(listener) = tables.listener(&key) {
         return Ok(listener);
     }
     let Some(vip) = tables.vip(&key.vip) else {

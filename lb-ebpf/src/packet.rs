@@ -12,7 +12,7 @@ use aya_ebpf::{
     bindings::xdp_md,
     helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_get_buff_len},
 };
-use lb_common::address::{Address, MacAddr};
+use lb_common::address::{Address, MacAddr, Ports};
 
 /// The farthest offset that a header may begin at; the verifier wants a bound. A mask, too.
 const FARTHEST: usize = 16_383;
@@ -253,6 +253,27 @@ impl<const N: usize> View<'_, N> {
         self.read::<u32, AT>()
     }
 
+    /// The 64 bits at `AT`, as they stand in the packet.
+    #[inline(always)]
+    #[must_use]
+    pub fn wire64<const AT: usize>(&self) -> u64 {
+        self.read::<u64, AT>()
+    }
+
+    /// The two ports at `AT`.
+    #[inline(always)]
+    #[must_use]
+    pub fn ports<const AT: usize>(&self) -> Ports {
+        Ports::from_wire(self.wire32::<AT>())
+    }
+
+    /// True if the six bytes at `AT` are this MAC. The view has to have two more.
+    #[inline(always)]
+    #[must_use]
+    pub fn has_mac<const AT: usize>(&self, mac: MacAddr) -> bool {
+        (u64::from_le(self.wire64::<AT>()) ^ mac.to_word()) << 16 == 0
+    }
+
     /// The IPv4 address at `AT`.
     #[inline(always)]
     #[must_use]
@@ -265,7 +286,8 @@ impl<const N: usize> View<'_, N> {
     #[must_use]
     pub fn ipv6<const AT: usize>(&self) -> Address {
         const { assert!(AT + 16 <= N, "read beyond the view") }
-        Address(self.read::<[u32; 4], AT>())
+        // SAFETY: as was just asserted.
+        Address::from_halves(unsafe { [self.load(AT), self.load(AT + size_of::<u64>())] })
     }
 
     /// The MAC at `AT`.
@@ -294,6 +316,12 @@ impl<const N: usize> View<'_, N> {
     #[inline(always)]
     pub fn set_wire32<const AT: usize>(&self, value: u32) {
         self.write::<u32, AT>(value);
+    }
+
+    /// Sets the 64 bits at `AT`, given as they shall stand in the packet.
+    #[inline(always)]
+    pub fn set_wire64<const AT: usize>(&self, value: u64) {
+        self.write::<u64, AT>(value);
     }
 
     /// Sets the IPv4 address at `AT`; of an IPv6 one its last word.

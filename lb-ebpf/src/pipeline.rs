@@ -1,10 +1,11 @@
 //! A packet's whole way, on one page.
 //!
 //! Each step either goes on or finishes with a verdict and the counter for it. What isn't addressed to a VIP finishes with
-//! [`Verdict::Pass`] and not a bit of it changed.
+//! [`Verdict::PASS`] and not a bit of it changed.
 
 use lb_common::listener::Listener;
 use lb_common::outcome::Outcome;
+use lb_common::protocol;
 use lb_common::slot::TOO_MANY_FLOWS;
 use lb_common::track::signal::Signal;
 use network_types::eth::EtherType;
@@ -49,43 +50,70 @@ pub fn tagged<T: Tables>(packet: &mut Packet<'_>, tables: &T) -> Option<Verdict>
     }
 }
 
-/// Counts the packet, wherever it goes. If `tracks`, one whose flow is tracked goes on here, too.
+/// The way of such a packet, counted wherever it goes. If `tracks`, one whose flow is tracked goes on here, too. `None` if more has
+/// to be read: it may be the answer to a probe, or the listener limits new flows.
 #[inline(always)]
 fn forward<T: Tables>(packet: &mut Packet<'_>, tracks: bool, headers: &Headers, tables: &T) -> Option<Verdict> {
-    let finish = way(packet, tracks, headers, tables)?;
-    Some(account::finish(finish, headers.length, tables))
-}
-
-/// The way of such a packet, whole. `None` if more has to be read: it may be the answer to a probe, or the listener limits new
-/// flows.
-#[inline(always)]
-fn way<T: Tables>(packet: &mut Packet<'_>, tracks: bool, headers: &Headers, tables: &T) -> Option<Finish> {
     let flow = &headers.flow;
-    let listener = match match_listener::run(flow, tables) {
+    let end = |finish: Finish| Some(account::finish(finish, headers.length, tables));
+    let listener = match match_listener::run(flow, true, tables) {
         Ok(listener) => listener,
         Err(finish) => {
             let answer = finish.outcome as u32 == Outcome::NotVip as u32 && tables.is_probing();
-            return if answer { None } else { Some(finish) };
+            return if answer { None } else { end(finish) };
         }
     };
-    let by_slot = listener.goes_by_slot();
-    if !by_slot && (!tracks || listener.guards & Listener::GUARD_RATE != 0) {
+    if !listener.is_plain() {
+        if !listener.goes_by_slot() {
+            return if tracks { pinned(packet, headers, listener, tables) } else { None };
+        }
+        if let Err(finish) = allowed(headers, listener, tables) {
+            return end(finish);
+        }
+    }
+    let index = match select::index(listener, flow, tables) {
+        Ok(index) => index,
+        Err(finish) => return end(finish),
+    };
+    let backend = match select::glance(listener, index, tables) {
+        Some(backend) => backend,
+        None => {
+            let place = match select::slot(listener, index, None, tables) {
+                Ok(place) => place,
+                Err(finish) => return end(finish),
+            };
+            if !place.slot.is_steady() {
+                return if tracks { tracked(packet, headers, listener, place, tables) } else { None };
+            }
+            place.slot.current()
+        }
+    };
+    Some(send(packet, headers, listener, backend, tables))
+}
+
+/// Ends a packet that is not on its listener's allow-list.
+#[inline(always)]
+fn allowed<T: Tables>(headers: &Headers, listener: &Listener, tables: &T) -> Result<(), Finish> {
+    if listener.guards & Listener::GUARD_ALLOW != 0 {
+        access::run(listener, &headers.flow.source, Signal::NONE, tables)
+            .inspect_err(|finish| account::refused(listener, *finish, tables))?;
+    }
+    Ok(())
+}
+
+/// The way of such a packet, from when its listener is found, if all flows of that are pinned.
+#[inline(always)]
+fn pinned<T: Tables>(packet: &mut Packet<'_>, headers: &Headers, listener: &Listener, tables: &T) -> Option<Verdict> {
+    if listener.guards & Listener::GUARD_RATE != 0 {
         return None;
     }
-    if listener.guards & Listener::GUARD_ALLOW != 0
-        && let Err(finish) = access::run(listener, &flow.source, Signal::NONE, tables)
-    {
-        account::refused(listener, finish, tables);
-        return Some(finish);
+    let place = allowed(headers, listener, tables)
+        .and_then(|()| select::index(listener, &headers.flow, tables))
+        .and_then(|index| select::slot(listener, index, select::glance(listener, index, tables), tables));
+    match place {
+        Ok(place) => tracked(packet, headers, listener, place, tables),
+        Err(finish) => Some(account::finish(finish, headers.length, tables)),
     }
-    let place = match select::slot(listener, flow, tables) {
-        Ok(place) => place,
-        Err(finish) => return Some(finish),
-    };
-    if !by_slot || !place.slot.is_steady() {
-        return if tracks { tracked(packet, headers, listener, place, tables) } else { None };
-    }
-    Some(send(packet, headers, listener, place.slot.current(), tables))
 }
 
 /// The rest of the way of such a packet whose slot alone does not tell its backend.
@@ -96,15 +124,15 @@ fn tracked<T: Tables>(
     listener: &Listener,
     place: Place,
     tables: &T,
-) -> Option<Finish> {
+) -> Option<Verdict> {
     let headers = tables.keep(headers)?;
     Some(match track_flow(packet, headers, listener, place, tables) {
         Ok(backend) => tables.send(packet, headers, listener, backend),
-        Err(finish) => finish,
+        Err(finish) => account::finish(finish, headers.length, tables),
     })
 }
 
-/// Sends a packet to the backend with that index in the pool.
+/// Sends a packet to the backend with that index in the pool, and counts it wherever it goes.
 #[inline(always)]
 pub fn send<T: Tables>(
     packet: &mut Packet<'_>,
@@ -112,40 +140,52 @@ pub fn send<T: Tables>(
     listener: &Listener,
     backend: u16,
     tables: &T,
-) -> Finish {
+) -> Verdict {
     let mut chosen = Chosen::NONE;
     if let Err(finish) = select::backend(listener, backend, &mut chosen, tables) {
-        return finish;
+        return account::finish(finish, headers.length, tables);
     }
-    account::chosen(&chosen, headers.length, tables);
-    rewrite::run(packet, headers, &chosen, tables)
+    send_to(packet, headers, &chosen, tables)
+}
+
+/// Sends a packet to the backend that was chosen, and counts it wherever it goes.
+#[inline(always)]
+fn send_to<T: Tables>(packet: &mut Packet<'_>, headers: &Headers, chosen: &Chosen, tables: &T) -> Verdict {
+    if !rewrite::run(packet, headers, chosen, tables) {
+        return account::finish(Finish::drop(Outcome::NoHeadroom), headers.length, tables);
+    }
+    if chosen.segment.ifindex == tables.ingress_ifindex() {
+        account::sent(chosen, Outcome::Forwarded, headers.length, tables);
+        Verdict::TRANSMIT
+    } else {
+        account::sent(chosen, Outcome::Redirected, headers.length, tables);
+        Verdict::redirect(chosen.backend.segment())
+    }
 }
 
 /// Takes any packet through all steps.
 #[inline(always)]
 pub fn any<T: Tables>(packet: &mut Packet<'_>, known: &mut Known, tables: &T) -> Verdict {
     tables.parse(packet, &mut known.headers);
-    let finish = match steps(packet, known, tables) {
-        Ok(finish) => {
-            account::chosen(&known.chosen, known.headers.length, tables);
-            finish
+    match steps(packet, known, tables) {
+        Ok(()) => send_to(packet, &known.headers, &known.chosen, tables),
+        Err(finish) => {
+            let finish = answer_to_probe(finish, packet, known, tables);
+            account::finish(finish, known.headers.length, tables)
         }
-        Err(finish) => answer_to_probe(finish, packet, known, tables),
-    };
-    account::finish(finish, known.headers.length, tables)
+    }
 }
 
-/// The way of a packet to its backend (`Ok`), or to an earlier end (`Err`).
+/// The way of a packet until its backend is chosen (`Ok`), or to an earlier end (`Err`).
 #[inline(always)]
-fn steps<T: Tables>(packet: &mut Packet<'_>, known: &mut Known, tables: &T) -> Result<Finish, Finish> {
+fn steps<T: Tables>(packet: &mut Packet<'_>, known: &mut Known, tables: &T) -> Result<(), Finish> {
     match known.headers.kind {
-        Kind::Flow => choose_for_datagram(packet, known, tables)?,
-        Kind::LaterFragment => tables.follow_fragment(&mut known.headers, &mut known.chosen)?,
-        Kind::Foreign => return Err(Finish::pass(known.headers.outcome)),
-        Kind::Arp | Kind::Discovery | Kind::Echo => return Err(tables.answer(packet, &known.headers)),
-        Kind::Flowless => return Err(vip_traffic::flowless(&known.headers, tables)),
+        Kind::Flow => choose_for_datagram(packet, known, tables),
+        Kind::LaterFragment => tables.follow_fragment(&mut known.headers, &mut known.chosen),
+        Kind::Foreign => Err(Finish::pass(known.headers.outcome)),
+        Kind::Arp | Kind::Discovery | Kind::Echo => Err(tables.answer(packet, &known.headers)),
+        Kind::Flowless => Err(vip_traffic::flowless(&known.headers, tables)),
     }
-    Ok(rewrite::run(packet, &known.headers, &known.chosen, tables))
 }
 
 /// Chooses the backend of a packet whose flow is known, and leaves a trail for the rest of its datagram if it is a first
@@ -206,7 +246,7 @@ fn track_flow<T: Tables>(
 pub fn find_slot<T: Tables>(packet: &Packet<'_>, known: &mut Known, tables: &T) -> Result<(), Finish> {
     let Known { headers, .. } = known;
     let flow = &headers.flow;
-    let listener = match_listener::run(flow, tables)?;
+    let listener = match_listener::run(flow, protocol::has_ports(flow.protocol), tables)?;
     if listener.guards & Listener::GUARDS_OF_PACKETS != 0 {
         let limited = listener.guards & Listener::GUARD_RATE != 0;
         let signal = if limited { parse::signal(packet, headers) } else { Signal::NONE };
@@ -215,7 +255,8 @@ pub fn find_slot<T: Tables>(packet: &Packet<'_>, known: &mut Known, tables: &T) 
             return Err(finish);
         }
     }
-    known.place = select::slot(listener, flow, tables)?;
+    let index = select::index(listener, flow, tables)?;
+    known.place = select::slot(listener, index, select::glance(listener, index, tables), tables)?;
     known.note_listener(listener);
     Ok(())
 }
@@ -230,8 +271,10 @@ fn answer_to_probe<T: Tables>(finish: Finish, packet: &mut Packet<'_>, known: &m
     {
         return finish;
     }
-    rewrite::run(packet, headers, chosen, tables);
-    Finish { verdict: Verdict::Probe, outcome: Outcome::ProbeAnswer }
+    if !rewrite::run(packet, headers, chosen, tables) {
+        return Finish::drop(Outcome::NoHeadroom);
+    }
+    Finish { verdict: Verdict::PROBE, outcome: Outcome::ProbeAnswer }
 }
 
 /// The way of a packet from where probes are sent from: to the probe's backend. Nothing else leaves that place.
@@ -239,8 +282,9 @@ fn answer_to_probe<T: Tables>(finish: Finish, packet: &mut Packet<'_>, known: &m
 pub fn send_probe<T: Tables>(packet: &mut Packet<'_>, known: &mut Known, tables: &T) -> Verdict {
     tables.parse(packet, &mut known.headers);
     let Known { headers, chosen, .. } = known;
-    match probe::target(packet, headers, chosen, tables) {
-        true => rewrite::run(packet, headers, chosen, tables).verdict,
-        false => Verdict::Drop,
+    if probe::target(packet, headers, chosen, tables) && rewrite::run(packet, headers, chosen, tables) {
+        Verdict::redirect(chosen.backend.segment())
+    } else {
+        Verdict::DROP
     }
 }

@@ -26,15 +26,15 @@ pub fn is_answer<T: Tables>(packet: &Packet<'_>, headers: &Headers, chosen: &mut
         return false;
     }
     let echo = is_icmp(flow.protocol) && !headers.related;
-    let port = if echo { identifier(packet, headers) } else { flow.destination_port };
+    let port = if echo { identifier(packet, headers) } else { flow.ports.destination() };
     let Some(target) = tables.probe(&ProbeKey::new(flow.destination, port, flow.protocol)) else {
         return false;
     };
-    if target.vip != flow.source || target.vip_port != flow.source_port {
+    if target.vip != flow.source || target.vip_port != flow.ports.source() {
         return false;
     }
     // Who sent it stands in no VLAN, and has one MAC for all.
-    let segment = Segment { ifindex: 0, mac: PROBE_MAC, vlan: 0 };
+    let segment = Segment::new(0, PROBE_MAC, 0);
     *chosen = Chosen { backend: Backend::new(PROBE_MAC, 0), segment, ..Chosen::NONE };
     true
 }
@@ -44,14 +44,14 @@ pub fn is_answer<T: Tables>(packet: &Packet<'_>, headers: &Headers, chosen: &mut
 pub fn target<T: Tables>(packet: &Packet<'_>, headers: &Headers, chosen: &mut Chosen, tables: &T) -> bool {
     let flow = &headers.flow;
     let port = match headers.kind {
-        Kind::Flow => flow.source_port,
+        Kind::Flow => flow.ports.source(),
         Kind::Echo => identifier(packet, headers),
         _ => return false,
     };
     let Some(target) = tables.probe(&ProbeKey::new(flow.source, port, flow.protocol)) else {
         return false;
     };
-    if target.vip != flow.destination || target.vip_port != flow.destination_port {
+    if target.vip != flow.destination || target.vip_port != flow.ports.destination() {
         return false;
     }
     let Some(segment) = tables.segment(target.backend.segment()) else {

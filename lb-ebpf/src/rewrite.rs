@@ -2,10 +2,8 @@
 
 use core::mem::offset_of;
 
-use lb_common::outcome::Outcome;
 use network_types::eth::{EthHdr, EtherType};
 
-use crate::finish::{Finish, Verdict};
 use crate::packet::{Packet, View};
 use crate::parse::Headers;
 use crate::select::Chosen;
@@ -18,22 +16,19 @@ const TAG: usize = 4;
 /// Where the first tag begins.
 const FIRST_TAG: usize = offset_of!(EthHdr, ether_type);
 
-/// Addresses the frame to the backend, from us and in the VLAN that it stands in, and says which way it goes out.
+/// Addresses the frame to the backend, from us and in the VLAN that it stands in. False if there is no room before the packet for
+/// a tag.
 #[inline(always)]
-pub fn run<T: Tables>(packet: &mut Packet<'_>, headers: &Headers, chosen: &Chosen, tables: &T) -> Finish {
-    if headers.tag == 0 && chosen.segment.vlan == 0 {
-        let Some(ethernet) = packet.view::<{ EthHdr::LEN }>(0) else {
-            return Finish::pass(Outcome::NotIp);
-        };
-        address(&ethernet, chosen);
-    } else if !tables.retag(packet, headers, chosen) {
-        return Finish::drop(Outcome::NoHeadroom);
+#[must_use]
+pub fn run<T: Tables>(packet: &mut Packet<'_>, headers: &Headers, chosen: &Chosen, tables: &T) -> bool {
+    if headers.tag != 0 || chosen.segment.vlan != 0 {
+        return tables.retag(packet, headers, chosen);
     }
-    if chosen.segment.ifindex == tables.ingress_ifindex() {
-        Finish { verdict: Verdict::Transmit, outcome: Outcome::Forwarded }
-    } else {
-        Finish { verdict: Verdict::Redirect(chosen.backend.segment()), outcome: Outcome::Redirected }
-    }
+    let Some(ethernet) = packet.view::<{ EthHdr::LEN }>(0) else {
+        return false;
+    };
+    address(&ethernet, chosen);
+    true
 }
 
 #[inline(always)]

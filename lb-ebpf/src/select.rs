@@ -56,34 +56,40 @@ pub struct Chosen {
 
 impl Chosen {
     /// Nobody.
-    pub const NONE: Self = Self {
-        listener: 0,
-        place: 0,
-        backend: Backend::UNREACHABLE,
-        segment: Segment { ifindex: 0, mac: MacAddr([0; 6]), vlan: 0 },
-    };
+    pub const NONE: Self =
+        Self { listener: 0, place: 0, backend: Backend::UNREACHABLE, segment: Segment::new(0, MacAddr([0; 6]), 0) };
 }
 
-/// Hashes the flow into the pool's lookup table.
+/// Hashes the flow into the pool's lookup table: the index of its slot there.
 #[inline(always)]
-pub fn slot<T: Tables>(listener: &Listener, flow: &Flow, tables: &T) -> Result<Place, Finish> {
-    let nobody = Finish::drop(Outcome::NoBackend);
+pub fn index<T: Tables>(listener: &Listener, flow: &Flow, tables: &T) -> Result<u32, Finish> {
     if listener.slots_len == 0 {
-        return Err(nobody);
+        return Err(Finish::drop(Outcome::NoBackend));
     }
     let hash = if listener.hash() == Listener::SOURCE_IP {
         hash::source(tables.hash_key(), &flow.source)
     } else {
         hash::flow(tables.hash_key(), flow)
     };
-    let index = hash::reduce(hash, listener.slots_len);
-    let at = listener.slots_base + index;
-    if listener.backends_len <= Glance::MOST_PLACES
-        && let Some(slot) = tables.glance(at).and_then(Glance::slot)
-    {
-        return Ok(Place { index, slot });
+    Ok(hash::reduce(hash, listener.slots_len))
+}
+
+/// The backend of a steady slot of the pool, by its index in the pool, if a glance tells it.
+#[inline(always)]
+pub fn glance<T: Tables>(listener: &Listener, index: u32, tables: &T) -> Option<u16> {
+    if listener.backends_len > Glance::MOST_PLACES {
+        return None;
     }
-    let slot = tables.slot(at).ok_or(nobody)?;
+    tables.glance(listener.slots_base + index).and_then(Glance::backend)
+}
+
+/// The slot of that index in the pool, of which a glance told that or nothing.
+#[inline(always)]
+pub fn slot<T: Tables>(listener: &Listener, index: u32, glance: Option<u16>, tables: &T) -> Result<Place, Finish> {
+    let slot = match glance {
+        Some(backend) => Slot::steady(backend),
+        None => tables.slot(listener.slots_base + index).ok_or(Finish::drop(Outcome::NoBackend))?,
+    };
     Ok(Place { index, slot })
 }
 

@@ -3,6 +3,9 @@
 //! The kernel allows 512 bytes of stack along the deepest chain of calls. The program itself keeps nearly nothing there: what
 //! is known of a packet is in a per-CPU array, and these take turns. A program that needs more is refused when it is loaded.
 //!
+//! Those that few packets go through are marked as cold, so that registers are for the others. They are put into the section of all
+//! by hand: LLVM has one of its own for cold functions, and aya takes a function for the one at the same offset of another section.
+//!
 //! Each is a function for the linker, so its arguments are numbers, the context, or memory that it may write; memory may be
 //! missing as far as the verifier knows.
 
@@ -13,7 +16,7 @@ use lb_common::flow::Flow;
 use lb_common::listener::Listener;
 use lb_common::outcome::Outcome;
 use lb_common::slot::{NO_BACKEND, Slot};
-use lb_ebpf::finish::Finish;
+use lb_ebpf::finish::{Finish, Verdict};
 use lb_ebpf::known::Known;
 use lb_ebpf::packet::{Packet, offset};
 use lb_ebpf::parse::{self, Headers, Kind};
@@ -22,7 +25,7 @@ use lb_ebpf::select::{Chosen, Place};
 use lb_ebpf::track::Request;
 use lb_ebpf::{fragments, pipeline, probe, rewrite, track, vip_traffic};
 
-use crate::maps::search::{self, Sought};
+use crate::maps::search::{self, NOWHERE, Sought};
 use crate::maps::{self, BpfTables};
 
 /// What a subprogram returns for a packet that goes on; no end of a packet is this number.
@@ -69,11 +72,13 @@ const NOT_LIKE_THEM: u32 = u32::MAX;
 /// # Safety
 /// `context` must be what the kernel handed to the program that runs.
 #[unsafe(no_mangle)]
+#[cold]
+#[unsafe(link_section = ".text")]
 #[inline(never)]
 pub(crate) unsafe extern "C" fn tagged_packet(context: *mut xdp_md) -> u32 {
     // SAFETY: the caller's promise.
     let (mut packet, tables) = unsafe { (Packet::from_context(context), BpfTables::of(context)) };
-    pipeline::tagged(&mut packet, &tables).map_or(NOT_LIKE_THEM, maps::action)
+    tables.and_then(|tables| pipeline::tagged(&mut packet, &tables)).map_or(NOT_LIKE_THEM, maps::action)
 }
 
 /// The way of any packet, as a subprogram.
@@ -81,12 +86,14 @@ pub(crate) unsafe extern "C" fn tagged_packet(context: *mut xdp_md) -> u32 {
 /// # Safety
 /// `context` must be what the kernel handed to the program that runs.
 #[unsafe(no_mangle)]
+#[cold]
+#[unsafe(link_section = ".text")]
 #[inline(never)]
 unsafe extern "C" fn any_packet(context: *mut xdp_md) -> u32 {
     // SAFETY: the caller's promise.
     let (mut packet, tables) = unsafe { (Packet::from_context(context), BpfTables::of(context)) };
     // SAFETY: nobody else asks for it.
-    let Some(known) = (unsafe { maps::known() }) else {
+    let (Some(known), Some(tables)) = (unsafe { maps::known() }, tables) else {
         return xdp_action::XDP_PASS;
     };
     maps::action(pipeline::any(&mut packet, known, &tables))
@@ -117,24 +124,30 @@ pub(crate) unsafe extern "C" fn parse_packet(context: *mut xdp_md, headers: *mut
 pub(crate) unsafe extern "C" fn find_slot(context: *mut xdp_md, known: *mut Known) -> u32 {
     // SAFETY: the caller's promise.
     let (packet, tables, known) = unsafe { (Packet::from_context(context), BpfTables::of(context), known.as_mut()) };
-    match known {
-        Some(known) => to_bits(pipeline::find_slot(&packet, known, &tables)),
-        None => Finish::drop(Outcome::Malformed).to_bits(),
+    match (known, tables) {
+        (Some(known), Some(tables)) => to_bits(pipeline::find_slot(&packet, known, &tables)),
+        _ => Finish::drop(Outcome::Malformed).to_bits(),
     }
 }
 
 /// The search for a listener's entry behind its home, as a subprogram: its loop is proved once.
 #[unsafe(no_mangle)]
+#[cold]
+#[unsafe(link_section = ".text")]
 #[inline(never)]
 pub(crate) extern "C" fn listener_behind(home: u32, mark: u32, first: u64, last: u64) -> u32 {
-    search::listener_behind(Sought { home, mark, halves: [first, last] })
+    maps::forwarding()
+        .map_or(NOWHERE, |tables| search::listener_behind(tables, Sought { home, mark, halves: [first, last] }))
 }
 
 /// The same for a VIP's entry.
 #[unsafe(no_mangle)]
+#[cold]
+#[unsafe(link_section = ".text")]
 #[inline(never)]
 pub(crate) extern "C" fn vip_behind(home: u32, mark: u32, first: u64, last: u64) -> u32 {
-    search::vip_behind(Sought { home, mark, halves: [first, last] })
+    maps::forwarding()
+        .map_or(NOWHERE, |tables| search::vip_behind(tables, Sought { home, mark, halves: [first, last] }))
 }
 
 /// The look-up in an allow-list as a subprogram: its loop is proved once, and its registers are its own.
@@ -151,6 +164,8 @@ pub(crate) extern "C" fn allows_source(base: u32, from: u32, bits: u32, high: u6
 /// # Safety
 /// `context` must be what the kernel handed to the program that runs, and the others valid.
 #[unsafe(no_mangle)]
+#[cold]
+#[unsafe(link_section = ".text")]
 #[inline(never)]
 pub(crate) unsafe extern "C" fn track_flow(
     context: *mut xdp_md,
@@ -166,11 +181,11 @@ pub(crate) unsafe extern "C" fn track_flow(
     let flow = &headers.flow;
     let signal = parse::signal(&packet, headers);
     // SAFETY: a packet is tracked once.
-    let Some(key) = (unsafe { maps::pin_key(flow, listener.pool) }) else {
+    let (Some(key), Some(tables)) = (unsafe { maps::pin_key(flow, listener.pool) }, BpfTables::from_nowhere()) else {
         return u32::from(NO_BACKEND);
     };
     let request = Request { listener, flow, place: Place::from_bits(place), signal, key };
-    u32::from(track::run(request, &BpfTables::from_nowhere()))
+    u32::from(track::run(request, &tables))
 }
 
 /// The backend of a flow that began before its pool pinned every flow, as a subprogram.
@@ -184,8 +199,11 @@ pub(crate) unsafe extern "C" fn backend_before(listener: *const Listener, flow: 
     let (Some(listener), Some(flow)) = (unsafe { (listener.as_ref(), flow.as_ref()) }) else {
         return u32::from(NO_BACKEND);
     };
+    let Some(tables) = BpfTables::from_nowhere() else {
+        return u32::from(NO_BACKEND);
+    };
     let asked = Asked { listener, flow, slot: Slot(slot) };
-    u32::from(pinned_pool::before(asked, &BpfTables::from_nowhere()))
+    u32::from(pinned_pool::before(asked, &tables))
 }
 
 /// The choice of a backend for a new flow of a pool that pins every flow, as a subprogram.
@@ -204,8 +222,11 @@ pub(crate) unsafe extern "C" fn choose_for_new(
     let (Some(listener), Some(flow)) = (unsafe { (listener.as_ref(), flow.as_ref()) }) else {
         return u32::from(NO_BACKEND);
     };
+    let Some(tables) = BpfTables::from_nowhere() else {
+        return u32::from(NO_BACKEND);
+    };
     let asked = Asked { listener, flow, slot: Slot(slot) };
-    u32::from(pinned_pool::choose(asked, counts != 0, &BpfTables::from_nowhere()))
+    u32::from(pinned_pool::choose(asked, counts != 0, &tables))
 }
 
 /// The way of a packet to a backend that is known, as a subprogram.
@@ -213,6 +234,8 @@ pub(crate) unsafe extern "C" fn choose_for_new(
 /// # Safety
 /// `context` must be what the kernel handed to the program that runs, and the others valid.
 #[unsafe(no_mangle)]
+#[cold]
+#[unsafe(link_section = ".text")]
 #[inline(never)]
 pub(crate) unsafe extern "C" fn send_packet(
     context: *mut xdp_md,
@@ -223,8 +246,10 @@ pub(crate) unsafe extern "C" fn send_packet(
     // SAFETY: the caller's promise.
     let (mut packet, tables) = unsafe { (Packet::from_context(context), BpfTables::of(context)) };
     // SAFETY: as above.
-    let (Some(headers), Some(listener)) = (unsafe { (headers.as_ref(), listener.as_ref()) }) else {
-        return Finish::drop(Outcome::Malformed).to_bits();
+    let (Some(headers), Some(listener), Some(tables)) =
+        (unsafe { headers.as_ref() }, unsafe { listener.as_ref() }, tables)
+    else {
+        return Verdict::DROP.to_bits();
     };
     pipeline::send(&mut packet, headers, listener, backend as u16, &tables).to_bits()
 }
@@ -236,6 +261,8 @@ pub(crate) unsafe extern "C" fn send_packet(
 /// # Safety
 /// `context` must be what the kernel handed to the program that runs.
 #[unsafe(no_mangle)]
+#[cold]
+#[unsafe(link_section = ".text")]
 #[inline(never)]
 pub(crate) unsafe extern "C" fn retag_packet(
     context: *mut xdp_md,
@@ -247,7 +274,7 @@ pub(crate) unsafe extern "C" fn retag_packet(
     // SAFETY: the caller's promise.
     let mut packet = unsafe { Packet::from_context(context) };
     let (tag, network) = (offset((places >> 16).into()), offset((places & 0xffff).into()));
-    let segment = Segment { ifindex: 0, mac: Backend(out).mac(), vlan: vlan as u16 };
+    let segment = Segment::new(0, Backend(out).mac(), vlan as u16);
     let chosen = Chosen { backend: Backend(backend), segment, ..Chosen::NONE };
     rewrite::retag(&mut packet, &Headers { tag, network, ..Headers::NONE }, &chosen).into()
 }
@@ -260,10 +287,11 @@ pub(crate) unsafe extern "C" fn retag_packet(
 #[inline(never)]
 pub(crate) unsafe extern "C" fn follow_fragment(headers: *const Headers, chosen: *mut Chosen) -> u32 {
     // SAFETY: the caller's promise.
-    let (Some(headers), Some(chosen)) = (unsafe { (headers.as_ref(), chosen.as_mut()) }) else {
+    let (headers, chosen) = unsafe { (headers.as_ref(), chosen.as_mut()) };
+    let (Some(headers), Some(chosen), Some(tables)) = (headers, chosen, BpfTables::from_nowhere()) else {
         return Finish::drop(Outcome::Malformed).to_bits();
     };
-    to_bits(fragments::follow(headers, chosen, &BpfTables::from_nowhere()))
+    to_bits(fragments::follow(headers, chosen, &tables))
 }
 
 /// What a first fragment leaves, as a subprogram.
@@ -274,8 +302,9 @@ pub(crate) unsafe extern "C" fn follow_fragment(headers: *const Headers, chosen:
 #[inline(never)]
 pub(crate) unsafe extern "C" fn leave_first(headers: *const Headers, chosen: *const Chosen) -> u32 {
     // SAFETY: the caller's promise.
-    if let (Some(headers), Some(chosen)) = unsafe { (headers.as_ref(), chosen.as_ref()) } {
-        fragments::leave(headers, chosen, &BpfTables::from_nowhere());
+    let (headers, chosen) = unsafe { (headers.as_ref(), chosen.as_ref()) };
+    if let (Some(headers), Some(chosen), Some(tables)) = (headers, chosen, BpfTables::from_nowhere()) {
+        fragments::leave(headers, chosen, &tables);
     }
     0
 }
@@ -289,6 +318,9 @@ pub(crate) unsafe extern "C" fn leave_first(headers: *const Headers, chosen: *co
 pub(crate) unsafe extern "C" fn answer_for_vip(context: *mut xdp_md, kind: u32, network: u64, transport: u64) -> u32 {
     // SAFETY: the caller's promise.
     let (packet, tables) = unsafe { (Packet::from_context(context), BpfTables::of(context)) };
+    let Some(tables) = tables else {
+        return Finish::pass(Outcome::NoListener).to_bits();
+    };
     let kind = match kind {
         ARP => Kind::Arp,
         DISCOVERY => Kind::Discovery,
@@ -313,8 +345,8 @@ pub(crate) unsafe extern "C" fn answers_probe(
 ) -> u32 {
     // SAFETY: the caller's promise.
     let (packet, headers, chosen) = unsafe { (Packet::from_context(context), headers.as_ref(), chosen.as_mut()) };
-    let (Some(headers), Some(chosen)) = (headers, chosen) else {
+    let (Some(headers), Some(chosen), Some(tables)) = (headers, chosen, BpfTables::from_nowhere()) else {
         return 0;
     };
-    probe::is_answer(&packet, headers, chosen, &BpfTables::from_nowhere()).into()
+    probe::is_answer(&packet, headers, chosen, &tables).into()
 }

@@ -12,7 +12,7 @@ use lb_common::session::{Session, SessionKey};
 use lb_common::slot::{Glance, Slot};
 use lb_common::track::pin::{Moment, Pin, PinKey, Table};
 
-use crate::finish::Finish;
+use crate::finish::{Finish, Verdict};
 use crate::known::Known;
 use crate::packet::Packet;
 use crate::parse::Headers;
@@ -57,7 +57,7 @@ pub trait Tables {
     fn keep<'a>(&self, headers: &'a Headers) -> Option<&'a Headers>;
     /// Runs [`pipeline::send`](crate::pipeline::send). On BPF it is a subprogram, so that the way of most packets need not carry
     /// it twice.
-    fn send(&self, packet: &mut Packet<'_>, headers: &Headers, listener: &Listener, backend: u16) -> Finish;
+    fn send(&self, packet: &mut Packet<'_>, headers: &Headers, listener: &Listener, backend: u16) -> Verdict;
     /// Runs [`pipeline::find_slot`](crate::pipeline::find_slot). On BPF it is a subprogram.
     ///
     /// # Errors
@@ -122,6 +122,8 @@ pub trait Tables {
     fn count_listener_flow(&self, id: u32);
     /// Tells the agent. It may miss it: nothing depends on it.
     fn tell(&self, event: &Event);
+    /// As [`Tables::count_outcome`], with an outcome that the compiler knows.
+    fn count_sent(&self, outcome: Outcome, bytes: usize);
     /// Counts a packet with a listener that refused it, by its id.
     fn count_refusal(&self, id: u32, outcome: Outcome);
     /// Counts a packet of so many bytes with a backend, by its place.

@@ -11,7 +11,7 @@ use aya::programs::xdp::XdpLinkId;
 use aya::programs::{TestRun, TestRunOptions, Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader};
 use lb_common::address::Address;
-use lb_common::backend::{Backend, Load};
+use lb_common::backend::Load;
 use lb_common::event::Event;
 use lb_common::flow::Flow;
 use lb_common::fragment::{DatagramKey, Trail};
@@ -19,11 +19,12 @@ use lb_common::limits::FIRST_ESTABLISHED_PINS;
 use lb_common::maps;
 use lb_common::outcome::{Counter, Outcome, Refused};
 use lb_common::session::{Session, SessionKey};
-use lb_common::slot::{Glance, GlanceLine, Slot, SlotLine};
+use lb_common::slot::{Slot, SlotLine};
 use lb_common::table::{Entry, ListenerEntry, MOST_PROBES, VipEntry, place};
 use lb_common::track::pin::{Moment, Pin, PinKey, Table};
 use lb_ebpf::finish::Verdict;
 use lb_ebpf::host::{Counters, FlowMemory, HostTables};
+use lb_userspace::dataplane::{CounterMap, ForwardingMap, MatchTable};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::time::{ClockId, clock_gettime};
@@ -38,10 +39,16 @@ pub const LONGEST: usize = 3_500;
 /// The program, loaded in a network and mount namespace of the calling thread's own.
 pub struct Program {
     ebpf: Ebpf,
-    places: u32,
-    listeners: u32,
+    forwarding: ForwardingMap,
+    listeners: MatchTable<ListenerEntry>,
+    vips: MatchTable<VipEntry>,
+    counters: CounterMap,
     /// Which places of the tables that packets are matched in were written.
-    written: BTreeMap<&'static str, BTreeSet<u32>>,
+    listeners_written: BTreeSet<u32>,
+    vips_written: BTreeSet<u32>,
+    /// How many places there are, and ids of listeners.
+    places: u32,
+    ids: u32,
 }
 
 /// What the program made of a packet.
@@ -69,10 +76,10 @@ pub enum Action {
 impl From<Verdict> for Action {
     fn from(verdict: Verdict) -> Self {
         match verdict {
-            Verdict::Pass => Self::Pass,
-            Verdict::Drop => Self::Drop,
-            Verdict::Transmit => Self::Transmit,
-            Verdict::Redirect(_) | Verdict::Probe => Self::Redirect,
+            Verdict::PASS => Self::Pass,
+            Verdict::DROP => Self::Drop,
+            Verdict::TRANSMIT => Self::Transmit,
+            _ => Self::Redirect,
         }
     }
 }
@@ -99,16 +106,30 @@ impl Program {
         mount(Some("bpf"), "/sys/fs/bpf", Some("bpf"), MsFlags::empty(), nothing)?;
 
         let own_mac = tables.own_mac.to_word();
+        let cpus = aya::util::nr_cpus().map_err(|(path, error)| anyhow::anyhow!("{path}: {error}"))?;
         let mut ebpf = EbpfLoader::new()
             .default_map_pin_directory("/sys/fs/bpf")
+            .map_max_entries(maps::COUNTERS, u32::try_from(cpus)?)
             .override_global(maps::OWN_MAC, &own_mac, true)
             .override_global(maps::HASH_KEY, &tables.hash_key, true)
             .load(object)
             .map_err(|error| anyhow::anyhow!("cannot load the BPF object: {error:#}"))?;
         program(&mut ebpf)?.load().map_err(|error| anyhow::anyhow!("the kernel refuses the program: {error:#}"))?;
         let places = u32::try_from(tables.backends.len())?;
-        let listeners = tables.listeners.values().map(|listener| listener.id + 1).max().unwrap_or(0);
-        let mut loaded = Self { ebpf, places, listeners, written: BTreeMap::new() };
+        let ids = tables.listeners.values().map(|listener| listener.id + 1).max().unwrap_or(0);
+        let forwarding = ebpf.take_map(maps::FORWARDING).context("the object has no map FORWARDING")?;
+        let counters = ebpf.take_map(maps::COUNTERS).context("the object has no map COUNTERS")?;
+        let mut loaded = Self {
+            forwarding: ForwardingMap::open(&forwarding)?,
+            listeners: ForwardingMap::listeners(&forwarding)?,
+            vips: ForwardingMap::vips(&forwarding)?,
+            counters: CounterMap::open(&counters)?,
+            ebpf,
+            listeners_written: BTreeSet::new(),
+            vips_written: BTreeSet::new(),
+            places,
+            ids,
+        };
         loaded.fill(tables)?;
         Ok(loaded)
     }
@@ -123,9 +144,9 @@ impl Program {
     /// A map cannot be written.
     pub fn fill(&mut self, tables: &HostTables) -> Result<()> {
         let vips = tables.vips.iter().map(|(address, vip)| VipEntry::new(*address, *vip));
-        self.fill_table::<VipEntry, 8>(maps::VIPS, vips)?;
+        fill_table(&self.vips, &mut self.vips_written, vips)?;
         let listeners = tables.listeners.iter().map(|(key, listener)| ListenerEntry::new(*key, *listener));
-        self.fill_table::<ListenerEntry, 32>(maps::LISTENERS, listeners)?;
+        fill_table(&self.listeners, &mut self.listeners_written, listeners)?;
         let mut allowed = Array::<&mut MapData, u64>::try_from(self.map(maps::ALLOWED)?)?;
         for (index, word) in tables.allowed.iter().enumerate() {
             allowed.set(u32::try_from(index)?, word, 0)?;
@@ -146,19 +167,14 @@ impl Program {
             whole.0[..line.len()].copy_from_slice(line);
             slots.set(u32::try_from(index)?, bytemuck::cast::<_, [u32; 16]>(whole), 0)?;
         }
-        let mut glances = Array::<&mut MapData, [u64; 8]>::try_from(self.map(maps::GLANCES)?)?;
-        for (index, line) in tables.slots.chunks(64).enumerate() {
-            let mut whole = GlanceLine([Glance::of(Slot::EMPTY); 64]);
-            line.iter().zip(&mut whole.0).for_each(|(slot, glance)| *glance = Glance::of(*slot));
-            glances.set(u32::try_from(index)?, bytemuck::cast::<_, [u64; 8]>(whole), 0)?;
+        for (index, slot) in (0..).zip(&tables.slots) {
+            self.forwarding.set_glance(index, *slot);
         }
-        let mut backends = Array::<&mut MapData, u64>::try_from(self.map(maps::BACKENDS)?)?;
-        for (place, Backend(word)) in tables.backends.iter().enumerate() {
-            backends.set(u32::try_from(place)?, word, 0)?;
+        for (place, backend) in (0..).zip(&tables.backends) {
+            self.forwarding.set_backend(place, *backend);
         }
-        let mut segments = Array::<&mut MapData, [u32; 3]>::try_from(self.map(maps::SEGMENTS)?)?;
-        for (index, segment) in tables.segments.iter().enumerate() {
-            segments.set(u32::try_from(index)?, bytemuck::cast::<_, [u32; 3]>(*segment), 0)?;
+        for (index, segment) in (0..).zip(&tables.segments) {
+            self.forwarding.set_segment(index, *segment);
         }
         // A test run sends nothing: any interface that exists will do as the way out.
         let mut egress = aya::maps::DevMap::try_from(self.map(maps::EGRESS)?)?;
@@ -167,32 +183,6 @@ impl Program {
         }
         let mut link = aya::maps::DevMap::try_from(self.map(maps::PROBE_LINK)?)?;
         link.set(0, INGRESS, None, 0)?;
-        Ok(())
-    }
-
-    /// Writes a table anew, of entries of so many words: with these, and no others.
-    fn fill_table<E: Entry, const WORDS: usize>(
-        &mut self,
-        name: &'static str,
-        entries: impl Iterator<Item = E>,
-    ) -> Result<()> {
-        let mut places: BTreeMap<u32, E> = BTreeMap::new();
-        for entry in entries {
-            let (key, _) = entry.get().context("an entry that is not published")?;
-            let mut search = (0..MOST_PROBES).map(|probe| place(E::home(&key), probe));
-            let free = search.find(|at| !places.contains_key(at)).context("the table is crowded")?;
-            places.insert(free, entry);
-        }
-        let used = places.keys().copied().collect();
-        for unused in self.written.insert(name, used).unwrap_or_default() {
-            places.entry(unused).or_insert_with(E::zeroed);
-        }
-        let mut array = Array::<&mut MapData, [u32; WORDS]>::try_from(self.map(name)?)?;
-        for (at, entry) in places {
-            let mut words = [0; WORDS];
-            words.copy_from_slice(bytemuck::cast_slice(std::slice::from_ref(&entry)));
-            array.set(at, words, 0)?;
-        }
         Ok(())
     }
 
@@ -236,13 +226,13 @@ impl Program {
     /// # Errors
     /// The maps cannot be read.
     pub fn counters(&mut self) -> Result<Counters> {
-        let (places, listeners) = (self.places, self.listeners);
-        let outcomes = self.sums(maps::OUTCOME_COUNTERS, Outcome::COUNT)?;
+        let (places, ids) = (self.places, self.ids);
+        let outcomes = Outcome::ALL.iter().map(|outcome| (*outcome, self.counters.outcome(*outcome)));
         Ok(Counters {
-            outcomes: outcomes.into_iter().map(|(index, counter)| (Outcome::ALL[index as usize], counter)).collect(),
-            listeners: self.sums(maps::LISTENER_COUNTERS, listeners)?.into_iter().collect(),
-            refused: self.refused(listeners)?,
-            backends: self.sums(maps::BACKEND_COUNTERS, places)?.into_iter().collect(),
+            outcomes: outcomes.filter(|(_, counter)| *counter != Counter::default()).collect(),
+            listeners: counted(ids, |id| self.counters.listener(id)),
+            refused: self.refused(ids)?,
+            backends: counted(places, |place| self.counters.backend(place)),
         })
     }
 
@@ -393,21 +383,6 @@ impl Program {
         Ok(refused)
     }
 
-    fn sums(&mut self, name: &str, count: u32) -> Result<Vec<(u32, Counter)>> {
-        let counters = PerCpuArray::<&mut MapData, [u64; 2]>::try_from(self.map(name)?)?;
-        let mut sums = Vec::new();
-        for index in 0..count {
-            let sum = counters
-                .get(&index, 0)?
-                .iter()
-                .fold(Counter::default(), |sum, &[packets, bytes]| sum.plus(Counter { packets, bytes }));
-            if sum != Counter::default() {
-                sums.push((index, sum));
-            }
-        }
-        Ok(sums)
-    }
-
     /// The program, to be called by others.
     ///
     /// # Errors
@@ -453,6 +428,34 @@ impl Program {
 fn empty<K: aya::Pod, V: aya::Pod>(map: &mut HashMap<&mut MapData, K, V>) -> Result<()> {
     let keys = map.keys().collect::<Result<Vec<_>, _>>()?;
     Ok(keys.iter().try_for_each(|key| map.remove(key))?)
+}
+
+/// The counters that are not zero, of so many.
+fn counted(count: u32, counter: impl Fn(u32) -> Counter) -> std::collections::HashMap<u32, Counter> {
+    (0..count).map(|index| (index, counter(index))).filter(|(_, counter)| *counter != Counter::default()).collect()
+}
+
+/// Writes a table anew: with these entries, and no others of those that were written before.
+fn fill_table<E: Entry>(
+    table: &MatchTable<E>,
+    written: &mut BTreeSet<u32>,
+    entries: impl Iterator<Item = E>,
+) -> Result<()> {
+    let mut places: BTreeMap<u32, E> = BTreeMap::new();
+    for entry in entries {
+        let (key, _) = entry.get().context("an entry that is not published")?;
+        let mut search = (0..MOST_PROBES).map(|probe| place(E::home(&key), probe));
+        let free = search.find(|at| !places.contains_key(at)).context("the table is crowded")?;
+        places.insert(free, entry);
+    }
+    let used = places.keys().copied().collect();
+    for unused in std::mem::replace(written, used) {
+        places.entry(unused).or_insert_with(E::zeroed);
+    }
+    for (at, entry) in places {
+        table.write(at, &entry);
+    }
+    Ok(())
 }
 
 fn program(ebpf: &mut Ebpf) -> Result<&mut Xdp> {

@@ -245,10 +245,10 @@ impl Builder {
 pub fn tables() -> HostTables {
     let mut tables = HostTables::new(MacAddr(OWN_MAC), INGRESS);
     tables.segments = vec![
-        Segment { ifindex: INGRESS, mac: MacAddr(OWN_MAC), vlan: 0 },
-        Segment { ifindex: INGRESS + 1, mac: MacAddr(OTHER_MAC), vlan: 0 },
-        Segment { ifindex: INGRESS, mac: MacAddr(OWN_MAC), vlan: 100 },
-        Segment { ifindex: INGRESS + 1, mac: MacAddr(OTHER_MAC), vlan: 200 },
+        Segment::new(INGRESS, MacAddr(OWN_MAC), 0),
+        Segment::new(INGRESS + 1, MacAddr(OTHER_MAC), 0),
+        Segment::new(INGRESS, MacAddr(OWN_MAC), 100),
+        Segment::new(INGRESS + 1, MacAddr(OTHER_MAC), 200),
     ];
     tables.backends = (0..PLACES)
         .map(|place| match place {

@@ -8,10 +8,12 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use aya::maps::{Array, Map, MapData};
+use aya::maps::{Map, MapData};
 use lb_common::address::MacAddr;
 use lb_common::backend::Segment;
+use lb_common::limits::MAX_SEGMENTS;
 use lb_common::maps;
+use lb_userspace::dataplane::ForwardingMap;
 
 use crate::host::Host;
 use crate::sys;
@@ -96,14 +98,11 @@ impl Drop for VlanPort {
 pub fn set_segment(balancer: &Host, interface: &str, vlan: u16) -> Result<()> {
     let ifindex = balancer.ifindex(interface)?;
     // The map as the balancer's mount namespace has it.
-    let pin = format!("/proc/{}/root/sys/fs/bpf/drlb/{}/{}", balancer.pid(), maps::LAYOUT, maps::SEGMENTS);
-    let mut map = Map::Array(MapData::from_pin(&pin).with_context(|| format!("cannot open {pin}"))?);
-    let mut segments = Array::<&mut MapData, [u32; 3]>::try_from(&mut map)?;
-    let held = (0..segments.len()).find_map(|index| {
-        let segment: Segment = bytemuck::cast(segments.get(&index, 0).ok()?);
-        (segment.ifindex == ifindex).then_some((index, segment))
-    });
-    let (index, segment) = held.with_context(|| format!("{interface} is no segment"))?;
-    segments.set(index, bytemuck::cast::<_, [u32; 3]>(Segment { vlan, ..segment }), 0)?;
+    let pin = format!("/proc/{}/root/sys/fs/bpf/drlb/{}/{}", balancer.pid(), maps::LAYOUT, maps::FORWARDING);
+    let map = Map::Array(MapData::from_pin(&pin).with_context(|| format!("cannot open {pin}"))?);
+    let forwarding = ForwardingMap::open(&map)?;
+    let held = (0..MAX_SEGMENTS as u16).find(|index| forwarding.segment(*index).ifindex == ifindex);
+    let index = held.with_context(|| format!("{interface} is no segment"))?;
+    forwarding.set_segment(index, Segment { vlan, ..forwarding.segment(index) });
     Ok(())
 }

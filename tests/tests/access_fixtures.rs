@@ -71,6 +71,32 @@ fn only_sources_on_the_list_reach_the_backend() {
 }
 
 #[test]
+fn the_list_is_asked_whatever_else_the_listener_does_with_a_packet() {
+    use lb_common::listener::Listener;
+
+    type Change = fn(&mut Listener);
+    let changes: [(&str, Change); 4] = [
+        ("all flows are pinned", |listener| listener.guards |= Listener::GUARD_PINS),
+        ("sessions", |listener| listener.persistence = 128),
+        ("by the client's address", |listener| listener.algorithm = Listener::SOURCE_IP),
+        ("least connections", |listener| listener.algorithm = Listener::LEAST_CONNECTIONS),
+    ];
+    for (what, change) in changes {
+        let mut tables = sample::tables();
+        tables.listeners.values_mut().filter(|listener| listener.guards & Listener::GUARD_ALLOW != 0).for_each(change);
+        let mut program = Program::load(&tables).expect("the program loads");
+        for (source, allowed) in [("203.0.113.6", false), ("203.0.113.7", true), ("192.0.2.7", false)] {
+            let frame = Frame::to(OWN_MAC).ipv4(source, VIP_GUARDED).carry(tcp(40_000, 80).syn());
+            assert_eq!(goes_to(&mut program, frame).is_some(), allowed, "{what}: {source}");
+        }
+        for (source, allowed) in [("2001:db8:e::6", false), ("2001:db8:e::7", true)] {
+            let frame = Frame::to(OWN_MAC).ipv6(source, VIP6_GUARDED).carry(tcp(40_000, 80).syn());
+            assert_eq!(goes_to(&mut program, frame).is_some(), allowed, "{what}: {source}");
+        }
+    }
+}
+
+#[test]
 fn each_listener_of_a_vip_has_its_own_list() {
     let mut program = program();
     for (source, by_tcp, by_udp) in [("10.0.0.1", true, false), ("192.0.2.7", false, true)] {

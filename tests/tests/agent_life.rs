@@ -97,7 +97,7 @@ fn detach_stops_forwarding_and_a_clean_end_leaves_nothing_pinned(world: &mut Wor
         drlb_tests::traffic::is_silent(client, to.ip(), b"is anybody there?")?,
         "something still answers for {vip}"
     );
-    ensure!(pinned(&world.segment.balancer)?.iter().any(|path| path.contains("LISTENERS")), "the maps are gone early");
+    ensure!(pinned(&world.segment.balancer)?.iter().any(|path| path.contains("FORWARDING")), "the maps are gone early");
     world.agent.stop()?;
     let left = pinned(&world.segment.balancer)?;
     ensure!(left.is_empty(), "these are left: {left:?}");

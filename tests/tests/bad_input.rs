@@ -320,7 +320,7 @@ fn without_permission_the_agent_says_so() -> Result<()> {
 fn a_kernel_that_is_too_old_is_refused() -> Result<()> {
     let binary = binary()?.display().to_string();
     // The kernel then calls itself 2.6.x (personality(2), UNAME26).
-    agent_fails(&Host::new("old")?, "setarch", &["--uname-2.6", &binary, "agent"], &["runs 2.6", "Linux 5.18 or newer"])
+    agent_fails(&Host::new("old")?, "setarch", &["--uname-2.6", &binary, "agent"], &["runs 2.6", "Linux 6.0 or newer"])
 }
 
 #[test]

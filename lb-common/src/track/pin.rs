@@ -3,7 +3,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::signal::{self, Signal};
-use crate::address::{Address, Port};
+use crate::address::{Address, Ports};
 use crate::flow::Flow;
 use crate::protocol;
 use crate::slot::NO_BACKEND;
@@ -61,8 +61,7 @@ pub enum Table {
 pub struct PinKey {
     source: Address,
     destination: Address,
-    source_port: Port,
-    destination_port: Port,
+    ports: Ports,
     protocol: u8,
     pool: [u8; 3],
 }
@@ -76,8 +75,7 @@ impl PinKey {
         Self {
             source: flow.source,
             destination: flow.destination,
-            source_port: flow.source_port,
-            destination_port: flow.destination_port,
+            ports: flow.ports,
             protocol: flow.protocol,
             pool: [a, b, c],
         }
@@ -86,13 +84,7 @@ impl PinKey {
     /// The flow.
     #[must_use]
     pub const fn flow(&self) -> Flow {
-        Flow {
-            source: self.source,
-            destination: self.destination,
-            source_port: self.source_port,
-            destination_port: self.destination_port,
-            protocol: self.protocol,
-        }
+        Flow { source: self.source, destination: self.destination, ports: self.ports, protocol: self.protocol }
     }
 
     /// The number of the pool.
@@ -237,14 +229,14 @@ impl Timing {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::address::Port;
 
     #[test]
     fn the_key_gives_back_flow_and_pool() {
         let flow = Flow {
             source: Address([1, 2, 3, 4]),
             destination: Address([5, 6, 7, 8]),
-            source_port: Port::from_host(4000),
-            destination_port: Port::from_host(443),
+            ports: Ports::new(Port::from_host(4000), Port::from_host(443)),
             protocol: protocol::TCP,
         };
         let key = PinKey::new(&flow, 0x00c0_ffee);

@@ -1,13 +1,14 @@
 //! The search for a listener or a VIP in the tables of our own ([`lb_common::table`]).
 
-use core::ptr::addr_of;
+use core::ptr::{NonNull, addr_of};
 
-use aya_ebpf::maps::Array;
 use lb_common::address::Address;
+use lb_common::forwarding::Forwarding;
 use lb_common::listener::{ListenerKey, Vip};
 use lb_common::table::{self, ListenerEntry, VipEntry};
 
-use super::{LISTENERS, VIPS};
+use super::part;
+use super::tables::unknown;
 use crate::{left_out, subprograms};
 
 /// What an entry of a table is looked for by.
@@ -22,7 +23,19 @@ pub(crate) struct Sought {
 }
 
 /// What a search returns that found nothing: no place of a table.
-const NOWHERE: u32 = u32::MAX;
+pub(crate) const NOWHERE: u32 = u32::MAX;
+
+/// The table of listeners.
+#[inline(always)]
+fn listeners(forwarding: NonNull<Forwarding>) -> *const ListenerEntry {
+    part!(forwarding, listeners).cast()
+}
+
+/// The table of VIPs.
+#[inline(always)]
+fn vips(forwarding: NonNull<Forwarding>) -> *const VipEntry {
+    part!(forwarding, vips).cast()
+}
 
 /// The mark of a listener's entry and, read after it, its address.
 #[inline(always)]
@@ -42,13 +55,13 @@ unsafe fn vip_key(entry: *const VipEntry) -> (u32, [u64; 2]) {
 /// of most packets has no loop, which the verifier would have to go through as often as it is there.
 #[inline(always)]
 fn find<E>(
-    entries: &Array<E>,
+    entries: *const E,
     sought: Sought,
     read: unsafe fn(*const E) -> (u32, [u64; 2]),
     behind: extern "C" fn(u32, u32, u64, u64) -> u32,
 ) -> Option<*const E> {
-    let entry = entries.get_ptr(sought.home)?;
-    // SAFETY: the pointer is to an element.
+    let entry = at(entries, sought.home);
+    // SAFETY: the pointer is to an entry.
     let (mark, halves) = unsafe { read(entry) };
     if left_out::MATCH || (mark == sought.mark && halves == sought.halves) {
         return Some(entry);
@@ -56,22 +69,27 @@ fn find<E>(
     if mark == table::FREE {
         return None;
     }
-    entries.get_ptr(behind(sought.home, sought.mark, sought.halves[0], sought.halves[1]))
+    let place = unknown(behind(sought.home, sought.mark, sought.halves[0], sought.halves[1]));
+    if place == NOWHERE { None } else { Some(at(entries, place)) }
+}
+
+/// The entry at a place of a table.
+#[inline(always)]
+fn at<E>(entries: *const E, place: u32) -> *const E {
+    // SAFETY: the masked place is below PLACES, the length of each table.
+    unsafe { entries.add((place & (table::PLACES - 1)) as usize) }
 }
 
 /// The place of the entry that is sought, of those behind its home.
 #[inline(always)]
-fn place_behind<E>(entries: &Array<E>, sought: Sought, read: unsafe fn(*const E) -> (u32, [u64; 2])) -> u32 {
-    let mut at = sought.home;
+fn place_behind<E>(entries: *const E, sought: Sought, read: unsafe fn(*const E) -> (u32, [u64; 2])) -> u32 {
+    let mut place = sought.home;
     for _ in 1..table::MOST_PROBES {
-        at = table::place(at, 1);
-        let Some(entry) = entries.get_ptr(at) else {
-            break;
-        };
-        // SAFETY: the pointer is to an element.
-        let (mark, halves) = unsafe { read(entry) };
+        place = table::place(place, 1);
+        // SAFETY: the pointer is to an entry.
+        let (mark, halves) = unsafe { read(at(entries, place)) };
         if mark == sought.mark && halves == sought.halves {
-            return at;
+            return place;
         }
         if mark == table::FREE {
             break;
@@ -82,27 +100,27 @@ fn place_behind<E>(entries: &Array<E>, sought: Sought, read: unsafe fn(*const E)
 
 /// The entry of the listener with that key.
 #[inline(always)]
-pub(crate) fn listener(key: &ListenerKey) -> Option<*const ListenerEntry> {
+pub(crate) fn listener(forwarding: NonNull<Forwarding>, key: &ListenerKey) -> Option<*const ListenerEntry> {
     let home = if left_out::MATCH { left_out::LISTENER.home() } else { key.home() };
     let sought = Sought { home, mark: key.mark(), halves: key.vip.halves() };
-    find(&LISTENERS, sought, listener_key, subprograms::listener_behind)
+    find(listeners(forwarding), sought, listener_key, subprograms::listener_behind)
 }
 
 /// The entry of the VIP with that address.
 #[inline(always)]
-pub(crate) fn vip(address: &Address) -> Option<*const VipEntry> {
+pub(crate) fn vip(forwarding: NonNull<Forwarding>, address: &Address) -> Option<*const VipEntry> {
     let sought = Sought { home: Vip::home(address), mark: Vip::MARK, halves: address.halves() };
-    find(&VIPS, sought, vip_key, subprograms::vip_behind)
+    find(vips(forwarding), sought, vip_key, subprograms::vip_behind)
 }
 
 /// The place of a listener's entry behind its home.
 #[inline(always)]
-pub(crate) fn listener_behind(sought: Sought) -> u32 {
-    place_behind(&LISTENERS, sought, listener_key)
+pub(crate) fn listener_behind(forwarding: NonNull<Forwarding>, sought: Sought) -> u32 {
+    place_behind(listeners(forwarding), sought, listener_key)
 }
 
 /// The place of a VIP's entry behind its home.
 #[inline(always)]
-pub(crate) fn vip_behind(sought: Sought) -> u32 {
-    place_behind(&VIPS, sought, vip_key)
+pub(crate) fn vip_behind(forwarding: NonNull<Forwarding>, sought: Sought) -> u32 {
+    place_behind(vips(forwarding), sought, vip_key)
 }

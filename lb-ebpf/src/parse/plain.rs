@@ -6,7 +6,7 @@
 
 use core::mem::offset_of;
 
-use lb_common::address::{MacAddr, Port};
+use lb_common::address::MacAddr;
 use lb_common::flow::Flow;
 use lb_common::protocol::has_ports;
 use network_types::eth::EthHdr;
@@ -44,7 +44,7 @@ pub fn tagged_kind(packet: &Packet<'_>, own: MacAddr) -> Option<u16> {
 
 #[inline(always)]
 fn is_for<const N: usize>(ethernet: &View<'_, N>, own: MacAddr) -> bool {
-    ethernet.mac::<{ offset_of!(EthHdr, dst_addr) }>().halves() == own.halves()
+    ethernet.has_mac::<{ offset_of!(EthHdr, dst_addr) }>(own)
 }
 
 /// The headers of such a packet of IPv4, with a tag or without; `None` for any other packet.
@@ -62,11 +62,10 @@ pub fn ipv4(packet: &Packet<'_>, has_tag: bool) -> Option<Headers> {
     let flow = Flow {
         source: view.ipv4::<{ offset_of!(Ipv4Hdr, src_addr) }>(),
         destination: view.ipv4::<{ offset_of!(Ipv4Hdr, dst_addr) }>(),
-        source_port: Port::from_wire(view.wire16::<PORTS>()),
-        destination_port: Port::from_wire(view.wire16::<{ PORTS + 2 }>()),
+        ports: view.ports::<PORTS>(),
         protocol: view.u8::<{ offset_of!(Ipv4Hdr, proto) }>(),
     };
-    let above = usize::from(view.u16::<{ offset_of!(Ipv4Hdr, tot_len) }>()).checked_sub(Ipv4Hdr::LEN)?;
+    let above = usize::from(view.u16::<{ offset_of!(Ipv4Hdr, tot_len) }>()).wrapping_sub(Ipv4Hdr::LEN);
     whole(packet, flow, above, Headers { tag, network, transport: network + Ipv4Hdr::LEN, ..Headers::NONE })
 }
 
@@ -83,8 +82,7 @@ pub fn ipv6(packet: &Packet<'_>, has_tag: bool) -> Option<Headers> {
     let flow = Flow {
         source: view.ipv6::<{ offset_of!(Ipv6Hdr, src_addr) }>(),
         destination: view.ipv6::<{ offset_of!(Ipv6Hdr, dst_addr) }>(),
-        source_port: Port::from_wire(view.wire16::<PORTS>()),
-        destination_port: Port::from_wire(view.wire16::<{ PORTS + 2 }>()),
+        ports: view.ports::<PORTS>(),
         protocol: view.u8::<{ offset_of!(Ipv6Hdr, next_hdr) }>(),
     };
     let above = usize::from(view.u16::<{ offset_of!(Ipv6Hdr, payload_len) }>());

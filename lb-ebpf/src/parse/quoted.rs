@@ -6,7 +6,7 @@
 
 use core::mem::offset_of;
 
-use lb_common::address::{Address, Port};
+use lb_common::address::Address;
 use lb_common::outcome::Outcome;
 use lb_common::protocol::has_ports;
 use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
@@ -121,8 +121,7 @@ fn ports(packet: &Packet<'_>, at: usize, headers: &mut Headers) {
         let Some(ports) = packet.view::<PORTS>(at) else {
             return;
         };
-        headers.flow.source_port = Port::from_wire(ports.wire16::<2>());
-        headers.flow.destination_port = Port::from_wire(ports.wire16::<0>());
+        headers.flow.ports = ports.ports::<0>().swapped();
     }
     headers.kind = Kind::Flow;
 }

@@ -1,6 +1,5 @@
 //! The headers above IP: ports, where a protocol has them.
 
-use lb_common::address::Port;
 use lb_common::protocol;
 use network_types::sctp::SctpHdr;
 use network_types::tcp::TcpHdr;
@@ -32,8 +31,7 @@ pub(super) fn run(packet: &Packet<'_>, payload: usize, headers: &mut Headers) {
         let Some(ports) = packet.view::<PORTS>(headers.transport).filter(|_| long_enough) else {
             return headers.flowless(headers.cut_short());
         };
-        headers.flow.source_port = Port::from_wire(ports.wire16::<0>());
-        headers.flow.destination_port = Port::from_wire(ports.wire16::<2>());
+        headers.flow.ports = ports.ports::<0>();
         headers.kind = Kind::Flow;
         return;
     }

@@ -37,7 +37,7 @@ pub(super) fn program_fault(error: ProgramError) -> Fault {
             // The last lines but the statistics say what was wrong.
             let reason = log.lines().rev().find(|line| !line.is_empty() && !line.starts_with("processed "));
             Fault::unavailable(format!(
-                "the kernel refused drlb's XDP program ({io_error}): {}; drlb needs Linux 5.18 or newer",
+                "the kernel refused drlb's XDP program ({io_error}): {}; drlb needs Linux 6.0 or newer",
                 reason.unwrap_or("it gave no reason")
             ))
         }

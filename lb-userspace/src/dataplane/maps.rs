@@ -2,38 +2,37 @@
 
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use aya::Ebpf;
 use aya::maps::xdp::DevMap;
-use aya::maps::{Array, Map, MapData, MapError, PerCpuArray, PerCpuValues};
+use aya::maps::{Map, MapData, MapError, PerCpuArray, PerCpuValues};
 use bytemuck::Pod;
 use lb_common::address::Address;
-use lb_common::backend::{Backend, BackendOwner, Load, Segment};
+use lb_common::backend::{BackendOwner, Load, Segment};
 use lb_common::limits::{MAX_ALLOW_WORDS, MAX_BACKENDS, MAX_LISTENERS, MAX_SEGMENTS};
 use lb_common::maps::{
-    ALLOWED, BACKEND_COUNTERS, BACKEND_OWNERS, BACKENDS, EGRESS, GLANCES, LISTENER_COUNTERS, LISTENER_FLOWS,
-    LISTENER_REFUSALS, LISTENERS, LOADS, OUTCOME_COUNTERS, PIN_OVERFLOWS, PINS_CROWDED, PINS_ESTABLISHED, PINS_MORE,
-    PINS_SPILT, PINS_YOUNG, SEGMENTS, SESSIONS, SLOTS, VIPS,
+    ALLOWED, BACKEND_OWNERS, COUNTERS, EGRESS, FORWARDING, LISTENER_FLOWS, LISTENER_REFUSALS, LOADS, PIN_OVERFLOWS,
+    PINS_CROWDED, PINS_ESTABLISHED, PINS_MORE, PINS_SPILT, PINS_YOUNG, SESSIONS, SLOTS,
 };
-use lb_common::outcome::{Counter, Outcome, Refused};
+use lb_common::outcome::Refused;
 use lb_common::session::{Session, SessionKey};
-use lb_common::slot::{Glance, GlanceLine, Slot, SlotLine};
+use lb_common::slot::{Slot, SlotLine};
 use lb_common::table::{ListenerEntry, VipEntry};
 use lb_common::track::pin::{Pin, PinKey, Table};
 
 use super::batch::{self, Batch};
+use super::counters::CounterMap;
 use super::fault::map_fault;
+use super::forwarding::ForwardingMap;
 use super::mmap::{Mapping, Word};
+use super::object::possible_cpus;
 use super::table::MatchTable;
 use crate::model::Fault;
 use crate::reconcile::{Change, Held, Sizes};
 
 // aya wants types of its own trait, so the maps are opened by the words that the types of lb-common are made of.
-type Words<const N: usize> = [u32; N];
-type CounterWords = [u64; 2];
 type RefusedWords = [u64; 3];
-type Counters = PerCpuArray<MapData, CounterWords>;
 
 // The words of a `Load`.
 const FLOWS: usize = 0;
@@ -51,10 +50,8 @@ const BATCH: usize = 4_096;
 pub struct Maps {
     listeners: MatchTable<ListenerEntry>,
     vips: MatchTable<VipEntry>,
+    forwarding: ForwardingMap,
     slots: Mapping<AtomicU32>,
-    /// By the same index.
-    glances: Mapping<AtomicU8>,
-    backends: Mapping<AtomicU64>,
     /// Four words an owner.
     owners: Mapping<AtomicU32>,
     /// Two words a place: flows and weight.
@@ -71,13 +68,8 @@ pub struct Maps {
     listener_refusals: PerCpuArray<MapData, RefusedWords>,
     /// Flows by a listener's id.
     listener_flows: Mapping<AtomicU64>,
-    segments: Array<MapData, Words<3>>,
     egress: DevMap<MapData>,
-    outcome_counters: Counters,
-    listener_counters: Counters,
-    backend_counters: Counters,
-    /// How many values a counter has: one for each CPU that the host could have.
-    cpus: usize,
+    counters: CounterMap,
 }
 
 fn taken(ebpf: &mut Ebpf, name: &str) -> Result<Map, Fault> {
@@ -89,31 +81,12 @@ pub(super) fn typed<T: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &s
 }
 
 fn mapping<W: Word>(ebpf: &mut Ebpf, name: &str, bytes: usize) -> Result<Mapping<W>, Fault> {
-    let Map::Array(map) = taken(ebpf, name)? else {
-        return Err(Fault::internal(format!("the map {name} of the embedded object is not an array")));
-    };
-    let fd: BorrowedFd<'_> = map.fd().as_fd();
-    Mapping::new(fd, bytes).map_err(|error| Fault::unavailable(format!("the BPF map {name} cannot be mapped: {error}")))
+    Mapping::of_array(&taken(ebpf, name)?, name, 0, bytes)
 }
 
 /// The map of slots, whatever its size is.
 pub(super) fn slots_of(map: &Map) -> Result<Mapping<AtomicU32>, Fault> {
-    whole(map, SLOTS, size_of::<SlotLine>())
-}
-
-/// The map of glances at slots, whatever its size is.
-pub(super) fn glances_of(map: &Map) -> Result<Mapping<AtomicU8>, Fault> {
-    whole(map, GLANCES, size_of::<GlanceLine>())
-}
-
-/// All of an array of lines of so many bytes.
-fn whole<W: Word>(map: &Map, name: &str, line: usize) -> Result<Mapping<W>, Fault> {
-    let Map::Array(map) = map else {
-        return Err(Fault::internal(format!("the map {name} is not an array")));
-    };
-    let lines = map.info().map_err(map_fault(name, "examined"))?.max_entries();
-    Mapping::new(map.fd().as_fd(), lines as usize * line)
-        .map_err(|error| Fault::unavailable(format!("the BPF map {name} cannot be mapped: {error}")))
+    Mapping::whole_array(map, SLOTS, size_of::<SlotLine>())
 }
 
 /// A hash map that is read in batches.
@@ -124,25 +97,15 @@ fn hash(ebpf: &mut Ebpf, name: &str) -> Result<MapData, Fault> {
     }
 }
 
-/// The value of one CPU and of all, from what the kernel gives.
-fn sum(values: &PerCpuValues<CounterWords>) -> Counter {
-    values
-        .iter()
-        .fold(Counter::default(), |sum, [packets, bytes]| sum.plus(Counter { packets: *packets, bytes: *bytes }))
-}
-
 impl Maps {
     /// Takes the maps out of a loaded object.
     pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, Fault> {
-        let cpus = aya::util::nr_cpus().map_err(|(path, error)| {
-            Fault::unavailable(format!("the number of CPUs cannot be read from {path}: {error}"))
-        })?;
+        let forwarding = taken(ebpf, FORWARDING)?;
         Ok(Self {
-            listeners: MatchTable::take(mapping(ebpf, LISTENERS, MatchTable::<ListenerEntry>::BYTES)?),
-            vips: MatchTable::take(mapping(ebpf, VIPS, MatchTable::<VipEntry>::BYTES)?),
+            listeners: ForwardingMap::listeners(&forwarding)?,
+            vips: ForwardingMap::vips(&forwarding)?,
+            forwarding: ForwardingMap::open(&forwarding)?,
             slots: slots_of(&taken(ebpf, SLOTS)?)?,
-            glances: glances_of(&taken(ebpf, GLANCES)?)?,
-            backends: mapping(ebpf, BACKENDS, MAX_BACKENDS as usize * size_of::<Backend>())?,
             owners: mapping(ebpf, BACKEND_OWNERS, MAX_BACKENDS as usize * size_of::<BackendOwner>())?,
             loads: mapping(ebpf, LOADS, MAX_BACKENDS as usize * size_of::<Load>())?,
             pins_young: hash(ebpf, PINS_YOUNG)?,
@@ -155,12 +118,8 @@ impl Maps {
             allowed: mapping(ebpf, ALLOWED, MAX_ALLOW_WORDS as usize * size_of::<u64>())?,
             listener_refusals: typed(ebpf, LISTENER_REFUSALS)?,
             listener_flows: mapping(ebpf, LISTENER_FLOWS, MAX_LISTENERS as usize * size_of::<u64>())?,
-            segments: typed(ebpf, SEGMENTS)?,
             egress: typed(ebpf, EGRESS)?,
-            outcome_counters: typed(ebpf, OUTCOME_COUNTERS)?,
-            listener_counters: typed(ebpf, LISTENER_COUNTERS)?,
-            backend_counters: typed(ebpf, BACKEND_COUNTERS)?,
-            cpus,
+            counters: CounterMap::open(&taken(ebpf, COUNTERS)?)?,
         })
     }
 
@@ -179,7 +138,7 @@ impl Maps {
                 let slot = self.slot(index);
                 held.set_slot(index, slot);
                 // An agent that was killed may have written the one and not the other.
-                self.set_glance(index, slot);
+                self.forwarding.set_glance(index, slot);
             }
             held.saw_pool(listener.pool);
             if listener.allow_len > 0 {
@@ -189,18 +148,17 @@ impl Maps {
         }
         held.vips.extend(self.vips.iter());
         for place in 0..MAX_BACKENDS {
-            held.set_place(place, self.owner(place), self.backend(place));
+            held.set_place(place, self.owner(place), self.forwarding.backend(place));
             held.set_weight(place, self.load(place).weight);
         }
-        for index in 0..MAX_SEGMENTS {
-            let segment = self.segments.get(&index, 0).map_err(map_fault(SEGMENTS, "read"))?;
-            let segment: Segment = bytemuck::cast(segment);
+        for index in 0..MAX_SEGMENTS as u16 {
+            let segment = self.forwarding.segment(index);
             if segment != Segment::default() {
-                held.segments.insert(index as u16, segment);
+                held.segments.insert(index, segment);
             }
-            match self.egress.get(index, 0) {
+            match self.egress.get(index.into(), 0) {
                 Ok(device) if device.if_index != 0 => {
-                    held.egress.insert(index as u16, device.if_index);
+                    held.egress.insert(index, device.if_index);
                 }
                 Ok(_) | Err(MapError::KeyNotFound) => {}
                 Err(error) => return Err(map_fault(EGRESS, "read")(error)),
@@ -216,31 +174,31 @@ impl Maps {
     pub fn change(&mut self, change: &Change) -> Result<(), Fault> {
         match change {
             Change::SetSegment { index, segment } => {
-                self.set_segment(*index, *segment)?;
+                self.forwarding.set_segment(*index, *segment);
                 self.set_egress(*index, segment.ifindex)
             }
             Change::ClearSegment { index } => {
                 self.set_egress(*index, 0)?;
-                self.set_segment(*index, Segment::default())
+                self.forwarding.set_segment(*index, Segment::default());
+                Ok(())
             }
             Change::TakePlace { place, owner, backend } => {
-                self.clear(BACKEND_COUNTERS, *place)?;
+                self.counters.clear_backend(*place);
                 self.set_load(*place, Load::default());
-                self.set_backend(*place, *backend);
+                self.forwarding.set_backend(*place, *backend);
                 self.set_owner(*place, BackendOwner { address: *owner });
                 Ok(())
             }
             Change::CopyPlace { from, to } => {
                 // What is counted between this and the listeners' going over to the copy is lost to the counter.
-                let counts = self.backend_counters.get(from, 0).map_err(map_fault(BACKEND_COUNTERS, "read"))?;
-                self.backend_counters.set(*to, counts, 0).map_err(map_fault(BACKEND_COUNTERS, "written"))?;
+                self.counters.copy_backend(*from, *to);
                 self.set_load(*to, self.load(*from));
-                self.set_backend(*to, self.backend(*from));
+                self.forwarding.set_backend(*to, self.forwarding.backend(*from));
                 self.set_owner(*to, self.owner(*from));
                 Ok(())
             }
             Change::SetPlace { place, backend } => {
-                self.set_backend(*place, *backend);
+                self.forwarding.set_backend(*place, *backend);
                 Ok(())
             }
             Change::SetWeight { place, weight } => {
@@ -268,7 +226,7 @@ impl Maps {
             }
             Change::PutListener { key, listener, new } => {
                 if *new {
-                    self.clear(LISTENER_COUNTERS, listener.id)?;
+                    self.counters.clear_listener(listener.id);
                     self.clear_refusals(listener.id)?;
                     self.set_listener_flows(listener.id, 0);
                 }
@@ -286,13 +244,10 @@ impl Maps {
         }
     }
 
-    /// What was sent to the backends of a listener, by its id.
-    ///
-    /// # Errors
-    /// The kernel refused it.
-    pub fn listener_counter(&self, id: u32) -> Result<Counter, Fault> {
-        let values = self.listener_counters.get(&id, 0).map_err(map_fault(LISTENER_COUNTERS, "read"))?;
-        Ok(sum(&values))
+    /// What the program has counted, but for refusals.
+    #[must_use]
+    pub const fn counters(&self) -> &CounterMap {
+        &self.counters
     }
 
     /// What a listener refused, by its id.
@@ -302,24 +257,6 @@ impl Maps {
     pub fn listener_refusals(&self, id: u32) -> Result<Refused, Fault> {
         let values = self.listener_refusals.get(&id, 0).map_err(map_fault(LISTENER_REFUSALS, "read"))?;
         Ok(values.iter().fold(Refused::default(), |sum, words| sum.plus(bytemuck::cast(*words))))
-    }
-
-    /// What was sent to the backend of a place.
-    ///
-    /// # Errors
-    /// The kernel refused it.
-    pub fn backend_counter(&self, place: u32) -> Result<Counter, Fault> {
-        let values = self.backend_counters.get(&place, 0).map_err(map_fault(BACKEND_COUNTERS, "read"))?;
-        Ok(sum(&values))
-    }
-
-    /// What became of packets.
-    ///
-    /// # Errors
-    /// The kernel refused it.
-    pub fn outcome_counter(&self, outcome: Outcome) -> Result<Counter, Fault> {
-        let values = self.outcome_counters.get(&(outcome as u32), 0).map_err(map_fault(OUTCOME_COUNTERS, "read"))?;
-        Ok(sum(&values))
     }
 
     /// A batch of pins of a table, from where the one before ended.
@@ -418,15 +355,8 @@ impl Maps {
         }
     }
 
-    fn clear(&mut self, map: &str, index: u32) -> Result<(), Fault> {
-        let counters = if map == LISTENER_COUNTERS { &mut self.listener_counters } else { &mut self.backend_counters };
-        let zero = PerCpuValues::try_from(vec![[0; 2]; self.cpus])
-            .map_err(|error| Fault::internal(format!("a counter cannot be cleared: {error}")))?;
-        counters.set(index, zero, 0).map_err(map_fault(map, "written"))
-    }
-
     fn clear_refusals(&mut self, id: u32) -> Result<(), Fault> {
-        let zero = PerCpuValues::try_from(vec![[0; 3]; self.cpus])
+        let zero = PerCpuValues::try_from(vec![[0; 3]; possible_cpus()?])
             .map_err(|error| Fault::internal(format!("a counter cannot be cleared: {error}")))?;
         self.listener_refusals.set(id, zero, 0).map_err(map_fault(LISTENER_REFUSALS, "written"))
     }
@@ -435,11 +365,6 @@ impl Maps {
         let words = self.allowed.words();
         let region = words.get(base as usize..(base as usize).saturating_add(len as usize)).unwrap_or(&[]);
         region.iter().map(|word| word.load(Ordering::Relaxed)).collect()
-    }
-
-    fn set_segment(&mut self, index: u16, segment: Segment) -> Result<(), Fault> {
-        let words: Words<3> = bytemuck::cast(segment);
-        self.segments.set(index.into(), words, 0).map_err(map_fault(SEGMENTS, "written"))
     }
 
     /// Writes the interface of a segment; 0 for none.
@@ -458,28 +383,7 @@ impl Maps {
         if let Some(word) = self.slots.words().get(index as usize) {
             word.store(slot.0, Ordering::Release);
         }
-        self.set_glance(index, slot);
-    }
-
-    fn set_glance(&self, index: u32, slot: Slot) {
-        let Glance(byte) = Glance::of(slot);
-        if let Some(glance) = self.glances.words().get(index as usize)
-            && glance.load(Ordering::Relaxed) != byte
-        {
-            glance.store(byte, Ordering::Release);
-        }
-    }
-
-    fn backend(&self, place: u32) -> Backend {
-        let word = self.backends.words().get(place as usize);
-        word.map_or(Backend::UNREACHABLE, |word| Backend(word.load(Ordering::Acquire)))
-    }
-
-    fn set_backend(&self, place: u32, backend: Backend) {
-        if let Some(word) = self.backends.words().get(place as usize) {
-            // Release: a slot that is stored later is not seen before this.
-            word.store(backend.0, Ordering::Release);
-        }
+        self.forwarding.set_glance(index, slot);
     }
 
     fn load(&self, place: u32) -> Load {

@@ -5,9 +5,14 @@
 
 use std::ffi::c_void;
 use std::io;
-use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
+
+use aya::maps::{Map, MapData};
+
+use super::fault::map_fault;
+use crate::model::Fault;
 
 /// Words that a map can be taken as.
 ///
@@ -23,7 +28,7 @@ unsafe impl Word for AtomicU32 {}
 // SAFETY: as above.
 unsafe impl Word for AtomicU64 {}
 
-/// The elements of an array map that was made with `BPF_F_MMAPABLE`, as words.
+/// Elements of an array map that was made with `BPF_F_MMAPABLE`, as words.
 #[derive(Debug)]
 pub(super) struct Mapping<W: Word> {
     words: NonNull<W>,
@@ -32,14 +37,30 @@ pub(super) struct Mapping<W: Word> {
 }
 
 impl<W: Word> Mapping<W> {
-    /// Maps an array map of `bytes` bytes.
+    /// Maps `bytes` bytes of an array map, from an offset on that is a multiple of the size of a page.
     ///
     /// # Errors
-    /// The map was made without `BPF_F_MMAPABLE`, or is smaller.
-    pub(super) fn new(map: BorrowedFd<'_>, bytes: usize) -> io::Result<Self> {
+    /// It is no array, was made without `BPF_F_MMAPABLE`, or is smaller.
+    pub(super) fn of_array(map: &Map, name: &str, offset: usize, bytes: usize) -> Result<Self, Fault> {
+        let map = array(map, name)?.fd().as_fd();
+        Self::new(map, offset, bytes)
+            .map_err(|error| Fault::unavailable(format!("the BPF map {name} cannot be mapped: {error}")))
+    }
+
+    /// Maps all of an array map, however many elements of so many bytes it has.
+    ///
+    /// # Errors
+    /// As [`Mapping::of_array`].
+    pub(super) fn whole_array(map: &Map, name: &str, element: usize) -> Result<Self, Fault> {
+        let elements = array(map, name)?.info().map_err(map_fault(name, "examined"))?.max_entries();
+        Self::of_array(map, name, 0, elements as usize * element)
+    }
+
+    fn new(map: BorrowedFd<'_>, offset: usize, bytes: usize) -> io::Result<Self> {
         let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED);
+        let offset = libc::off_t::try_from(offset).map_err(io::Error::other)?;
         // SAFETY: a new mapping at an address that the kernel chooses touches no memory that is in use.
-        let address = unsafe { libc::mmap(ptr::null_mut(), bytes, protection, flags, map.as_raw_fd(), 0) };
+        let address = unsafe { libc::mmap(ptr::null_mut(), bytes, protection, flags, map.as_raw_fd(), offset) };
         if address == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
@@ -52,6 +73,13 @@ impl<W: Word> Mapping<W> {
         // SAFETY: the mapping is `count` words long, page-aligned and lives as long as `self`. `Word` says that any
         // bytes are valid and that they may change meanwhile.
         unsafe { std::slice::from_raw_parts(self.words.as_ptr(), self.count) }
+    }
+}
+
+fn array<'a>(map: &'a Map, name: &str) -> Result<&'a MapData, Fault> {
+    match map {
+        Map::Array(map) => Ok(map),
+        _ => Err(Fault::internal(format!("the map {name} is not an array"))),
     }
 }
 

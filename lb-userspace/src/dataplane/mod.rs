@@ -4,15 +4,17 @@
 //! without the agent and the next agent finds all as it was:
 //!
 //! ```text
-//! /sys/fs/bpf/drlb/v1/LISTENERS, VIPS, …     the maps
+//! /sys/fs/bpf/drlb/v2/FORWARDING, SLOTS, …   the maps
 //!                     links/eth1             the link that keeps the program on eth1
 //!                     generic/eth2           marks that eth2 runs in generic mode
 //! ```
 
 mod batch;
+mod counters;
 mod detach;
 mod events;
 mod fault;
+mod forwarding;
 mod links;
 mod maps;
 mod mmap;
@@ -36,10 +38,13 @@ use lb_common::track::pin::{Moment, Pin, PinKey, Table};
 use nix::ifaddrs::{InterfaceAddress, getifaddrs};
 use nix::time::{ClockId, clock_gettime};
 
+pub use counters::CounterMap;
 pub use events::EventRing;
+pub use forwarding::ForwardingMap;
 pub use maps::Maps;
 pub use object::{Instance, OBJECT, Run};
 pub use probes::Probes;
+pub use table::MatchTable;
 
 use crate::model::Fault;
 use crate::reconcile::{Attached, Batch, Change, DataPlane, Held, LinkChange};
@@ -153,7 +158,7 @@ impl DataPlane for Dataplane {
     }
 
     fn listener_counter(&self, id: u32) -> Result<Counter, Fault> {
-        self.maps.listener_counter(id)
+        Ok(self.maps.counters().listener(id))
     }
 
     fn listener_refusals(&self, id: u32) -> Result<Refused, Fault> {
@@ -161,11 +166,11 @@ impl DataPlane for Dataplane {
     }
 
     fn backend_counter(&self, place: u32) -> Result<Counter, Fault> {
-        self.maps.backend_counter(place)
+        Ok(self.maps.counters().backend(place))
     }
 
     fn outcome_counter(&self, outcome: Outcome) -> Result<Counter, Fault> {
-        self.maps.outcome_counter(outcome)
+        Ok(self.maps.counters().outcome(outcome))
     }
 
     fn now(&self) -> Moment {

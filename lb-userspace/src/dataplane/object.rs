@@ -6,8 +6,8 @@ use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use lb_common::address::MacAddr;
 use lb_common::hash;
-use lb_common::limits::{GLANCES_PER_LINE, MAX_SLOTS, SLOTS_PER_LINE};
-use lb_common::maps::{GLANCES, HASH_KEY, OWN_MAC, PROGRAM, SLOTS};
+use lb_common::limits::{MAX_SLOTS, SLOTS_PER_LINE};
+use lb_common::maps::{COUNTERS, HASH_KEY, OWN_MAC, PROGRAM, SLOTS};
 
 use super::fault::{chain, object_fault, program_fault};
 use crate::model::Fault;
@@ -90,12 +90,18 @@ pub(super) fn load_object(pins: &Path, mac: MacAddr) -> Result<Ebpf, Fault> {
 pub(super) fn object_with_room(pins: &Path, mac: MacAddr, slots: u32) -> Result<Ebpf, Fault> {
     EbpfLoader::new()
         .map_max_entries(SLOTS, slots / SLOTS_PER_LINE as u32)
-        .map_max_entries(GLANCES, slots.div_ceil(GLANCES_PER_LINE as u32))
+        .map_max_entries(COUNTERS, u32::try_from(possible_cpus()?).unwrap_or(u32::MAX))
         .default_map_pin_directory(pins)
         .override_global(OWN_MAC, &mac.to_word(), true)
         .override_global(HASH_KEY, &hash::DEFAULT_KEY, true)
         .load(OBJECT)
         .map_err(object_fault)
+}
+
+/// How many CPUs this host could have: the numbers of its CPUs are below that.
+pub(super) fn possible_cpus() -> Result<usize, Fault> {
+    aya::util::nr_cpus()
+        .map_err(|(path, error)| Fault::unavailable(format!("the number of CPUs cannot be read from {path}: {error}")))
 }
 
 fn xdp(ebpf: &mut Ebpf) -> Result<&mut Xdp, Fault> {

@@ -10,9 +10,10 @@ use nix::sys::utsname::uname;
 
 use crate::model::Fault;
 
-/// The first kernel with all that is needed: XDP for frames of several buffers. BPF links for XDP are older (5.9), and so
-/// is the accounting of map memory by cgroup instead of `RLIMIT_MEMLOCK` (5.11).
-const OLDEST: KernelVersion = KernelVersion::new(5, 18, 0);
+/// The first kernel with all that is needed: elements of arrays that are larger than 4 MiB. XDP for frames of several buffers is
+/// older (5.18), and so are BPF links for XDP (5.9) and the accounting of map memory by cgroup instead of `RLIMIT_MEMLOCK`
+/// (5.11).
+const OLDEST: KernelVersion = KernelVersion::new(6, 0, 0);
 /// Where the BPF file system usually is.
 const BPFFS: &str = "/sys/fs/bpf";
 
@@ -47,7 +48,7 @@ fn version_of(release: &str) -> Option<KernelVersion> {
 
 fn check_version(version: KernelVersion) -> Result<(), Fault> {
     if version < OLDEST {
-        return Err(Fault::unavailable(format!("drlb needs Linux 5.18 or newer; this host runs {version}")));
+        return Err(Fault::unavailable(format!("drlb needs Linux 6.0 or newer; this host runs {version}")));
     }
     Ok(())
 }
@@ -108,9 +109,9 @@ mod tests {
     #[test]
     fn a_kernel_that_is_too_old_is_refused() {
         assert_eq!(check_version(KernelVersion::new(6, 1, 0)), Ok(()));
-        assert_eq!(check_version(KernelVersion::new(5, 18, 0)), Ok(()));
-        let fault = check_version(KernelVersion::new(5, 15, 7)).expect_err("too old");
-        assert_eq!(fault.message, "drlb needs Linux 5.18 or newer; this host runs 5.15.7");
+        assert_eq!(check_version(KernelVersion::new(6, 0, 0)), Ok(()));
+        let fault = check_version(KernelVersion::new(5, 19, 7)).expect_err("too old");
+        assert_eq!(fault.message, "drlb needs Linux 6.0 or newer; this host runs 5.19.7");
     }
 
     #[test]

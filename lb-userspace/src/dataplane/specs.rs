@@ -3,19 +3,21 @@
 use std::path::Path;
 
 use aya::maps::{MapError, MapInfo, MapType};
-use lb_common::backend::{Backend, BackendOwner, Load, Segment};
+use lb_common::backend::{BackendOwner, Load};
+use lb_common::counters::Counters;
+use lb_common::forwarding::Forwarding;
 use lb_common::fragment::{DatagramKey, Trail};
 use lb_common::limits;
 use lb_common::maps;
-use lb_common::outcome::{Counter, Outcome, Refused};
+use lb_common::outcome::Refused;
 use lb_common::probe::{ProbeKey, ProbeTarget};
 use lb_common::rate::SourceKey;
 use lb_common::session::{Session, SessionKey};
-use lb_common::slot::{GlanceLine, SlotLine};
-use lb_common::table::{self, ListenerEntry, VipEntry};
+use lb_common::slot::SlotLine;
 use lb_common::track::pin::{Pin, PinKey};
 
 use super::fault::map_fault;
+use super::object::possible_cpus;
 use crate::model::Fault;
 
 // Flags of linux/bpf.h.
@@ -36,10 +38,6 @@ struct Spec {
 
 const fn array(name: &'static str, value_size: usize, max_entries: u32, flags: u32) -> Spec {
     Spec { name, map_type: MapType::Array as u32, key_size: 4, value_size, max_entries, flags }
-}
-
-const fn counters(name: &'static str, max_entries: u32) -> Spec {
-    per_cpu(name, size_of::<Counter>(), max_entries)
 }
 
 const fn hash(name: &'static str, key_size: usize, value_size: usize, max_entries: u32) -> Spec {
@@ -63,23 +61,13 @@ const fn per_cpu(name: &'static str, value_size: usize, max_entries: u32) -> Spe
     Spec { name, map_type: MapType::PerCpuArray as u32, key_size: 4, value_size, max_entries, flags: 0 }
 }
 
-const SPECS: [Spec; 29] = [
-    array(maps::LISTENERS, size_of::<ListenerEntry>(), table::PLACES, BPF_F_MMAPABLE),
-    array(maps::VIPS, size_of::<VipEntry>(), table::PLACES, BPF_F_MMAPABLE),
+const SPECS: [Spec; 23] = [
+    array(maps::FORWARDING, size_of::<Forwarding>(), 1, BPF_F_MMAPABLE),
+    // One for each CPU.
+    array(maps::COUNTERS, size_of::<Counters>(), 1, BPF_F_MMAPABLE),
     array(maps::SLOTS, size_of::<SlotLine>(), limits::MAX_SLOTS / limits::SLOTS_PER_LINE as u32, BPF_F_MMAPABLE),
-    array(
-        maps::GLANCES,
-        size_of::<GlanceLine>(),
-        limits::MAX_SLOTS.div_ceil(limits::GLANCES_PER_LINE as u32),
-        BPF_F_MMAPABLE,
-    ),
-    array(maps::BACKENDS, size_of::<Backend>(), limits::MAX_BACKENDS, BPF_F_MMAPABLE),
     array(maps::BACKEND_OWNERS, size_of::<BackendOwner>(), limits::MAX_BACKENDS, BPF_F_MMAPABLE),
-    array(maps::SEGMENTS, size_of::<Segment>(), limits::MAX_SEGMENTS, 0),
     devmap(maps::EGRESS, limits::MAX_SEGMENTS),
-    counters(maps::OUTCOME_COUNTERS, Outcome::COUNT),
-    counters(maps::LISTENER_COUNTERS, limits::MAX_LISTENERS),
-    counters(maps::BACKEND_COUNTERS, limits::MAX_BACKENDS),
     Spec {
         map_type: MapType::LruHash as u32,
         ..hash(maps::PINS_YOUNG, size_of::<PinKey>(), size_of::<Pin>(), limits::MAX_YOUNG_PINS)
@@ -137,9 +125,12 @@ pub(super) fn check_pinned(folder: &Path) -> Result<(), Fault> {
         if path.exists() {
             let info = MapInfo::from_pin(&path).map_err(map_fault(spec.name, "opened"))?;
             let found = found(spec.name, &info).map_err(map_fault(spec.name, "examined"))?;
-            // There may be room for more slots or for less: a setting.
-            let sized = matches!(spec.name, maps::SLOTS | maps::GLANCES);
-            let max_entries = if sized { found.max_entries } else { spec.max_entries };
+            let max_entries = match spec.name {
+                // There may be room for more slots or for less: a setting.
+                maps::SLOTS => found.max_entries,
+                maps::COUNTERS => u32::try_from(possible_cpus()?).unwrap_or(u32::MAX),
+                _ => spec.max_entries,
+            };
             compare(&Spec { max_entries, ..*spec }, &found, &path)?;
         }
     }
@@ -193,13 +184,9 @@ mod tests {
 
     #[test]
     fn each_difference_is_named() {
-        let wanted = SPECS[0];
+        let wanted = *SPECS.iter().find(|spec| spec.name == maps::SESSIONS).expect("a map");
         let found = Spec { value_size: 20, max_entries: 10, ..wanted };
-        let fault = compare(&wanted, &found, Path::new("/sys/fs/bpf/drlb/v1/LISTENERS")).expect_err("it differs");
-        assert!(
-            fault.message.contains("(value size 20 instead of 128, size 10 instead of 65536)"),
-            "{}",
-            fault.message
-        );
+        let fault = compare(&wanted, &found, Path::new("/sys/fs/bpf/drlb/v2/SESSIONS")).expect_err("it differs");
+        assert!(fault.message.contains("(value size 20 instead of 8, size 10 instead of 262144)"), "{}", fault.message);
     }
 }

@@ -15,7 +15,7 @@ use crate::model::Fault;
 const STEP: Duration = Duration::from_millis(1);
 
 /// A table, mapped into this process's memory.
-pub(super) struct MatchTable<E: Entry> {
+pub struct MatchTable<E: Entry> {
     words: Mapping<AtomicU32>,
     /// What is published, and where.
     places: BTreeMap<E::Key, u32>,
@@ -69,7 +69,7 @@ impl<E: Entry> MatchTable<E> {
             return Ok(());
         }
         let at = self.place_for(&key)?;
-        self.publish(at, &E::new(key, value));
+        self.write(at, &E::new(key, value));
         self.places.insert(key, at);
         if let Some(before) = before {
             let probe = |at: u32| place(at, PLACES - E::home(&key));
@@ -126,7 +126,8 @@ impl<E: Entry> MatchTable<E> {
         }
     }
 
-    fn publish(&self, at: u32, entry: &E) {
+    /// Writes an entry at a place, whatever stands there, and publishes it by its mark.
+    pub fn write(&self, at: u32, entry: &E) {
         let start = at as usize * Self::WORDS;
         let words: &[u32] = bytemuck::cast_slice(std::slice::from_ref(entry));
         for (index, word) in words.iter().enumerate().filter(|(index, _)| *index != E::MARK_WORD) {

@@ -64,7 +64,7 @@ fn fill(plane: &mut Dataplane) -> (ListenerKey, Listener) {
         ..Listener::NONE
     };
     let backend = Backend::new(MacAddr([2, 0, 0, 0, 0, 21]), 5);
-    let segment = Segment { ifindex: ifindex("lo"), mac: MAC, vlan: 0 };
+    let segment = Segment::new(ifindex("lo"), MAC, 0);
     let changes = [
         Change::SetSegment { index: 5, segment },
         Change::TakePlace { place: 33, owner, backend },
@@ -134,7 +134,7 @@ fn more_room_is_made_for_slots_and_what_they_hold_stays() {
         let attached = attach(&mut plane, "v0", AttachMode::Native).expect("attached");
         drop(plane);
         // As if an agent had been killed in the middle of it.
-        fs::create_dir(pins.join("v1/making")).expect("a folder");
+        fs::create_dir(pins.join("v2/making")).expect("a folder");
 
         let mut plane = Dataplane::open(pins, MAX_SLOTS, &[]).expect("the pinned data plane");
         let held = plane.read().expect("maps");
@@ -142,7 +142,7 @@ fn more_room_is_made_for_slots_and_what_they_hold_stays() {
         assert_eq!(held.listeners.get(&key), Some(&listener));
         assert!((16..23).all(|slot| held.slot(slot) == Slot::steady(1)));
         assert_eq!(held.attached.len(), 1, "{attached:?} went on meanwhile");
-        assert!(!pins.join("v1/making").exists());
+        assert!(!pins.join("v2/making").exists());
         // What is written beyond the old map's end is what a packet finds.
         let base = MAX_SLOTS - 16;
         let moves = (0..7).map(|index| (index, Slot::steady(1))).collect();
@@ -285,9 +285,9 @@ fn a_pinned_map_of_another_shape_is_refused() {
         let folder = pins.join(LAYOUT);
         std::fs::create_dir_all(&folder).expect("a folder");
         let other = aya::maps::HashMap::<aya::maps::MapData, u32, u32>::create(10, 0).expect("a map");
-        other.pin(folder.join("LISTENERS")).expect("a pin");
+        other.pin(folder.join("SLOTS")).expect("a pin");
         let Err(fault) = Dataplane::open(pins, MAX_SLOTS, &[]) else { panic!("it was opened") };
-        assert!(fault.message.contains("LISTENERS is not one of this version"), "{}", fault.message);
+        assert!(fault.message.contains("SLOTS is not one of this version"), "{}", fault.message);
         assert!(fault.message.contains("type 1 instead of 2"), "{}", fault.message);
     });
 }
@@ -375,7 +375,7 @@ fn the_pin_of_an_interface_that_is_gone_is_removed() {
         attach(&mut plane, "eth1", AttachMode::Native).expect("attached");
         ip("link delete eth1");
         assert!(plane.read().expect("links").attached.is_empty());
-        assert!(!pins.join("v1/links/eth1").exists());
+        assert!(!pins.join("v2/links/eth1").exists());
         // Its successor of the same name can be attached.
         ip("link add eth1 type veth peer name peer");
         attach(&mut plane, "eth1", AttachMode::Native).expect("attached");
@@ -410,10 +410,16 @@ fn another_program_is_left_alone() {
 }
 
 #[test]
+fn the_objects_functions_are_in_one_section() {
+    // aya takes a function of another section for the one at the same offset of the first.
+    assert!(!OBJECT.windows(6).any(|bytes| bytes == b".text."), "the object has a section `.text.…` beside `.text`");
+}
+
+#[test]
 fn a_folder_elsewhere_is_refused() {
     isolated(|_| {
         let Err(fault) = Dataplane::open(Path::new("/tmp/drlb"), MAX_SLOTS, &[]) else { panic!("it was opened") };
-        assert!(fault.message.contains("/tmp/drlb/v1 is not on a BPF file system"), "{}", fault.message);
+        assert!(fault.message.contains("/tmp/drlb/v2 is not on a BPF file system"), "{}", fault.message);
         assert!(!Path::new("/tmp/drlb").exists());
     });
 }
@@ -425,7 +431,7 @@ fn the_bpf_file_system_is_mounted_where_it_is_missing() {
         // An empty /sys/fs/bpf, as on a host without one mounted.
         mount(Some("sysfs"), "/sys", Some("sysfs"), MsFlags::empty(), none).expect("another /sys");
         Dataplane::open(Path::new("/sys/fs/bpf/drlb"), MAX_SLOTS, &[]).expect("a data plane");
-        assert!(Path::new("/sys/fs/bpf/drlb/v1/LISTENERS").exists());
+        assert!(Path::new("/sys/fs/bpf/drlb/v2/FORWARDING").exists());
     });
 }
 

@@ -1,6 +1,6 @@
 //! The engine on a data plane and a store in memory.
 
-use lb_common::address::{Address, MacAddr, Port};
+use lb_common::address::{Address, MacAddr, Port, Ports};
 use lb_common::flow::Flow;
 use lb_common::listener::Listener;
 use lb_common::track::pin::{Moment, Pin, PinKey};

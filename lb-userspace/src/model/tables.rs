@@ -1,7 +1,7 @@
 //! How large lookup tables are, and how much room there is for them.
 
 use lb_common::limits;
-use lb_common::slot::{Glance, Slot};
+use lb_common::slot::Slot;
 
 use super::check::slots_region;
 use super::fault::Fault;
@@ -10,7 +10,7 @@ use super::primes::{is_prime, nearest_prime};
 /// Sizes of lookup tables: settings of the agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tables {
-    /// Slots of all lookup tables together. They take 5 bytes each of the kernel's memory, used or not.
+    /// Slots of all lookup tables together. They take 4 bytes each of the kernel's memory, used or not.
     pub room: u32,
     /// Slots of the table of a listener that does not say: a prime.
     pub slots: u32,
@@ -23,10 +23,10 @@ impl Default for Tables {
 }
 
 impl Tables {
-    /// Bytes of a slot in the kernel's memory, with the glance at it.
-    const BYTES_OF_SLOT: u32 = (size_of::<Slot>() + size_of::<Glance>()) as u32;
+    /// Bytes of a slot in the kernel's memory.
+    const BYTES_OF_SLOT: u32 = size_of::<Slot>() as u32;
 
-    /// Room for at most so many tables of the default size: 1.3 GB.
+    /// Room for at most so many tables of the default size: 1.1 GB.
     pub const MOST: u32 = 4_096;
 
     /// Room for so many tables of the default size, and tables of so many slots; as it is by default where it is not set.

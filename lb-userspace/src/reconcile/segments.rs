@@ -38,7 +38,7 @@ pub(super) fn plan_segments(desired: &Desired, view: &NetworkView, held: &Held) 
                 None => continue,
             },
         };
-        let segment = Segment { ifindex: attached.ifindex, mac, vlan: 0 };
+        let segment = Segment::new(attached.ifindex, mac, 0);
         plan.add(name, attached.ifindex, segment, held, &mut taken)?;
     }
     let attached: BTreeSet<u32> = plan.by_interface.keys().copied().collect();
@@ -51,7 +51,7 @@ pub(super) fn plan_segments(desired: &Desired, view: &NetworkView, held: &Held) 
         let is_used =
             held_segment(held, parent, id).is_some() || view.backends.values().any(|reach| reach.is_behind(link));
         if is_used {
-            let segment = Segment { ifindex: parent, mac: link.mac, vlan: id };
+            let segment = Segment::new(parent, link.mac, id);
             plan.add(name, link.ifindex, segment, held, &mut taken)?;
         }
     }

@@ -105,8 +105,8 @@ fn there_is_room_for_the_tables_that_are_asked_for() {
     let many = tables("[tables]\nroom = 1000\nslots = 4093");
     assert_eq!(many, Ok(crate::model::Tables { room: 65_552_000, slots: 4_093 }));
     let refused = [
-        ("room = 0", "there cannot be room for 0 lookup tables; give 1 to 4096, of 327760 bytes each"),
-        ("room = 4097", "there cannot be room for 4097 lookup tables; give 1 to 4096, of 327760 bytes each"),
+        ("room = 0", "there cannot be room for 0 lookup tables; give 1 to 4096, of 262208 bytes each"),
+        ("room = 4097", "there cannot be room for 4097 lookup tables; give 1 to 4096, of 262208 bytes each"),
         (
             "slots = 4096",
             "a lookup table cannot have 4096 slots: its size is a prime, at most 655373; the nearest is 4093",

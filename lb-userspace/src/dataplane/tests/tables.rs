@@ -1,8 +1,7 @@
 //! The tables that packets are matched in: what is written there is what packets meet, whatever happened before.
 
-use aya::maps::Array;
 use lb_common::address::Port;
-use lb_common::maps::LISTENERS;
+use lb_common::maps::FORWARDING;
 use lb_common::table::{Entry as _, ListenerEntry, MOST_PROBES, place};
 
 use super::*;
@@ -25,10 +24,9 @@ fn is_all_there_is(plane: &mut Dataplane, key: ListenerKey, listener: Listener) 
     assert_eq!((held.listeners.get(&key), held.listeners.len()), (Some(&listener), 1));
 }
 
-/// The entries as they stand in the pinned map.
-fn entries(pins: &Path) -> Array<MapData, [u32; 32]> {
-    let map = MapData::from_pin(pins.join("v1").join(LISTENERS)).expect("the pinned map");
-    Array::try_from(Map::Array(map)).expect("an array")
+/// The map of what packets are forwarded by, as it is pinned.
+fn forwarding(pins: &Path) -> Map {
+    Map::Array(MapData::from_pin(pins.join(LAYOUT).join(FORWARDING)).expect("the pinned map"))
 }
 
 #[test]
@@ -83,10 +81,8 @@ fn of_two_entries_that_a_killed_agent_left_the_one_stays_that_packets_find() {
         let (key, listener) = fill(&mut plane);
         drop(plane);
         let behind = place(key.home(), 1);
-        let mut words = [0; 32];
         let left = ListenerEntry::new(key, Listener { id: 4, ..listener });
-        words.copy_from_slice(bytemuck::cast_slice(std::slice::from_ref(&left)));
-        entries(pins).set(behind, words, 0).expect("written");
+        ForwardingMap::listeners(&forwarding(pins)).expect("the table").write(behind, &left);
 
         let mut plane = Dataplane::open(pins, MAX_SLOTS, &[]).expect("the pinned data plane");
         is_all_there_is(&mut plane, key, listener);
@@ -100,16 +96,14 @@ fn of_two_entries_that_a_killed_agent_left_the_one_stays_that_packets_find() {
 
 #[test]
 fn what_a_glance_tells_is_what_the_slot_says_also_after_a_kill_between_the_two() {
-    use lb_common::maps::GLANCES;
     isolated(|pins| {
         let mut plane = Dataplane::open(pins, MAX_SLOTS, &[]).expect("a new data plane");
         fill(&mut plane);
         let mut instance = plane.load(MAC).expect("the program");
         is_found(&mut plane, &mut instance, 3);
-        let glances = MapData::from_pin(pins.join("v1").join(GLANCES)).expect("the pinned map");
-        let mut glances: Array<MapData, [u64; 8]> = Array::try_from(Map::Array(glances)).expect("an array");
+        let forwarding = ForwardingMap::open(&forwarding(pins)).expect("the map");
         // As if all slots had been at backend 0 before, and the agent was killed when it had written the slots.
-        glances.set(0, [0; 8], 0).expect("written");
+        (0..64).for_each(|index| forwarding.set_glance(index, Slot::steady(0)));
         let run = instance.run(&packet()).expect("a run");
         assert_eq!(run.verdict, 1, "there is no backend 0: {run:?}");
         plane.read().expect("maps");
@@ -117,6 +111,6 @@ fn what_a_glance_tells_is_what_the_slot_says_also_after_a_kill_between_the_two()
         // Moving slots are not told by a glance.
         let moving = (0..7).map(|index| (index, Slot::moving(1, 2))).collect();
         plane.change(&Change::WriteSlots { base: 16, moves: moving }).expect("a change");
-        assert_eq!(glances.get(&0, 0).expect("read")[2] & 0xff_ffff_ffff_ffff, 0xff_ffff_ffff_ffff);
+        assert!((16..23).all(|index| forwarding.glance(index).is_some_and(|glance| glance.backend().is_none())));
     });
 }

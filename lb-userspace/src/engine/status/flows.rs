@@ -109,9 +109,9 @@ fn flow(flow: &Flow, pin: &Pin, name: &Name, listener: &Listener, held: &Held, n
         listener: name.clone(),
         protocol: flow.protocol,
         source: flow.source.into(),
-        source_port: flow.source_port.to_host(),
+        source_port: flow.ports.source().to_host(),
         destination: flow.destination.into(),
-        destination_port: flow.destination_port.to_host(),
+        destination_port: flow.ports.destination().to_host(),
         backend,
         state: match pin.state {
             Pin::HANDSHAKE => FlowState::Handshake,

@@ -138,8 +138,7 @@ fn a_sweep_counts_the_flows_at_work_of_the_listeners_that_limit_them() {
         let flow = Flow {
             source: Address::from(std::net::Ipv4Addr::new(198, 51, 100, 7)),
             destination: Address::from(std::net::Ipv4Addr::new(192, 0, 2, 10)),
-            source_port: Port::from_host(port),
-            destination_port: Port::from_host(80),
+            ports: Ports::new(Port::from_host(port), Port::from_host(80)),
             protocol: 6,
         };
         let pin = Pin { backend: 0, state, reserved: 0, check: 0, seen: now, slot: 0 };

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use lb_common::address::{Address, Port};
+use lb_common::address::{Address, Port, Ports};
 use lb_common::flow::Flow;
 use lb_common::hash;
 use lb_common::listener::{Listener, ListenerKey};
@@ -54,8 +54,7 @@ impl Sent {
         Flow {
             source,
             destination: self.vip.into(),
-            source_port: Port::from_host(4_000 + self.port),
-            destination_port: Port::from_host(80),
+            ports: Ports::new(Port::from_host(4_000 + self.port), Port::from_host(80)),
             protocol: protocol::TCP,
         }
     }
@@ -207,7 +206,7 @@ impl follow::Memory for Maps<'_> {
         let chosen = session.unwrap_or_else(|| match self.listener.schedule_len {
             0 => self.slot_at(self.index()).current(),
             len => {
-                let turn = self.listener.schedule_base + u32::from(self.flow.source_port.to_host()) % len;
+                let turn = self.listener.schedule_base + u32::from(self.flow.ports.source().to_host()) % len;
                 self.plane.borrow().held.slot(turn).current()
             }
         });

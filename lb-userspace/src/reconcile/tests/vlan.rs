@@ -32,7 +32,7 @@ fn segment(world: &World) -> Option<Segment> {
 #[test]
 fn a_backend_behind_a_vlan_is_sent_to_on_its_parent_with_a_tag() {
     let world = world(vlan(ETH1));
-    assert_eq!(segment(&world), Some(Segment { ifindex: ETH1, mac: MacAddr([2, 0, 0, 0, 0, 9]), vlan: 100 }));
+    assert_eq!(segment(&world), Some(Segment::new(ETH1, MacAddr([2, 0, 0, 0, 0, 9]), 100)));
     let egress: Vec<u32> = world.held.egress.values().copied().collect();
     assert_eq!(egress, [ETH1, ETH1], "both segments go out of the interface itself");
 }

@@ -83,7 +83,7 @@ fn mac(index: u32) -> MacAddr {
 /// The tables.
 pub(crate) fn tables(setting: &Setting) -> HostTables {
     let mut tables = HostTables::new(MacAddr(OWN_MAC), INGRESS);
-    tables.segments = vec![Segment { ifindex: INGRESS, mac: MacAddr(OWN_MAC), vlan: setting.vlan }];
+    tables.segments = vec![Segment::new(INGRESS, MacAddr(OWN_MAC), setting.vlan)];
     let backends: Vec<(Address, u16)> =
         (0..setting.backends).map(|index| (address(&format!("10.200.{}.{}", index >> 8, index & 255)), 1)).collect();
     let whole = maglev::table(&backends, DEFAULT_SLOTS);

@@ -227,6 +227,7 @@ pub(super) const UNSAFE: &[&str] = &[
     "lb-ebpf/src/maps.rs",
     "lb-ebpf/src/maps/established.rs",
     "lb-ebpf/src/maps/search.rs",
+    "lb-ebpf/src/maps/tables.rs",
     "lb-ebpf/src/packet.rs",
     "lb-ebpf/src/parse/extensions.rs",
     "lb-ebpf/src/parse/quoted.rs",
