@@ -19,8 +19,8 @@ pub struct Clock {
     pub nanos: u64,
 }
 
-/// What one CPU has counted. 2.4 MB.
-#[repr(C)]
+/// What one CPU has counted. 2.4 MB. In cache lines of its own, so that no CPU writes to another's.
+#[repr(C, align(64))]
 pub struct Counters {
     /// By an outcome's number.
     pub outcomes: [Counter; OUTCOMES],
