@@ -186,19 +186,6 @@ impl Program {
         Ok(())
     }
 
-    /// As [`Program::fill`], but nothing of what the maps held before is left: their listeners and VIPs, and what is
-    /// remembered of flows.
-    ///
-    /// # Errors
-    /// A map cannot be written.
-    pub fn renew(&mut self, tables: &HostTables) -> Result<()> {
-        for pins in [maps::PINS_YOUNG, maps::PINS_ESTABLISHED, maps::PINS_MORE] {
-            empty(&mut HashMap::<&mut MapData, [u32; 10], [u64; 2]>::try_from(self.map(pins)?)?)?;
-        }
-        empty(&mut HashMap::<&mut MapData, [u32; 5], [u32; 2]>::try_from(self.map(maps::SESSIONS)?)?)?;
-        self.fill(tables)
-    }
-
     /// Runs the program on a packet.
     ///
     /// # Errors
@@ -423,11 +410,6 @@ impl Program {
     pub fn verified_instructions(&mut self) -> Result<u32> {
         program(&mut self.ebpf)?.info()?.verified_instruction_count().context("this kernel does not tell")
     }
-}
-
-fn empty<K: aya::Pod, V: aya::Pod>(map: &mut HashMap<&mut MapData, K, V>) -> Result<()> {
-    let keys = map.keys().collect::<Result<Vec<_>, _>>()?;
-    Ok(keys.iter().try_for_each(|key| map.remove(key))?)
 }
 
 /// The counters that are not zero, of so many.

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Parser;
 
 use crate::cases::Case;
-use crate::measure::{Bench, Rounds};
+use crate::measure::{Bench, Builds, Rounds};
 use crate::report::Report;
 
 /// Measures what a packet costs, by BPF_PROG_TEST_RUN.
@@ -65,15 +65,15 @@ fn main() -> Result<()> {
     let options = Options::parse();
     let earlier = options.compare.as_deref().map(Report::read).transpose()?;
     let rounds = Rounds { rounds: options.rounds.max(1), packets: options.packets.max(1) };
+    let builds = Builds { ours: options.program, without: options.without };
     if options.wire {
-        return wire::run(options.program.as_deref(), &options.without, rounds);
+        return wire::run(&builds, rounds);
     }
     let mut cases = Case::all();
     let names: Vec<_> = cases.iter().map(|case| case.name).collect();
     cases.retain(|case| options.case.as_ref().is_none_or(|part| case.name.contains(part)));
     ensure!(!cases.is_empty(), "no case has that in its name; there are: {}", names.join("; "));
-    let mut bench = Bench::load(options.program.as_deref(), &options.without, &options.pinned)
-        .context("cannot load the programs")?;
+    let mut bench = Bench::load(builds, &options.pinned).context("cannot load the programs")?;
     let mut report = Report { instructions: bench.instructions()?, rows: Vec::new() };
     report::header(&report, bench.names());
     for case in &cases {

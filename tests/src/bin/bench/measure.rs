@@ -12,6 +12,7 @@ use drlb_tests::sample::{OWN_MAC, address};
 use lb_common::address::{Address, Port};
 use lb_common::bench::{Drive, FLOOR_SLOTS, FloorKey};
 use lb_common::protocol::{TCP, UDP};
+use lb_ebpf::host::HostTables;
 
 use crate::cases::{Case, ROUTER};
 use crate::report::{Cost, Instructions, Row};
@@ -34,48 +35,40 @@ const FLOORS: &[(&str, &str, bool)] =
 
 /// The loaded programs.
 pub(crate) struct Bench {
-    drlb: Program,
-    /// Builds of ours that a step is left out of.
-    without: Vec<(String, Program)>,
+    builds: Builds,
+    /// Our program, and builds of it that a step is left out of.
+    ours: Vec<(String, Program)>,
     object: Ebpf,
     pinned: Vec<(String, ProgramFd)>,
 }
 
 impl Bench {
-    /// Loads the programs, in namespaces of this process's own. Ours is that of an object, if one is given, or the one that is
-    /// shipped.
-    pub(crate) fn load(
-        ours: Option<&Path>,
-        without: &[(String, PathBuf)],
-        pinned: &[(String, PathBuf)],
-    ) -> Result<Self> {
+    /// Loads the programs, in namespaces of this process's own.
+    pub(crate) fn load(builds: Builds, pinned: &[(String, PathBuf)]) -> Result<Self> {
         // Pins are found before we move away from them.
         let pinned = pinned.iter().map(|(name, path)| Ok((name.clone(), open(path)?))).collect::<Result<_>>()?;
-        let mut ours = load_ours(ours, without)?;
-        let without = ours.split_off(1);
-        let (_, drlb) = ours.pop().context("no program")?;
-        Ok(Self { drlb, without, object: floors()?, pinned })
+        let ours = builds.load(&tables::tables(&Setting::default()))?;
+        Ok(Self { builds, ours, object: floors()?, pinned })
     }
 
     /// The names of the programs, in the order of the columns.
     pub(crate) fn names(&self) -> Vec<String> {
         let floors = FLOORS.iter().map(|floor| floor.0.to_owned());
-        let without = self.without.iter().map(|(name, _)| name.clone());
+        let ours = self.ours.iter().map(|(name, _)| name.clone());
         let pinned = self.pinned.iter().map(|(name, _)| name.clone());
-        floors.chain([DRLB.to_owned()]).chain(without).chain(pinned).collect()
+        floors.chain(ours).chain(pinned).collect()
     }
 
     /// How large our program is.
     pub(crate) fn instructions(&mut self) -> Result<Instructions> {
-        Ok(Instructions { program: self.drlb.instructions()?, verified: self.drlb.verified_instructions()? })
+        let (_, drlb) = self.ours.first_mut().context("no program")?;
+        Ok(Instructions { program: drlb.instructions()?, verified: drlb.verified_instructions()? })
     }
 
     /// Measures a case: nanoseconds a packet, net of the driver, for each program that knows it.
     pub(crate) fn measure(&mut self, case: &Case, rounds: Rounds) -> Result<Row> {
-        let tables = tables::tables(&case.setting);
-        self.drlb.renew(&tables)?;
-        self.without.iter_mut().try_for_each(|(_, program)| program.renew(&tables))?;
-        // Anew, so that no case meets a table that another one filled.
+        // Anew, so that no case meets a table that another one filled: what is taken from one that was emptied lies anywhere.
+        self.ours = self.builds.load(&tables::tables(&case.setting))?;
         self.object = floors()?;
         let drive = Drive {
             flows_mask: case.flows - 1,
@@ -126,8 +119,7 @@ impl Bench {
                 let program: &Xdp = self.object.program(program).context("no such floor")?.try_into()?;
                 program.fd()?.try_clone()?
             }
-            None if name == DRLB => self.drlb.descriptor()?.try_clone()?,
-            None if let Some((_, program)) = self.without.iter_mut().find(|(without, _)| without == name) => {
+            None if let Some((_, program)) = self.ours.iter_mut().find(|(own, _)| own == name) => {
                 program.descriptor()?.try_clone()?
             }
             None => {
@@ -150,24 +142,32 @@ impl Bench {
     }
 }
 
-/// Our program, that of an object if one is given, or the one that is shipped; then other builds of it. With their names.
-pub(crate) fn load_ours(ours: Option<&Path>, without: &[(String, PathBuf)]) -> Result<Vec<(String, Program)>> {
-    let tables = tables::tables(&Setting::default());
-    let of_object = |path: &Path| {
-        let object = fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
-        Program::load_object(&object, &tables)
-    };
-    let mut programs = vec![(
-        DRLB.to_owned(),
-        match ours {
+/// What our program is loaded from.
+#[derive(Clone, Debug)]
+pub(crate) struct Builds {
+    /// An object, in place of the one that is shipped.
+    pub(crate) ours: Option<PathBuf>,
+    /// Objects of other builds of it, with what is left out of each.
+    pub(crate) without: Vec<(String, PathBuf)>,
+}
+
+impl Builds {
+    /// Loads each, with these tables: our program first. With their names.
+    pub(crate) fn load(&self, tables: &HostTables) -> Result<Vec<(String, Program)>> {
+        let of_object = |path: &Path| {
+            let object = fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
+            Program::load_object(&object, tables)
+        };
+        let ours = match &self.ours {
             Some(path) => of_object(path)?,
-            None => Program::load(&tables)?,
-        },
-    )];
-    for (name, path) in without {
-        programs.push((format!("without {name}"), of_object(path)?));
+            None => Program::load(tables)?,
+        };
+        let mut programs = vec![(DRLB.to_owned(), ours)];
+        for (name, path) in &self.without {
+            programs.push((format!("without {name}"), of_object(path)?));
+        }
+        Ok(programs)
     }
-    Ok(programs)
 }
 
 /// The floors and the driver, loaded, with their tables filled.

@@ -5,7 +5,7 @@
 //! `BPF_F_TEST_XDP_LIVE_FRAMES`). All of a frame's way is on one CPU: made, sent, received, looked at, sent back, dropped.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
@@ -23,7 +23,7 @@ use nix::sched::{CpuSet, sched_getcpu, sched_setaffinity};
 use nix::unistd::Pid;
 
 use crate::cases::ROUTER;
-use crate::measure::{Rounds, load_ours};
+use crate::measure::{Builds, Rounds};
 use crate::report::Cost;
 use crate::tables::{self, Setting, VIP};
 
@@ -41,13 +41,9 @@ const BATCH: u32 = 64;
 const FRAMES: u32 = 4;
 
 /// Measures so many rounds of [`FRAMES`] times so many frames, and prints the ratio of ours, and of other builds of it, to a swap.
-pub(crate) fn run(
-    ours: Option<&Path>,
-    without: &[(String, PathBuf)],
-    Rounds { rounds, packets }: Rounds,
-) -> Result<()> {
+pub(crate) fn run(builds: &Builds, Rounds { rounds, packets }: Rounds) -> Result<()> {
     let frames = packets.saturating_mul(FRAMES);
-    let mut wire = Wire::new(ours, without)?;
+    let mut wire = Wire::new(builds)?;
     let programs = wire.ours.len() + 1;
     let mut times = vec![Vec::new(); programs];
     for round in 0..rounds {
@@ -87,9 +83,9 @@ struct Wire {
 
 impl Wire {
     /// In namespaces of this thread's own: nothing is left when it ends.
-    fn new(ours: Option<&Path>, without: &[(String, PathBuf)]) -> Result<Self> {
+    fn new(builds: &Builds) -> Result<Self> {
         stay_on_this_cpu()?;
-        let mut ours = load_ours(ours, without)?;
+        let mut ours = builds.load(&tables::tables(&Setting::default()))?;
         ip(&["link", "set", "lo", "up"])?;
         // A host that says nothing by itself: each frame is one of ours.
         for scope in ["all", "default"] {
