@@ -10,7 +10,7 @@ use crate::outcome::{Counter, Outcome};
 pub const OUTCOMES: usize = 32;
 
 /// The kernel's coarse clock as a CPU read it last, and when: it stands still for as long as the count of ticks does, so that most
-/// packets need not ask the kernel, which takes longer than a look-up in a hash map.
+/// packets need not ask the kernel, which takes more than half as long as a look-up in a hash map.
 #[repr(C)]
 pub struct Clock {
     /// `jiffies` at that time.

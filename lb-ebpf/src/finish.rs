@@ -13,32 +13,23 @@ pub struct Verdict(NonZeroU32);
 
 impl Verdict {
     /// Drop it.
-    pub const DROP: Self = Self::of(1);
+    pub const DROP: Self = Self::from_bits(1);
     /// Go on as if drlb were not there.
-    pub const PASS: Self = Self::of(2);
+    pub const PASS: Self = Self::from_bits(2);
     /// Send it out of the interface it came in by.
-    pub const TRANSMIT: Self = Self::of(3);
+    pub const TRANSMIT: Self = Self::from_bits(3);
     /// Send it to where probes are sent from.
-    pub const PROBE: Self = Self::of(5);
+    pub const PROBE: Self = Self::from_bits(5);
 
     const REDIRECT: u32 = 4;
     const ACTION: u32 = 0xff;
     const SEGMENT: u32 = 16;
 
-    #[inline(always)]
-    const fn of(bits: u32) -> Self {
-        match NonZeroU32::new(bits) {
-            Some(bits) => Self(bits),
-            // Not one of ours: who does not know what to do with a packet lets it go.
-            None => Self(NonZeroU32::MIN.saturating_add(1)),
-        }
-    }
-
     /// Send it out of the interface of the segment with that index.
     #[inline(always)]
     #[must_use]
     pub const fn redirect(segment: u16) -> Self {
-        Self::of(Self::REDIRECT | (segment as u32) << Self::SEGMENT)
+        Self::from_bits(Self::REDIRECT | (segment as u32) << Self::SEGMENT)
     }
 
     /// The kernel's action, where nothing else is to be done.
@@ -66,7 +57,11 @@ impl Verdict {
     #[inline(always)]
     #[must_use]
     pub const fn from_bits(bits: u32) -> Self {
-        Self::of(bits)
+        match NonZeroU32::new(bits) {
+            Some(bits) => Self(bits),
+            // Not one of ours: who does not know what to do with a packet lets it go.
+            None => Self(NonZeroU32::MIN.saturating_add(1)),
+        }
     }
 }
 

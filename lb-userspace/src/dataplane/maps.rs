@@ -70,6 +70,8 @@ pub struct Maps {
     listener_flows: Mapping<AtomicU64>,
     egress: DevMap<MapData>,
     counters: CounterMap,
+    /// How many values a per-CPU element has.
+    cpus: usize,
 }
 
 fn taken(ebpf: &mut Ebpf, name: &str) -> Result<Map, Fault> {
@@ -120,6 +122,7 @@ impl Maps {
             listener_flows: mapping(ebpf, LISTENER_FLOWS, MAX_LISTENERS as usize * size_of::<u64>())?,
             egress: typed(ebpf, EGRESS)?,
             counters: CounterMap::open(&taken(ebpf, COUNTERS)?)?,
+            cpus: possible_cpus()?,
         })
     }
 
@@ -356,7 +359,7 @@ impl Maps {
     }
 
     fn clear_refusals(&mut self, id: u32) -> Result<(), Fault> {
-        let zero = PerCpuValues::try_from(vec![[0; 3]; possible_cpus()?])
+        let zero = PerCpuValues::try_from(vec![[0; 3]; self.cpus])
             .map_err(|error| Fault::internal(format!("a counter cannot be cleared: {error}")))?;
         self.listener_refusals.set(id, zero, 0).map_err(map_fault(LISTENER_REFUSALS, "written"))
     }
