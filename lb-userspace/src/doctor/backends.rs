@@ -109,8 +109,9 @@ impl Examined<'_> {
         match self.backend.state {
             BackendState::AdminDown | BackendState::Drained => return,
             BackendState::Unresolved => {
+                // The code and the text are of one moment: whether the kernel is still asking changes by the second.
                 let why = self.asked.and_then(|asked| asked.unresolved.as_ref());
-                return findings.problem(unresolved(why), self.about(), reason);
+                return findings.problem(unresolved(why), self.about(), why.map_or(reason, Unresolved::to_string));
             }
             BackendState::NoInterface => return findings.problem("backend-interface", self.about(), reason),
             BackendState::ServiceDown

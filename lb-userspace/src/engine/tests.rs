@@ -1,5 +1,7 @@
 //! The engine on a data plane and a store in memory.
 
+use std::collections::BTreeMap;
+
 use lb_common::address::{Address, MacAddr, Port, Ports};
 use lb_common::flow::Flow;
 use lb_common::listener::Listener;
@@ -10,6 +12,7 @@ use super::core::Core;
 use super::status::{BackendState, InterfaceState};
 use super::*;
 use crate::announce::{Rival, Watched};
+use crate::doctor::Seen;
 use crate::events::EventKind;
 use crate::model::{
     Algorithm, AllowList, AttachMode, BackendAddr, BackendChange, FaultKind, ListenerChange, Name, NewListener,
@@ -229,6 +232,36 @@ fn a_backend_whose_mac_is_lost_takes_nothing_until_it_is_found_again() {
     host.view.backends.insert(address(22), resolved);
     host.look(&mut core);
     assert_eq!(slots(&mut core, "web"), full);
+}
+
+#[test]
+fn what_the_doctor_says_of_a_lost_mac_is_of_one_moment() {
+    let seen = Seen {
+        devices: BTreeMap::new(),
+        told: Err("nobody was asked".into()),
+        tried: BTreeMap::new(),
+        moved: BTreeMap::new(),
+    };
+    let mut host = Host::new();
+    let mut core = host.start();
+    usual(&mut core);
+    for (when_asked, later, code) in [
+        (Unresolved::NoAnswer, Unresolved::Asking, "backend-silent"),
+        (Unresolved::Asking, Unresolved::NoAnswer, "backend-unresolved"),
+    ] {
+        host.view.backends.insert(address(22), Reach::Unresolved { why: Unresolved::NoAnswer });
+        host.look(&mut core);
+        host.view.backends.insert(address(22), Reach::Unresolved { why: when_asked.clone() });
+        host.look(&mut core);
+        let questions = core.questions();
+        // The kernel asks, gives up, and asks again while the doctor looks at other things.
+        host.view.backends.insert(address(22), Reach::Unresolved { why: later });
+        host.look(&mut core);
+        let report = doctor::examine(&core.status().expect("a status"), &questions, &seen);
+        let findings: Vec<_> = report.findings.iter().filter(|finding| finding.about == "web 192.0.2.22").collect();
+        let [finding] = findings.as_slice() else { panic!("{findings:#?}") };
+        assert_eq!((finding.code.as_str(), &finding.text), (code, &when_asked.to_string()));
+    }
 }
 
 #[test]
