@@ -126,6 +126,34 @@ impl MacAddr {
     }
 }
 
+/// A MAC in the upper 48 bits of a word, as it is compared with a word of a packet: what stands behind the packet's MAC is shifted
+/// out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RaisedMac(pub u64);
+
+impl RaisedMac {
+    /// The MAC, raised.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(mac: MacAddr) -> Self {
+        Self(mac.to_word() << 16)
+    }
+
+    /// The MAC.
+    #[inline(always)]
+    #[must_use]
+    pub const fn mac(self) -> MacAddr {
+        MacAddr::from_word(self.0 >> 16)
+    }
+
+    /// True if the first six bytes of a word, as they stand in memory, are this MAC.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_first_in(self, word: u64) -> bool {
+        u64::from_le(word) << 16 == self.0
+    }
+}
+
 impl fmt::Display for MacAddr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [a, b, c, d, e, g] = self.0;

@@ -108,12 +108,14 @@ impl BackendOwner {
 pub struct Segment {
     /// Our MAC on it: the source of what is sent there.
     pub mac: MacAddr,
-    /// The VLAN that its hosts stand in (IEEE 802.1Q), 1–4094; 0 for frames without a tag.
-    pub vlan: u16,
+    /// Always zero.
+    pub reserved: u16,
     /// The interface's index.
     pub ifindex: u32,
+    /// The VLAN that its hosts stand in (IEEE 802.1Q), 1–4094; 0 for frames without a tag.
+    pub vlan: u16,
     /// Always zero.
-    pub reserved: u32,
+    pub reserved_too: u16,
 }
 
 impl Segment {
@@ -121,14 +123,28 @@ impl Segment {
     #[inline(always)]
     #[must_use]
     pub const fn new(ifindex: u32, mac: MacAddr, vlan: u16) -> Self {
-        Self { ifindex, mac, vlan, reserved: 0 }
+        Self { mac, reserved: 0, ifindex, vlan, reserved_too: 0 }
     }
 
     /// The segment from its two words, as a packet reads it.
     #[inline(always)]
     #[must_use]
-    pub const fn of_words([link, interface]: [u64; 2]) -> Self {
-        Self::new(u64::from_le(interface) as u32, MacAddr::from_word(link), (u64::from_le(link) >> 48) as u16)
+    pub const fn of_words([mac, interface]: [u64; 2]) -> Self {
+        Self {
+            mac: MacAddr::from_word(mac),
+            reserved: 0,
+            ifindex: interface as u32,
+            vlan: (interface >> 32) as u16,
+            reserved_too: (interface >> 48) as u16,
+        }
+    }
+
+    /// True if frames to it go out by the interface with that index, and have no tag. One comparison of a word: nearly all packets
+    /// ask.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_untagged_on(&self, ifindex: u64) -> bool {
+        (self.reserved_too as u64) << 48 | (self.vlan as u64) << 32 | self.ifindex as u64 == ifindex
     }
 }
 
@@ -140,6 +156,9 @@ mod tests {
     fn a_segment_is_read_in_two_words() {
         let segment = Segment::new(0x1234_5678, MacAddr([0x02, 0x11, 0x22, 0x33, 0x44, 0xff]), 0xfed);
         assert_eq!(Segment::of_words(bytemuck::cast(segment)), segment);
+        let untagged = Segment { vlan: 0, ..segment };
+        assert!(untagged.is_untagged_on(0x1234_5678) && !untagged.is_untagged_on(0x1234_5679));
+        assert!(!segment.is_untagged_on(0x1234_5678));
     }
 
     #[test]

@@ -11,6 +11,11 @@ pub const MOST_FLOOR_VIPS: u32 = 16_384;
 /// Flows that floor e can remember: more than any case has.
 pub const MOST_FLOOR_FLOWS: u32 = 2_097_152;
 
+/// The driver notes the time after so many packets, each time: a power of two.
+pub const LAP: u64 = 1 << 17;
+/// How many times it notes, a power of two: then it begins anew.
+pub const LAPS: u32 = 64;
+
 /// How the driver makes the next packet of the last one. 36 bytes, no padding.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]

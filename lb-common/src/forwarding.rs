@@ -1,7 +1,8 @@
 //! What packets are forwarded by: all tables that the agent writes and nearly every packet reads, in one piece of memory.
 //!
 //! They are one element of one array, as a look-up in a map costs a packet more than what is behind it: some 14 instructions, and
-//! what was in registers has to be put aside. A packet looks the piece up once; its parts are at known places in it.
+//! what was in registers has to be put aside. Where the parts of one element are, is known when a program is loaded: the program
+//! leaves their addresses open, and the agent fills them in.
 
 use core::mem::offset_of;
 
@@ -25,6 +26,15 @@ pub struct Forwarding {
     pub segments: [Segment; MAX_SEGMENTS as usize],
 }
 
+/// The parts by the symbol that stands for their address in the object, and how many bytes behind the beginning they are.
+pub const PARTS: [(&str, usize); 5] = [
+    ("FORWARDING_LISTENERS", offset_of!(Forwarding, listeners)),
+    ("FORWARDING_VIPS", offset_of!(Forwarding, vips)),
+    ("FORWARDING_BACKENDS", offset_of!(Forwarding, backends)),
+    ("FORWARDING_GLANCES", offset_of!(Forwarding, glances)),
+    ("FORWARDING_SEGMENTS", offset_of!(Forwarding, segments)),
+];
+
 // The agent maps each part into its memory, and memory is mapped in pages: of 64 KiB at most.
 const LARGEST_PAGE: usize = 1 << 16;
 const _: () = assert!(
@@ -34,4 +44,5 @@ const _: () = assert!(
         && offset_of!(Forwarding, segments) % LARGEST_PAGE == 0
 );
 // An index is bounded by a mask, which costs less than a comparison.
-const _: () = assert!(PLACES.is_power_of_two() && MAX_BACKENDS.is_power_of_two() && MAX_SEGMENTS.is_power_of_two());
+const _: () = assert!(PLACES.is_power_of_two() && MAX_BACKENDS.is_power_of_two());
+const _: () = assert!(MAX_GLANCES.is_power_of_two() && MAX_SEGMENTS.is_power_of_two());

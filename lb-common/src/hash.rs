@@ -1,7 +1,8 @@
 //! The hash that spreads flows over a lookup table's slots.
 //!
 //! Each 64-bit word of the input is multiplied by an odd constant of its own; the sum of the products is shifted into itself and
-//! multiplied once more, so that the high bits depend on all bits of the input. No multiplication waits for more than one
+//! multiplied once more, so that the high bits depend on all bits of the input. One of the words is what a flow's listener is looked
+//! for by, with the client's port: VIP, protocol and ports. No multiplication waits for more than one
 //! other, however long the input is: a packet waits for its hash before anything else. BPF has no 64×64→128 multiplication, so
 //! hashes that are built on it (wyhash, xxh3) are not to be had. Each bit of what tells the flows of a VIP apart (client, ports,
 //! protocol) changes each bit that chooses a slot with a probability close to one half; the VIP's own bits change fewer.
@@ -12,13 +13,14 @@
 
 use crate::address::Address;
 use crate::flow::Flow;
+use crate::listener::ListenerKey;
 
 /// The key that balancers use when none is set, so that they agree without being told.
 pub const DEFAULT_KEY: u64 = 0x6472_6c62_2d6b_6579;
 
 /// What the words are multiplied by: the 64-bit golden ratio (the increment of SplitMix64), and multipliers of finalizers that are
 /// known to mix well, among them SplitMix64's and MurmurHash3's.
-const FACTORS: [u64; 5] =
+pub(crate) const FACTORS: [u64; 5] =
     [0x9e37_79b9_7f4a_7c15, 0xd6e8_feb8_6659_fd93, 0x94d0_49bb_1331_11eb, 0xff51_afd7_ed55_8ccd, 0xc4ce_b9fe_1a85_ec53];
 /// What their sum is multiplied by.
 const MIX: u64 = 0xbf58_476d_1ce4_e5b9;
@@ -29,11 +31,6 @@ const fn mix(sum: u64) -> u64 {
     mixed ^ (mixed >> 32)
 }
 
-#[inline(always)]
-const fn pair(high: u32, low: u32) -> u64 {
-    ((high as u64) << 32) | low as u64
-}
-
 /// An address as one summand. The high bits of a word change few bits of a product, and where an address stands in a packet, they
 /// are those that differ most: they are laid over the low ones first.
 #[inline(always)]
@@ -42,22 +39,24 @@ const fn halves(key: u64, [first, last]: [u64; 2], one: u64, other: u64) -> u64 
     (key ^ first).wrapping_mul(one).wrapping_add(last.wrapping_mul(other))
 }
 
+/// What one word brings to a hash: its high bits depend on all bits of the word.
+#[inline(always)]
+pub(crate) const fn spread(word: u64) -> u64 {
+    word.wrapping_mul(FACTORS[2])
+}
+
 /// Hash of the whole 5-tuple: the algorithm `source-ip-port`.
 #[inline(always)]
 #[must_use]
 pub const fn flow(key: u64, flow: &Flow) -> u64 {
-    let above = pair(flow.protocol as u32, flow.ports.to_word()).wrapping_mul(FACTORS[0]);
-    let addresses = if flow.destination.is_v4() {
-        (key ^ pair(flow.destination.0[3], flow.source.0[3])).wrapping_mul(FACTORS[1])
+    let to = spread(ListenerKey::exact(flow).word());
+    let ports = (flow.ports.to_word() as u64).wrapping_mul(FACTORS[3]);
+    let from = if flow.destination.is_v4() {
+        (key ^ flow.source.0[3] as u64).wrapping_mul(FACTORS[4])
     } else {
-        halves(key, flow.source.halves(), FACTORS[1], FACTORS[2]).wrapping_add(halves(
-            0,
-            flow.destination.halves(),
-            FACTORS[3],
-            FACTORS[4],
-        ))
+        halves(key, flow.source.halves(), FACTORS[0], FACTORS[1])
     };
-    mix(above.wrapping_add(addresses))
+    mix(to.wrapping_add(ports).wrapping_add(from))
 }
 
 /// Hash of the client's address alone: the algorithm `source-ip`. All flows of one client get one hash.

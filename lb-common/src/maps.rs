@@ -85,8 +85,10 @@ pub const PINNED: &[&str] = &[
     PROBING,
 ];
 
-/// Global of the program: our MAC on the interface that it is attached to (`u64`, [`crate::address::MacAddr::to_word`]). Not pinned: each interface runs
-/// its own instance of the program.
+/// Our MAC on the interface that the program is attached to ([`crate::address::RaisedMac`]). It is a number that the agent writes
+/// into the program's instructions, where the object has an undefined symbol: each interface runs its own instance.
 pub const OWN_MAC: &str = "OWN_MAC";
-/// Global of the program: the key of the flow hash (`u64`).
+/// Another such number: the index of that interface.
+pub const INGRESS: &str = "INGRESS";
+/// Another: the key of the flow hash.
 pub const HASH_KEY: &str = "HASH_KEY";

@@ -11,7 +11,7 @@
 //!
 //! ```text
 //! entry:  key │ mark │ what the program knows of it
-//! mark:   FREE, WITHDRAWN, or what else is in the key, with a bit that says that it is published
+//! mark:   FREE, WITHDRAWN, or the whole key in one word, with a bit that says that it is published
 //! ```
 
 use core::mem::offset_of;
@@ -20,7 +20,9 @@ use core::time::Duration;
 use bytemuck::{Pod, Zeroable};
 
 use crate::address::{Address, Port};
+use crate::hash;
 use crate::listener::{Listener, ListenerKey, Vip};
+use crate::protocol;
 
 /// Places of each table, as a power of two: at most a quarter of them is used, so that neighbours are rare.
 pub const PLACES_BITS: u32 = 16;
@@ -34,25 +36,41 @@ pub const PAUSE: Duration = Duration::from_millis(100);
 const _: () = assert!(crate::limits::MAX_LISTENERS <= PLACES / 4 && crate::limits::MAX_VIPS <= PLACES / 4);
 
 /// The mark of a place that was never used since the places behind it were looked at last: a search ends here.
-pub const FREE: u32 = 0;
+pub const FREE: u64 = 0;
 /// The mark of a place whose entry was withdrawn: a search goes on.
-pub const WITHDRAWN: u32 = 1 << 30;
+pub const WITHDRAWN: u64 = 1 << 10;
 /// Says that an entry is published.
-const PUBLISHED: u32 = 1 << 31;
+const PUBLISHED: u64 = 1 << 9;
+/// Says that the address of an entry is not all in its mark: IPv6.
+const LONG: u64 = 1 << 8;
 
-/// Where the search for a key begins: an address, and what else is in the key.
-///
-/// Two multiplications that do not wait for each other: the high bits of a product depend on all bits of its factors. Keys that
-/// follow each other, as an operator's do, meet less often than chance would have it; the two highest pieces of the sum are laid
-/// over each other, as a few patterns of VIPs and ports meet in one of them.
+/// A key in one word: the protocol in the lowest bits, the port from bit 16 on, as it stands in a packet's two ports, then the
+/// address. An IPv4 address is all there, so that who finds its word has found the entry; an IPv6 address is there by 32 bits of
+/// its hash.
+#[inline(always)]
+const fn word(address: &Address, protocol: u8, port: Port) -> u64 {
+    let (short, long) = if address.is_v4() {
+        (address.0[3], 0)
+    } else {
+        let [first, last] = address.halves();
+        let product = (first.wrapping_mul(hash::FACTORS[1]) ^ last).wrapping_mul(hash::FACTORS[2]);
+        ((product >> 32) as u32, LONG)
+    };
+    (short as u64) << 32 | (port.to_wire() as u64) << 16 | long | protocol as u64
+}
+
+/// True if an entry with this mark is the one that is sought without a look at its address.
 #[inline(always)]
 #[must_use]
-pub const fn home(address: &Address, mark: u32) -> u32 {
-    const ONE: u64 = 0x9e37_79b9_7f4a_7c15;
-    const OTHER: u64 = 0xd6e8_feb8_6659_fd93;
-    let [first, last] = address.halves();
-    let sum = (first ^ mark as u64).wrapping_mul(ONE).wrapping_add(last.wrapping_mul(OTHER));
-    ((sum ^ (sum << PLACES_BITS)) >> (64 - PLACES_BITS)) as u32
+pub const fn tells_all(mark: u64) -> bool {
+    mark & LONG == 0
+}
+
+/// Where the search for a key begins: the high bits of a product, which depend on all bits of its factors. Keys that follow each
+/// other, as an operator's do, meet less often than chance would have it.
+#[inline(always)]
+const fn home(word: u64) -> u32 {
+    (hash::spread(word) >> (64 - PLACES_BITS)) as u32
 }
 
 /// The place of that number in a search that begins at `home`.
@@ -68,12 +86,12 @@ pub const fn place(home: u32, probe: u32) -> u32 {
 pub struct ListenerEntry {
     /// The VIP.
     pub vip: Address,
-    /// Port, protocol, and whether it is published.
-    pub mark: u32,
+    /// VIP, protocol and port in one word, and whether it is published.
+    pub mark: u64,
     /// The listener and its pool.
     pub listener: Listener,
     /// Always zero.
-    pub reserved: [u32; 12],
+    pub reserved: [u32; 11],
 }
 
 /// A VIP's entry. 32 bytes, no padding.
@@ -82,12 +100,12 @@ pub struct ListenerEntry {
 pub struct VipEntry {
     /// The VIP.
     pub address: Address,
-    /// Whether it is published.
-    pub mark: u32,
+    /// The VIP in one word, and whether it is published.
+    pub mark: u64,
     /// What the program knows of it.
     pub vip: Vip,
     /// Always zero.
-    pub reserved: [u32; 2],
+    pub reserved: u32,
 }
 
 const _: () = assert!(size_of::<ListenerEntry>() == 128 && size_of::<VipEntry>() == 32);
@@ -104,40 +122,51 @@ pub trait Entry: Pod {
     /// A published entry.
     fn new(key: Self::Key, value: Self::Value) -> Self;
     /// Its mark.
-    fn mark(&self) -> u32;
+    fn mark(&self) -> u64;
     /// Its key and its value; `None` if it is not published.
     fn get(&self) -> Option<(Self::Key, Self::Value)>;
     /// Where the search for a key begins.
     fn home(key: &Self::Key) -> u32;
-    /// Which word of the entry, of 4 bytes, is its mark.
+    /// Which word of the entry, of 8 bytes, is its mark.
     const MARK_WORD: usize;
 }
 
 impl ListenerKey {
+    /// The key in one word: VIP, protocol and port.
+    #[inline(always)]
+    #[must_use]
+    pub const fn word(&self) -> u64 {
+        word(&self.vip, self.protocol, self.port)
+    }
+
     /// The mark of a published entry with this key.
     #[inline(always)]
     #[must_use]
-    pub const fn mark(&self) -> u32 {
-        PUBLISHED | (self.protocol as u32) << 16 | self.port.to_wire() as u32
+    pub const fn mark(&self) -> u64 {
+        self.word() | PUBLISHED
     }
 
     /// Where the search for this key begins.
     #[inline(always)]
     #[must_use]
     pub const fn home(&self) -> u32 {
-        home(&self.vip, self.mark())
+        home(self.word())
     }
 }
 
 impl Vip {
-    /// The mark of a published entry.
-    pub const MARK: u32 = PUBLISHED;
+    /// The mark of a published entry of a VIP.
+    #[inline(always)]
+    #[must_use]
+    pub const fn mark(address: &Address) -> u64 {
+        word(address, protocol::ANY, Port::ANY) | PUBLISHED
+    }
 
     /// Where the search for a VIP begins.
     #[inline(always)]
     #[must_use]
     pub const fn home(address: &Address) -> u32 {
-        home(address, Self::MARK)
+        home(word(address, protocol::ANY, Port::ANY))
     }
 }
 
@@ -146,23 +175,23 @@ impl Entry for ListenerEntry {
     type Value = Listener;
 
     fn new(key: ListenerKey, listener: Listener) -> Self {
-        Self { vip: key.vip, mark: key.mark(), listener, reserved: [0; 12] }
+        Self { vip: key.vip, mark: key.mark(), listener: listener.published(), reserved: [0; 11] }
     }
 
-    fn mark(&self) -> u32 {
+    fn mark(&self) -> u64 {
         self.mark
     }
 
     fn get(&self) -> Option<(ListenerKey, Listener)> {
-        let key = ListenerKey::new(self.vip, (self.mark >> 16) as u8, Port::from_wire(self.mark as u16));
-        (self.mark & PUBLISHED != 0).then_some((key, self.listener))
+        let key = ListenerKey::new(self.vip, self.mark as u8, Port::from_wire((self.mark >> 16) as u16));
+        (self.mark & PUBLISHED != 0).then_some((key, self.listener.withdrawn()))
     }
 
     fn home(key: &ListenerKey) -> u32 {
         key.home()
     }
 
-    const MARK_WORD: usize = offset_of!(Self, mark) / 4;
+    const MARK_WORD: usize = offset_of!(Self, mark) / 8;
 }
 
 impl Entry for VipEntry {
@@ -170,10 +199,10 @@ impl Entry for VipEntry {
     type Value = Vip;
 
     fn new(address: Address, vip: Vip) -> Self {
-        Self { address, mark: Vip::MARK, vip, reserved: [0; 2] }
+        Self { address, mark: Vip::mark(&address), vip, reserved: 0 }
     }
 
-    fn mark(&self) -> u32 {
+    fn mark(&self) -> u64 {
         self.mark
     }
 
@@ -185,7 +214,7 @@ impl Entry for VipEntry {
         Vip::home(address)
     }
 
-    const MARK_WORD: usize = offset_of!(Self, mark) / 4;
+    const MARK_WORD: usize = offset_of!(Self, mark) / 8;
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use core::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::vec::Vec;
 
-use lb_common::address::{Address, MacAddr};
+use lb_common::address::{Address, MacAddr, RaisedMac};
 use lb_common::allow::{self, Bits, Root};
 use lb_common::backend::{Backend, Load, Segment};
 use lb_common::event::Event;
@@ -143,16 +143,16 @@ fn count(counter: &mut Counter, bytes: usize) {
 }
 
 impl Tables for HostTables {
-    fn own_mac(&self) -> MacAddr {
-        self.own_mac
+    fn own_mac(&self) -> RaisedMac {
+        RaisedMac::new(self.own_mac)
     }
 
     fn hash_key(&self) -> u64 {
         self.hash_key
     }
 
-    fn ingress_ifindex(&self) -> u32 {
-        self.ingress_ifindex
+    fn ingress_ifindex(&self) -> u64 {
+        self.ingress_ifindex.into()
     }
 
     fn vip(&self, address: &Address) -> Option<Vip> {
@@ -180,7 +180,7 @@ impl Tables for HostTables {
     }
 
     fn parse(&self, packet: &Packet<'_>, headers: &mut Headers) {
-        parse::run(packet, self.own_mac, headers);
+        parse::run(packet, RaisedMac::new(self.own_mac), headers);
     }
 
     fn answer(&self, packet: &Packet<'_>, headers: &Headers) -> Finish {

@@ -23,7 +23,7 @@ mod program {
     #[xdp(frags)]
     pub(crate) fn drlb(ctx: XdpContext) -> u32 {
         // SAFETY: the context is the one that the kernel handed to this program.
-        let (mut packet, tables) = unsafe { (Packet::from_context(ctx.ctx), BpfTables::of(ctx.ctx)) };
+        let (mut packet, tables) = (unsafe { Packet::from_context(ctx.ctx) }, BpfTables::here());
         let Some(tables) = tables else {
             return xdp_action::XDP_PASS;
         };
@@ -41,7 +41,7 @@ mod program {
         // SAFETY: the context is the one that the kernel handed to this program.
         let mut packet = unsafe { Packet::from_context(ctx.ctx) };
         // SAFETY: nobody else asks for it.
-        let (Some(known), Some(tables)) = (unsafe { maps::known() }, BpfTables::from_nowhere()) else {
+        let (Some(known), Some(tables)) = (unsafe { maps::known() }, BpfTables::here()) else {
             return xdp_action::XDP_DROP;
         };
         let out = pipeline::send_probe(&mut packet, known, &tables);

@@ -4,14 +4,14 @@ mod established;
 pub(crate) mod search;
 mod tables;
 
-use core::ptr::{NonNull, addr_of};
+use core::ptr::NonNull;
 
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, xdp_action};
 use aya_ebpf::helpers::generated::bpf_get_smp_processor_id;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, DevMap, HashMap, LruHashMap, PerCpuArray, RingBuf};
-use lb_common::address::MacAddr;
-use lb_common::backend::{BackendOwner, Load};
+use lb_common::address::RaisedMac;
+use lb_common::backend::{Backend, BackendOwner, Load, Segment};
 use lb_common::counters::Counters;
 use lb_common::flow::Flow;
 use lb_common::forwarding::Forwarding;
@@ -21,7 +21,8 @@ use lb_common::outcome::Refused;
 use lb_common::probe::{ProbeKey, ProbeTarget};
 use lb_common::rate::SourceKey;
 use lb_common::session::{Session, SessionKey};
-use lb_common::slot::SlotLine;
+use lb_common::slot::{Glance, SlotLine};
+use lb_common::table::{self, ListenerEntry, VipEntry};
 use lb_common::track::pin::{Pin, PinKey};
 use lb_ebpf::finish::Verdict;
 use lb_ebpf::known::Known;
@@ -40,6 +41,16 @@ pub(crate) use part;
 
 #[map]
 static FORWARDING: Array<Forwarding> = Array::pinned(1, BPF_F_MMAPABLE);
+
+// The parts of the one element of [`FORWARDING`]. The agent fills in where they are before the program is loaded
+// (`lb_common::forwarding::PARTS`), so that they need no look-up.
+unsafe extern "C" {
+    static FORWARDING_LISTENERS: [ListenerEntry; table::PLACES as usize];
+    static FORWARDING_VIPS: [VipEntry; table::PLACES as usize];
+    static FORWARDING_BACKENDS: [Backend; limits::MAX_BACKENDS as usize];
+    static FORWARDING_GLANCES: [Glance; limits::MAX_GLANCES as usize];
+    static FORWARDING_SEGMENTS: [Segment; limits::MAX_SEGMENTS as usize];
+}
 /// The agent makes one for each CPU that the host could have.
 #[map]
 static COUNTERS: Array<Counters> = Array::pinned(1, BPF_F_MMAPABLE);
@@ -94,12 +105,13 @@ static KNOWN: PerCpuArray<Known> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 static PIN_KEY: PerCpuArray<PinKey> = PerCpuArray::with_max_entries(1, 0);
 
-/// Set by the agent before the program is loaded: our MAC on the interface, as a word.
-#[unsafe(no_mangle)]
-static OWN_MAC: u64 = 0;
-/// Set by the agent before the program is loaded: the key of the flow hash.
-#[unsafe(no_mangle)]
-static HASH_KEY: u64 = 0;
+// Numbers that the agent writes into the instructions before the program is loaded, in place of these addresses: nothing stands
+// there (`lb_common::maps`).
+unsafe extern "C" {
+    static OWN_MAC: u8;
+    static INGRESS: u8;
+    static HASH_KEY: u8;
+}
 
 /// What the kernel is to do, as its number. Where the packet goes out is noted.
 #[inline(always)]
@@ -137,18 +149,53 @@ pub(crate) unsafe fn known<'a>() -> Option<&'a mut Known> {
 
 /// Our MAC on the interface.
 #[inline(always)]
-pub(crate) fn own_mac() -> MacAddr {
-    // SAFETY: a valid static; volatile because the loader changes it behind the compiler's back.
-    MacAddr::from_word(unsafe { addr_of!(OWN_MAC).read_volatile() })
+pub(crate) fn own_mac() -> RaisedMac {
+    RaisedMac(&raw const OWN_MAC as u64)
 }
 
-/// What packets are forwarded by. It is always there, which the verifier cannot know.
+/// The index of the interface.
 #[inline(always)]
-pub(crate) fn forwarding() -> Option<NonNull<Forwarding>> {
-    NonNull::new(FORWARDING.get_ptr_mut(0)?)
+fn ingress() -> u64 {
+    &raw const INGRESS as u64
 }
 
-/// What is this CPU's own. It is always there, too.
+/// The key of the flow hash.
+#[inline(always)]
+fn hash_key() -> u64 {
+    &raw const HASH_KEY as u64
+}
+
+/// The first of the backends of all pools.
+#[inline(always)]
+fn backends() -> *const Backend {
+    (&raw const FORWARDING_BACKENDS).cast()
+}
+
+/// The first of the glances.
+#[inline(always)]
+fn glances() -> *const Glance {
+    (&raw const FORWARDING_GLANCES).cast()
+}
+
+/// The first of the segments.
+#[inline(always)]
+fn segments() -> *const Segment {
+    (&raw const FORWARDING_SEGMENTS).cast()
+}
+
+/// The table of listeners.
+#[inline(always)]
+fn listeners() -> *const ListenerEntry {
+    (&raw const FORWARDING_LISTENERS).cast()
+}
+
+/// The table of VIPs.
+#[inline(always)]
+fn vips() -> *const VipEntry {
+    (&raw const FORWARDING_VIPS).cast()
+}
+
+/// What is this CPU's own. It is always there, which the verifier cannot know.
 #[inline(always)]
 fn counters() -> Option<NonNull<Counters>> {
     // SAFETY: a helper without arguments.

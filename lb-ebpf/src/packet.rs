@@ -12,7 +12,9 @@ use aya_ebpf::{
     bindings::xdp_md,
     helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_get_buff_len},
 };
-use lb_common::address::{Address, MacAddr, Ports};
+use lb_common::address::{Address, MacAddr, Ports, RaisedMac};
+#[cfg(target_arch = "bpf")]
+use network_types::eth::EthHdr;
 
 /// The farthest offset that a header may begin at; the verifier wants a bound. A mask, too.
 const FARTHEST: usize = 16_383;
@@ -160,6 +162,13 @@ impl<'a> Packet<'a> {
         if start.wrapping_add(N) > self.end {
             return None;
         }
+        #[cfg(target_arch = "bpf")]
+        if at == 0 && N > EthHdr::LEN {
+            // The compiler does not know that a frame with more bytes has those of the Ethernet header, as an addition might
+            // overflow: it would look for them again before it writes there.
+            // SAFETY: the packet does not end at the end of the address space.
+            unsafe { core::hint::assert_unchecked(start.wrapping_add(EthHdr::LEN) <= self.end) };
+        }
         Some(View { start, bytes: PhantomData })
     }
 }
@@ -270,8 +279,8 @@ impl<const N: usize> View<'_, N> {
     /// True if the six bytes at `AT` are this MAC. The view has to have two more.
     #[inline(always)]
     #[must_use]
-    pub fn has_mac<const AT: usize>(&self, mac: MacAddr) -> bool {
-        (u64::from_le(self.wire64::<AT>()) ^ mac.to_word()) << 16 == 0
+    pub fn has_mac<const AT: usize>(&self, mac: RaisedMac) -> bool {
+        mac.is_first_in(self.wire64::<AT>())
     }
 
     /// The IPv4 address at `AT`.

@@ -3,6 +3,7 @@
 //! Each step either goes on or finishes with a verdict and the counter for it. What isn't addressed to a VIP finishes with
 //! [`Verdict::PASS`] and not a bit of it changed.
 
+use lb_common::hash;
 use lb_common::listener::Listener;
 use lb_common::outcome::Outcome;
 use lb_common::protocol;
@@ -33,11 +34,14 @@ pub fn run<T: Tables>(packet: &mut Packet<'_>, known: &mut Known, tables: &T) ->
 #[inline(always)]
 pub fn plain<T: Tables>(packet: &mut Packet<'_>, tables: &T) -> Option<Verdict> {
     // Two ways that have much in common: each is made for its kind of addresses.
-    match parse::plain::kind(packet, tables.own_mac())? {
-        IPV4 => forward(packet, true, &parse::plain::ipv4(packet, false)?, tables),
-        IPV6 => forward(packet, true, &parse::plain::ipv6(packet, false)?, tables),
-        _ => None,
+    if parse::plain::kind(packet, tables.own_mac())? == IPV4 {
+        return forward(packet, true, &parse::plain::ipv4(packet, false)?, tables);
     }
+    // Asked for once more, so that the compiler does not ask for this one first.
+    if parse::plain::kind(packet, tables.own_mac())? == IPV6 {
+        return forward(packet, true, &parse::plain::ipv6(packet, false)?, tables);
+    }
+    None
 }
 
 /// The same for a packet that has a VLAN tag.
@@ -63,19 +67,26 @@ fn forward<T: Tables>(packet: &mut Packet<'_>, tracks: bool, headers: &Headers, 
             return if answer { None } else { end(finish) };
         }
     };
-    if !listener.is_plain() {
+    let (index, glance) = if listener.is_plain() {
+        let index = match select::index(listener, hash::flow(tables.hash_key(), flow)) {
+            Ok(index) => index,
+            Err(finish) => return end(finish),
+        };
+        (index, select::glance(listener, index, tables))
+    } else {
         if !listener.goes_by_slot() {
             return if tracks { pinned(packet, headers, listener, tables) } else { None };
         }
         if let Err(finish) = allowed(headers, listener, tables) {
             return end(finish);
         }
-    }
-    let index = match select::index(listener, flow, tables) {
-        Ok(index) => index,
-        Err(finish) => return end(finish),
+        let index = match select::index(listener, select::hash(listener, flow, tables)) {
+            Ok(index) => index,
+            Err(finish) => return end(finish),
+        };
+        (index, if listener.is_glanced_at() { select::glance(listener, index, tables) } else { None })
     };
-    let backend = match select::glance(listener, index, tables) {
+    let backend = match glance {
         Some(backend) => backend,
         None => {
             let place = match select::slot(listener, index, None, tables) {
@@ -108,7 +119,7 @@ fn pinned<T: Tables>(packet: &mut Packet<'_>, headers: &Headers, listener: &List
         return None;
     }
     let place = allowed(headers, listener, tables)
-        .and_then(|()| select::index(listener, &headers.flow, tables))
+        .and_then(|()| select::index(listener, select::hash(listener, &headers.flow, tables)))
         .and_then(|index| select::slot(listener, index, select::glance(listener, index, tables), tables));
     match place {
         Ok(place) => tracked(packet, headers, listener, place, tables),
@@ -151,10 +162,18 @@ pub fn send<T: Tables>(
 /// Sends a packet to the backend that was chosen, and counts it wherever it goes.
 #[inline(always)]
 fn send_to<T: Tables>(packet: &mut Packet<'_>, headers: &Headers, chosen: &Chosen, tables: &T) -> Verdict {
+    if headers.tag == 0 && chosen.segment.is_untagged_on(tables.ingress_ifindex()) {
+        // The way of most: back out where it came in, and no tag to look after.
+        if !rewrite::addresses(packet, chosen) {
+            return Verdict::DROP;
+        }
+        account::sent(chosen, Outcome::Forwarded, headers.length, tables);
+        return Verdict::TRANSMIT;
+    }
     if !rewrite::run(packet, headers, chosen, tables) {
         return account::finish(Finish::drop(Outcome::NoHeadroom), headers.length, tables);
     }
-    if chosen.segment.ifindex == tables.ingress_ifindex() {
+    if u64::from(chosen.segment.ifindex) == tables.ingress_ifindex() {
         account::sent(chosen, Outcome::Forwarded, headers.length, tables);
         Verdict::TRANSMIT
     } else {
@@ -255,7 +274,7 @@ pub fn find_slot<T: Tables>(packet: &Packet<'_>, known: &mut Known, tables: &T) 
             return Err(finish);
         }
     }
-    let index = select::index(listener, flow, tables)?;
+    let index = select::index(listener, select::hash(listener, flow, tables))?;
     known.place = select::slot(listener, index, select::glance(listener, index, tables), tables)?;
     known.note_listener(listener);
     Ok(())

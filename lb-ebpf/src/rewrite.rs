@@ -24,6 +24,14 @@ pub fn run<T: Tables>(packet: &mut Packet<'_>, headers: &Headers, chosen: &Chose
     if headers.tag != 0 || chosen.segment.vlan != 0 {
         return tables.retag(packet, headers, chosen);
     }
+    addresses(packet, chosen)
+}
+
+/// Addresses the frame to the backend, from us, in the VLAN that it came in. False if it is no Ethernet frame, which none is that
+/// gets so far.
+#[inline(always)]
+#[must_use]
+pub fn addresses(packet: &Packet<'_>, chosen: &Chosen) -> bool {
     let Some(ethernet) = packet.view::<{ EthHdr::LEN }>(0) else {
         return false;
     };

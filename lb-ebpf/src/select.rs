@@ -60,26 +60,28 @@ impl Chosen {
         Self { listener: 0, place: 0, backend: Backend::UNREACHABLE, segment: Segment::new(0, MacAddr([0; 6]), 0) };
 }
 
-/// Hashes the flow into the pool's lookup table: the index of its slot there.
+/// The hash of what of the flow chooses its slot.
 #[inline(always)]
-pub fn index<T: Tables>(listener: &Listener, flow: &Flow, tables: &T) -> Result<u32, Finish> {
-    if listener.slots_len == 0 {
-        return Err(Finish::drop(Outcome::NoBackend));
-    }
-    let hash = if listener.hash() == Listener::SOURCE_IP {
+pub fn hash<T: Tables>(listener: &Listener, flow: &Flow, tables: &T) -> u64 {
+    if listener.hash() == Listener::SOURCE_IP {
         hash::source(tables.hash_key(), &flow.source)
     } else {
         hash::flow(tables.hash_key(), flow)
-    };
+    }
+}
+
+/// Brings a flow's hash into the pool's lookup table: the index of its slot there.
+#[inline(always)]
+pub fn index(listener: &Listener, hash: u64) -> Result<u32, Finish> {
+    if listener.slots_len == 0 {
+        return Err(Finish::drop(Outcome::NoBackend));
+    }
     Ok(hash::reduce(hash, listener.slots_len))
 }
 
 /// The backend of a steady slot of the pool, by its index in the pool, if a glance tells it.
 #[inline(always)]
 pub fn glance<T: Tables>(listener: &Listener, index: u32, tables: &T) -> Option<u16> {
-    if listener.backends_len > Glance::MOST_PLACES {
-        return None;
-    }
     tables.glance(listener.slots_base + index).and_then(Glance::backend)
 }
 

@@ -25,7 +25,7 @@ use lb_ebpf::select::{Chosen, Place};
 use lb_ebpf::track::Request;
 use lb_ebpf::{fragments, pipeline, probe, rewrite, track, vip_traffic};
 
-use crate::maps::search::{self, NOWHERE, Sought};
+use crate::maps::search::{self, Sought};
 use crate::maps::{self, BpfTables};
 
 /// What a subprogram returns for a packet that goes on; no end of a packet is this number.
@@ -77,7 +77,7 @@ const NOT_LIKE_THEM: u32 = u32::MAX;
 #[inline(never)]
 pub(crate) unsafe extern "C" fn tagged_packet(context: *mut xdp_md) -> u32 {
     // SAFETY: the caller's promise.
-    let (mut packet, tables) = unsafe { (Packet::from_context(context), BpfTables::of(context)) };
+    let (mut packet, tables) = (unsafe { Packet::from_context(context) }, BpfTables::here());
     tables.and_then(|tables| pipeline::tagged(&mut packet, &tables)).map_or(NOT_LIKE_THEM, maps::action)
 }
 
@@ -91,7 +91,7 @@ pub(crate) unsafe extern "C" fn tagged_packet(context: *mut xdp_md) -> u32 {
 #[inline(never)]
 unsafe extern "C" fn any_packet(context: *mut xdp_md) -> u32 {
     // SAFETY: the caller's promise.
-    let (mut packet, tables) = unsafe { (Packet::from_context(context), BpfTables::of(context)) };
+    let (mut packet, tables) = (unsafe { Packet::from_context(context) }, BpfTables::here());
     // SAFETY: nobody else asks for it.
     let (Some(known), Some(tables)) = (unsafe { maps::known() }, tables) else {
         return xdp_action::XDP_PASS;
@@ -123,7 +123,7 @@ pub(crate) unsafe extern "C" fn parse_packet(context: *mut xdp_md, headers: *mut
 #[inline(never)]
 pub(crate) unsafe extern "C" fn find_slot(context: *mut xdp_md, known: *mut Known) -> u32 {
     // SAFETY: the caller's promise.
-    let (packet, tables, known) = unsafe { (Packet::from_context(context), BpfTables::of(context), known.as_mut()) };
+    let (packet, tables, known) = unsafe { (Packet::from_context(context), BpfTables::here(), known.as_mut()) };
     match (known, tables) {
         (Some(known), Some(tables)) => to_bits(pipeline::find_slot(&packet, known, &tables)),
         _ => Finish::drop(Outcome::Malformed).to_bits(),
@@ -135,9 +135,8 @@ pub(crate) unsafe extern "C" fn find_slot(context: *mut xdp_md, known: *mut Know
 #[cold]
 #[unsafe(link_section = ".text")]
 #[inline(never)]
-pub(crate) extern "C" fn listener_behind(home: u32, mark: u32, first: u64, last: u64) -> u32 {
-    maps::forwarding()
-        .map_or(NOWHERE, |tables| search::listener_behind(tables, Sought { home, mark, halves: [first, last] }))
+pub(crate) extern "C" fn listener_behind(home: u32, mark: u64, first: u64, last: u64) -> u32 {
+    search::listener_behind(Sought { home, mark, halves: [first, last] })
 }
 
 /// The same for a VIP's entry.
@@ -145,9 +144,8 @@ pub(crate) extern "C" fn listener_behind(home: u32, mark: u32, first: u64, last:
 #[cold]
 #[unsafe(link_section = ".text")]
 #[inline(never)]
-pub(crate) extern "C" fn vip_behind(home: u32, mark: u32, first: u64, last: u64) -> u32 {
-    maps::forwarding()
-        .map_or(NOWHERE, |tables| search::vip_behind(tables, Sought { home, mark, halves: [first, last] }))
+pub(crate) extern "C" fn vip_behind(home: u32, mark: u64, first: u64, last: u64) -> u32 {
+    search::vip_behind(Sought { home, mark, halves: [first, last] })
 }
 
 /// The look-up in an allow-list as a subprogram: its loop is proved once, and its registers are its own.
@@ -181,7 +179,7 @@ pub(crate) unsafe extern "C" fn track_flow(
     let flow = &headers.flow;
     let signal = parse::signal(&packet, headers);
     // SAFETY: a packet is tracked once.
-    let (Some(key), Some(tables)) = (unsafe { maps::pin_key(flow, listener.pool) }, BpfTables::from_nowhere()) else {
+    let (Some(key), Some(tables)) = (unsafe { maps::pin_key(flow, listener.pool) }, BpfTables::here()) else {
         return u32::from(NO_BACKEND);
     };
     let request = Request { listener, flow, place: Place::from_bits(place), signal, key };
@@ -199,7 +197,7 @@ pub(crate) unsafe extern "C" fn backend_before(listener: *const Listener, flow: 
     let (Some(listener), Some(flow)) = (unsafe { (listener.as_ref(), flow.as_ref()) }) else {
         return u32::from(NO_BACKEND);
     };
-    let Some(tables) = BpfTables::from_nowhere() else {
+    let Some(tables) = BpfTables::here() else {
         return u32::from(NO_BACKEND);
     };
     let asked = Asked { listener, flow, slot: Slot(slot) };
@@ -222,7 +220,7 @@ pub(crate) unsafe extern "C" fn choose_for_new(
     let (Some(listener), Some(flow)) = (unsafe { (listener.as_ref(), flow.as_ref()) }) else {
         return u32::from(NO_BACKEND);
     };
-    let Some(tables) = BpfTables::from_nowhere() else {
+    let Some(tables) = BpfTables::here() else {
         return u32::from(NO_BACKEND);
     };
     let asked = Asked { listener, flow, slot: Slot(slot) };
@@ -244,7 +242,7 @@ pub(crate) unsafe extern "C" fn send_packet(
     backend: u32,
 ) -> u32 {
     // SAFETY: the caller's promise.
-    let (mut packet, tables) = unsafe { (Packet::from_context(context), BpfTables::of(context)) };
+    let (mut packet, tables) = (unsafe { Packet::from_context(context) }, BpfTables::here());
     // SAFETY: as above.
     let (Some(headers), Some(listener), Some(tables)) =
         (unsafe { headers.as_ref() }, unsafe { listener.as_ref() }, tables)
@@ -288,7 +286,7 @@ pub(crate) unsafe extern "C" fn retag_packet(
 pub(crate) unsafe extern "C" fn follow_fragment(headers: *const Headers, chosen: *mut Chosen) -> u32 {
     // SAFETY: the caller's promise.
     let (headers, chosen) = unsafe { (headers.as_ref(), chosen.as_mut()) };
-    let (Some(headers), Some(chosen), Some(tables)) = (headers, chosen, BpfTables::from_nowhere()) else {
+    let (Some(headers), Some(chosen), Some(tables)) = (headers, chosen, BpfTables::here()) else {
         return Finish::drop(Outcome::Malformed).to_bits();
     };
     to_bits(fragments::follow(headers, chosen, &tables))
@@ -303,7 +301,7 @@ pub(crate) unsafe extern "C" fn follow_fragment(headers: *const Headers, chosen:
 pub(crate) unsafe extern "C" fn leave_first(headers: *const Headers, chosen: *const Chosen) -> u32 {
     // SAFETY: the caller's promise.
     let (headers, chosen) = unsafe { (headers.as_ref(), chosen.as_ref()) };
-    if let (Some(headers), Some(chosen), Some(tables)) = (headers, chosen, BpfTables::from_nowhere()) {
+    if let (Some(headers), Some(chosen), Some(tables)) = (headers, chosen, BpfTables::here()) {
         fragments::leave(headers, chosen, &tables);
     }
     0
@@ -317,7 +315,7 @@ pub(crate) unsafe extern "C" fn leave_first(headers: *const Headers, chosen: *co
 #[inline(never)]
 pub(crate) unsafe extern "C" fn answer_for_vip(context: *mut xdp_md, kind: u32, network: u64, transport: u64) -> u32 {
     // SAFETY: the caller's promise.
-    let (packet, tables) = unsafe { (Packet::from_context(context), BpfTables::of(context)) };
+    let (packet, tables) = (unsafe { Packet::from_context(context) }, BpfTables::here());
     let Some(tables) = tables else {
         return Finish::pass(Outcome::NoListener).to_bits();
     };
@@ -345,7 +343,7 @@ pub(crate) unsafe extern "C" fn answers_probe(
 ) -> u32 {
     // SAFETY: the caller's promise.
     let (packet, headers, chosen) = unsafe { (Packet::from_context(context), headers.as_ref(), chosen.as_mut()) };
-    let (Some(headers), Some(chosen), Some(tables)) = (headers, chosen, BpfTables::from_nowhere()) else {
+    let (Some(headers), Some(chosen), Some(tables)) = (headers, chosen, BpfTables::here()) else {
         return 0;
     };
     probe::is_answer(&packet, headers, chosen, &tables).into()

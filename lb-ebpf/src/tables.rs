@@ -1,6 +1,6 @@
 //! What the steps may ask of the maps.
 
-use lb_common::address::{Address, MacAddr};
+use lb_common::address::{Address, RaisedMac};
 use lb_common::allow::{Bits, Root};
 use lb_common::backend::{Backend, Load, Segment};
 use lb_common::event::Event;
@@ -23,11 +23,11 @@ use crate::select::{Chosen, Place};
 /// [`host::HostTables`](../host/struct.HostTables.html).
 pub trait Tables {
     /// Our MAC on the interface that the packet came in by.
-    fn own_mac(&self) -> MacAddr;
+    fn own_mac(&self) -> RaisedMac;
     /// The key of the flow hash.
     fn hash_key(&self) -> u64;
-    /// The interface that the packet came in by.
-    fn ingress_ifindex(&self) -> u32;
+    /// The index of the interface that the packet came in by, as a word.
+    fn ingress_ifindex(&self) -> u64;
     /// The VIP with that address.
     fn vip(&self, address: &Address) -> Option<Vip>;
     /// The listener with that key.

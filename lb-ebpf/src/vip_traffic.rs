@@ -76,7 +76,7 @@ fn arp<T: Tables>(packet: &Packet<'_>, network: usize, tables: &T) -> Finish {
     if !is_arp {
         return not_ours;
     }
-    let own = tables.own_mac();
+    let own = tables.own_mac().mac();
     let sender_mac = header.mac::<SENDER_MAC>();
     // Any ARP packet from an address claims it (RFC 5227 section 2.4), also the announcement of a host that asks for itself.
     if sender_mac.0 != own.0 && tables.vip(&sender).is_some_and(Vip::is_ours) {
@@ -132,7 +132,7 @@ fn discovery<T: Tables>(packet: &Packet<'_>, network: usize, transport: usize, t
     if !vip.is_ours() {
         return left(vip);
     }
-    let own = tables.own_mac();
+    let own = tables.own_mac().mac();
     let sender_mac = ethernet.mac::<{ offset_of!(EthHdr, src_addr) }>();
     if message.u8::<0>() == ADVERTISEMENT {
         return if sender_mac.0 == own.0 { not_ours } else { contested(Event::CLAIMS, target, sender_mac, tables) };
@@ -198,7 +198,7 @@ fn echo<T: Tables>(packet: &Packet<'_>, network: usize, transport: usize, tables
     check.change(before, after);
     message.set_wire16::<{ offset_of!(Icmpv4Hdr, check) }>(check.value());
     message.set_wire16::<0>(after);
-    turn_ethernet_round(&ethernet, tables.own_mac());
+    turn_ethernet_round(&ethernet, tables.own_mac().mac());
     Finish::answered(Outcome::EchoReply)
 }
 
@@ -260,7 +260,7 @@ fn left(vip: Vip) -> Finish {
 /// Tells the agent of another host that claims or wants a VIP of ours.
 #[inline(always)]
 fn contested<T: Tables>(kind: u8, vip: Address, mac: MacAddr, tables: &T) -> Finish {
-    tables.tell(&Event { vip, ifindex: tables.ingress_ifindex(), mac, kind, reserved: 0 });
+    tables.tell(&Event { vip, ifindex: tables.ingress_ifindex() as u32, mac, kind, reserved: 0 });
     Finish::pass(Outcome::VipContested)
 }
 

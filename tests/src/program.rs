@@ -24,7 +24,7 @@ use lb_common::table::{Entry, ListenerEntry, MOST_PROBES, VipEntry, place};
 use lb_common::track::pin::{Moment, Pin, PinKey, Table};
 use lb_ebpf::finish::Verdict;
 use lb_ebpf::host::{Counters, FlowMemory, HostTables};
-use lb_userspace::dataplane::{CounterMap, ForwardingMap, MatchTable};
+use lb_userspace::dataplane::{Bound, Constants, CounterMap, ForwardingMap, MatchTable};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::time::{ClockId, clock_gettime};
@@ -105,14 +105,15 @@ impl Program {
         mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing)?;
         mount(Some("bpf"), "/sys/fs/bpf", Some("bpf"), MsFlags::empty(), nothing)?;
 
-        let own_mac = tables.own_mac.to_word();
         let cpus = aya::util::nr_cpus().map_err(|(path, error)| anyhow::anyhow!("{path}: {error}"))?;
+        let pins = Path::new("/sys/fs/bpf");
+        let constants =
+            Constants { own_mac: tables.own_mac, ingress: tables.ingress_ifindex, hash_key: tables.hash_key };
+        let bound = Bound::new(object, pins, constants)?;
         let mut ebpf = EbpfLoader::new()
-            .default_map_pin_directory("/sys/fs/bpf")
+            .default_map_pin_directory(pins)
             .map_max_entries(maps::COUNTERS, u32::try_from(cpus)?)
-            .override_global(maps::OWN_MAC, &own_mac, true)
-            .override_global(maps::HASH_KEY, &tables.hash_key, true)
-            .load(object)
+            .load(&bound.object)
             .map_err(|error| anyhow::anyhow!("cannot load the BPF object: {error:#}"))?;
         program(&mut ebpf)?.load().map_err(|error| anyhow::anyhow!("the kernel refuses the program: {error:#}"))?;
         let places = u32::try_from(tables.backends.len())?;

@@ -1,14 +1,13 @@
 //! The search for a listener or a VIP in the tables of our own ([`lb_common::table`]).
 
-use core::ptr::{NonNull, addr_of};
+use core::ptr::addr_of;
 
 use lb_common::address::Address;
-use lb_common::forwarding::Forwarding;
 use lb_common::listener::{ListenerKey, Vip};
 use lb_common::table::{self, ListenerEntry, VipEntry};
 
-use super::part;
 use super::tables::unknown;
+use super::{listeners, vips};
 use crate::{left_out, subprograms};
 
 /// What an entry of a table is looked for by.
@@ -17,7 +16,7 @@ pub(crate) struct Sought {
     /// Where the search begins.
     pub(crate) home: u32,
     /// The mark.
-    pub(crate) mark: u32,
+    pub(crate) mark: u64,
     /// The address.
     pub(crate) halves: [u64; 2],
 }
@@ -25,28 +24,16 @@ pub(crate) struct Sought {
 /// What a search returns that found nothing: no place of a table.
 pub(crate) const NOWHERE: u32 = u32::MAX;
 
-/// The table of listeners.
-#[inline(always)]
-fn listeners(forwarding: NonNull<Forwarding>) -> *const ListenerEntry {
-    part!(forwarding, listeners).cast()
-}
-
-/// The table of VIPs.
-#[inline(always)]
-fn vips(forwarding: NonNull<Forwarding>) -> *const VipEntry {
-    part!(forwarding, vips).cast()
-}
-
 /// The mark of a listener's entry and, read after it, its address.
 #[inline(always)]
-unsafe fn listener_key(entry: *const ListenerEntry) -> (u32, [u64; 2]) {
+unsafe fn listener_key(entry: *const ListenerEntry) -> (u64, [u64; 2]) {
     // SAFETY: the caller's pointer is to an element; volatile because the agent publishes and withdraws entries meanwhile.
     unsafe { (addr_of!((*entry).mark).read_volatile(), addr_of!((*entry).vip).cast::<[u64; 2]>().read()) }
 }
 
 /// The same of a VIP's entry.
 #[inline(always)]
-unsafe fn vip_key(entry: *const VipEntry) -> (u32, [u64; 2]) {
+unsafe fn vip_key(entry: *const VipEntry) -> (u64, [u64; 2]) {
     // SAFETY: as above.
     unsafe { (addr_of!((*entry).mark).read_volatile(), addr_of!((*entry).address).cast::<[u64; 2]>().read()) }
 }
@@ -57,20 +44,22 @@ unsafe fn vip_key(entry: *const VipEntry) -> (u32, [u64; 2]) {
 fn find<E>(
     entries: *const E,
     sought: Sought,
-    read: unsafe fn(*const E) -> (u32, [u64; 2]),
-    behind: extern "C" fn(u32, u32, u64, u64) -> u32,
+    read: unsafe fn(*const E) -> (u64, [u64; 2]),
+    behind: extern "C" fn(u32, u64, u64, u64) -> u32,
 ) -> Option<*const E> {
     let entry = at(entries, sought.home);
     // SAFETY: the pointer is to an entry.
     let (mark, halves) = unsafe { read(entry) };
-    if left_out::MATCH || (mark == sought.mark && halves == sought.halves) {
+    if left_out::MATCH || (mark == sought.mark && (table::tells_all(sought.mark) || halves == sought.halves)) {
         return Some(entry);
     }
     if mark == table::FREE {
         return None;
     }
     let place = unknown(behind(sought.home, sought.mark, sought.halves[0], sought.halves[1]));
-    if place == NOWHERE { None } else { Some(at(entries, place)) }
+    // Nothing is known of this address: else the compiler would work out that of most packets' entry once more, here and there in
+    // one.
+    if place == NOWHERE { None } else { Some(unknown(at(entries, place))) }
 }
 
 /// The entry at a place of a table.
@@ -82,7 +71,7 @@ fn at<E>(entries: *const E, place: u32) -> *const E {
 
 /// The place of the entry that is sought, of those behind its home.
 #[inline(always)]
-fn place_behind<E>(entries: *const E, sought: Sought, read: unsafe fn(*const E) -> (u32, [u64; 2])) -> u32 {
+fn place_behind<E>(entries: *const E, sought: Sought, read: unsafe fn(*const E) -> (u64, [u64; 2])) -> u32 {
     let mut place = sought.home;
     for _ in 1..table::MOST_PROBES {
         place = table::place(place, 1);
@@ -100,27 +89,27 @@ fn place_behind<E>(entries: *const E, sought: Sought, read: unsafe fn(*const E) 
 
 /// The entry of the listener with that key.
 #[inline(always)]
-pub(crate) fn listener(forwarding: NonNull<Forwarding>, key: &ListenerKey) -> Option<*const ListenerEntry> {
+pub(crate) fn listener(key: &ListenerKey) -> Option<*const ListenerEntry> {
     let home = if left_out::MATCH { left_out::LISTENER.home() } else { key.home() };
     let sought = Sought { home, mark: key.mark(), halves: key.vip.halves() };
-    find(listeners(forwarding), sought, listener_key, subprograms::listener_behind)
+    find(listeners(), sought, listener_key, subprograms::listener_behind)
 }
 
 /// The entry of the VIP with that address.
 #[inline(always)]
-pub(crate) fn vip(forwarding: NonNull<Forwarding>, address: &Address) -> Option<*const VipEntry> {
-    let sought = Sought { home: Vip::home(address), mark: Vip::MARK, halves: address.halves() };
-    find(vips(forwarding), sought, vip_key, subprograms::vip_behind)
+pub(crate) fn vip(address: &Address) -> Option<*const VipEntry> {
+    let sought = Sought { home: Vip::home(address), mark: Vip::mark(address), halves: address.halves() };
+    find(vips(), sought, vip_key, subprograms::vip_behind)
 }
 
 /// The place of a listener's entry behind its home.
 #[inline(always)]
-pub(crate) fn listener_behind(forwarding: NonNull<Forwarding>, sought: Sought) -> u32 {
-    place_behind(listeners(forwarding), sought, listener_key)
+pub(crate) fn listener_behind(sought: Sought) -> u32 {
+    place_behind(listeners(), sought, listener_key)
 }
 
 /// The place of a VIP's entry behind its home.
 #[inline(always)]
-pub(crate) fn vip_behind(forwarding: NonNull<Forwarding>, sought: Sought) -> u32 {
-    place_behind(vips(forwarding), sought, vip_key)
+pub(crate) fn vip_behind(sought: Sought) -> u32 {
+    place_behind(vips(), sought, vip_key)
 }

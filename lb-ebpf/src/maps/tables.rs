@@ -2,14 +2,12 @@
 
 use core::ptr::{NonNull, addr_of};
 
-use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_jiffies64, bpf_ktime_get_coarse_ns};
-use lb_common::address::{Address, MacAddr};
+use lb_common::address::{Address, MacAddr, RaisedMac};
 use lb_common::allow::{Bits, Root};
 use lb_common::backend::{Backend, Load, Segment};
 use lb_common::counters::Counters;
 use lb_common::event::Event;
-use lb_common::forwarding::Forwarding;
 use lb_common::fragment::{DatagramKey, Trail};
 use lb_common::limits;
 use lb_common::listener::{Listener, ListenerKey, Vip};
@@ -28,34 +26,23 @@ use lb_ebpf::select::{Chosen, Place};
 use lb_ebpf::tables::Tables;
 
 use super::{
-    EVENTS, FRAGMENTS, HASH_KEY, LISTENER_FLOWS, LISTENER_REFUSALS, LOADS, PIN_OVERFLOWS, PINS_CROWDED, PINS_YOUNG,
-    PROBES, PROBING, SESSIONS, SLOTS, SOURCES, TURNS, counters, established, forwarding, known, own_mac, part, search,
+    EVENTS, FRAGMENTS, LISTENER_FLOWS, LISTENER_REFUSALS, LOADS, PIN_OVERFLOWS, PINS_CROWDED, PINS_YOUNG, PROBES,
+    PROBING, SESSIONS, SLOTS, SOURCES, TURNS, backends, counters, established, glances, hash_key, ingress, known,
+    own_mac, part, search, segments,
 };
 use crate::{left_out, subprograms};
 
 /// The maps, as the steps ask for them.
 pub(crate) struct BpfTables {
-    /// What tells the interface that the packet came in by; none if there is no such interface.
-    context: Option<NonNull<xdp_md>>,
-    forwarding: NonNull<Forwarding>,
     /// This CPU's own.
     counters: NonNull<Counters>,
 }
 
 impl BpfTables {
-    /// The maps, seen from the interface that the packet of this context came in by.
-    ///
-    /// # Safety
-    /// `context` must be what the kernel handed to the program that runs.
+    /// The maps, as this CPU sees them.
     #[inline(always)]
-    pub(crate) unsafe fn of(context: *mut xdp_md) -> Option<Self> {
-        Some(Self { context: NonNull::new(context), ..Self::from_nowhere()? })
-    }
-
-    /// The maps, seen from no interface of the balancer's: frames go out by a redirect in any case.
-    #[inline(always)]
-    pub(crate) fn from_nowhere() -> Option<Self> {
-        Some(Self { context: None, forwarding: forwarding()?, counters: counters()? })
+    pub(crate) fn here() -> Option<Self> {
+        Some(Self { counters: counters()? })
     }
 
     /// The time of the kernel's coarse clock. Before the first tick that this CPU asks in, its look at the clock is all zero, and
@@ -75,12 +62,12 @@ impl BpfTables {
     }
 }
 
-/// The same number, of which the compiler knows nothing: it would leave out the mask of what it knows to be small, which the
+/// The same value, of which the compiler knows nothing: it would leave out the mask of what it knows to be small, which the
 /// verifier, who does not, wants to see.
 #[inline(always)]
-pub(super) fn unknown(number: u32) -> u32 {
+pub(super) fn unknown<T: Copy>(value: T) -> T {
     // SAFETY: a valid local.
-    unsafe { (&raw const number).read_volatile() }
+    unsafe { (&raw const value).read_volatile() }
 }
 
 /// Counts a packet in one of this CPU's counters.
@@ -100,33 +87,30 @@ fn count<const N: usize>(counters: *mut [Counter; N], index: u32, bytes: usize) 
 
 impl Tables for BpfTables {
     #[inline(always)]
-    fn own_mac(&self) -> MacAddr {
+    fn own_mac(&self) -> RaisedMac {
         own_mac()
     }
 
     #[inline(always)]
     fn hash_key(&self) -> u64 {
-        // SAFETY: as that of our MAC.
-        unsafe { addr_of!(HASH_KEY).read_volatile() }
+        hash_key()
     }
 
     #[inline(always)]
-    fn ingress_ifindex(&self) -> u32 {
-        // Read when it is asked for, as the program has no register to keep it in.
-        // SAFETY: the context is the one of the program that runs.
-        self.context.map_or(0, |context| unsafe { (*context.as_ptr()).ingress_ifindex })
+    fn ingress_ifindex(&self) -> u64 {
+        ingress()
     }
 
     #[inline(always)]
     fn vip(&self, address: &Address) -> Option<Vip> {
-        let entry = search::vip(self.forwarding, address)?;
+        let entry = search::vip(address)?;
         // SAFETY: a published entry does not change, and is not written again before the packet is gone.
         Some(unsafe { (*entry).vip })
     }
 
     #[inline(always)]
     fn listener(&self, key: &ListenerKey) -> Option<&Listener> {
-        let entry = search::listener(self.forwarding, key)?;
+        let entry = search::listener(key)?;
         // SAFETY: as above.
         Some(unsafe { &(*entry).listener })
     }
@@ -147,13 +131,9 @@ impl Tables for BpfTables {
         if left_out::SELECT {
             return Some(Glance::of(Slot::steady(0)));
         }
-        if index >= limits::MAX_GLANCES {
-            return None;
-        }
-        let glances = part!(self.forwarding, glances).cast::<Glance>();
-        // SAFETY: the index is below MAX_GLANCES; volatile because the agent stores glances while they are read here, each in one
-        // byte.
-        Some(unsafe { glances.add(index as usize).read_volatile() })
+        // SAFETY: the masked index is below MAX_GLANCES; volatile because the agent stores glances while they are read here, each
+        // in one byte.
+        Some(unsafe { glances().add((index & (limits::MAX_GLANCES - 1)) as usize).read_volatile() })
     }
 
     #[inline(always)]
@@ -161,7 +141,7 @@ impl Tables for BpfTables {
         if left_out::BACKEND {
             return Some(Backend::new(MacAddr([2, 0, 0, 0, 0, 1]), 0));
         }
-        let backends = part!(self.forwarding, backends).cast::<Backend>();
+        let backends = backends();
         // SAFETY: the masked place is below MAX_BACKENDS; volatile because the agent stores backends while they are read here,
         // each in one word.
         Some(unsafe { backends.add((place & (limits::MAX_BACKENDS - 1)) as usize).read_volatile() })
@@ -170,9 +150,9 @@ impl Tables for BpfTables {
     #[inline(always)]
     fn segment(&self, index: u16) -> Option<Segment> {
         if left_out::BACKEND {
-            return Some(Segment::new(self.ingress_ifindex(), own_mac(), 0));
+            return Some(Segment::new(self.ingress_ifindex() as u32, own_mac().mac(), 0));
         }
-        let segments = part!(self.forwarding, segments).cast::<Segment>();
+        let segments = segments();
         // SAFETY: the masked index is below MAX_SEGMENTS.
         Some(Segment::of_words(unsafe {
             segments.add(usize::from(index) & (limits::MAX_SEGMENTS as usize - 1)).cast::<[u64; 2]>().read()

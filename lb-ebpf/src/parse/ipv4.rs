@@ -12,6 +12,8 @@ use crate::packet::{Packet, View};
 const MORE_FRAGMENTS: u16 = 0x2000;
 /// The fragment offset, of the same 16 bits.
 pub(super) const FRAGMENT_OFFSET: u16 = 0x1fff;
+/// What of the same 16 bits is not zero in a fragment.
+pub(super) const FRAGMENT: u16 = MORE_FRAGMENTS | FRAGMENT_OFFSET;
 
 /// The fixed part of an IPv4 header.
 pub(super) type Header<'a> = View<'a, { Ipv4Hdr::LEN }>;
@@ -27,7 +29,7 @@ pub(super) fn length(header: &Header<'_>) -> usize {
 /// True if those 16 bits are a fragment's.
 #[inline(always)]
 pub(super) const fn is_fragment(bits: u16) -> bool {
-    bits & (MORE_FRAGMENTS | FRAGMENT_OFFSET) != 0
+    bits & FRAGMENT != 0
 }
 
 #[inline(always)]

@@ -19,7 +19,7 @@ mod transport;
 
 use core::mem::offset_of;
 
-use lb_common::address::{Address, MacAddr};
+use lb_common::address::{Address, RaisedMac};
 use lb_common::flow::Flow;
 use lb_common::outcome::Outcome;
 use network_types::eth::{EthHdr, EtherType};
@@ -118,18 +118,18 @@ impl Headers {
 /// Says what the packet is. `own` is our MAC: a frame to another host's MAC is none of ours, even if a switch floods it
 /// to us. So two balancers on one segment never forward a packet twice.
 #[inline(always)]
-pub fn run(packet: &Packet<'_>, own: MacAddr, headers: &mut Headers) {
+pub fn run(packet: &Packet<'_>, own: RaisedMac, headers: &mut Headers) {
     *headers = Headers { length: packet.length(), ..Headers::NONE };
     ethernet(packet, own, headers);
 }
 
 #[inline(always)]
-fn ethernet(packet: &Packet<'_>, own: MacAddr, headers: &mut Headers) {
+fn ethernet(packet: &Packet<'_>, own: RaisedMac, headers: &mut Headers) {
     let Some(ethernet) = packet.view::<{ EthHdr::LEN }>(0) else {
         return headers.foreign(Outcome::NotIp);
     };
     let to = ethernet.mac::<{ offset_of!(EthHdr, dst_addr) }>();
-    let to_us = to.0 == own.0;
+    let to_us = RaisedMac::new(to) == own;
     let to_many = to.0[0] & 1 != 0;
     if !to_us && !to_many {
         return headers.foreign(Outcome::OtherHost);

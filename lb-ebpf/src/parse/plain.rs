@@ -6,7 +6,7 @@
 
 use core::mem::offset_of;
 
-use lb_common::address::MacAddr;
+use lb_common::address::RaisedMac;
 use lb_common::flow::Flow;
 use lb_common::protocol::has_ports;
 use network_types::eth::EthHdr;
@@ -18,32 +18,36 @@ use crate::packet::{Packet, View};
 
 /// What each of these packets has above IP: the length of the shortest header with ports, UDP's.
 const SHORTEST: usize = 8;
-/// IPv4 without options: the header is five words long.
-const V4_WITHOUT_OPTIONS: u8 = 0x45;
+/// Of an IPv4 header's first eight bytes: version and length, and what tells a fragment.
+const V4_SHAPE: u64 = u64::from_le_bytes([0xff, 0, 0, 0, 0, 0, FRAGMENT[0], FRAGMENT[1]]);
+const FRAGMENT: [u8; 2] = ipv4::FRAGMENT.to_be_bytes();
+/// IPv4 without options, not a fragment: the header is five words long.
+const V4_PLAIN: u64 = 0x45;
 
 /// Where such a packet's IP header begins without a tag, and with one.
 const UNTAGGED: usize = EthHdr::LEN;
 const TAGGED: usize = EthHdr::LEN + TAG;
 
-/// What is above Ethernet in a frame to us; `None` for any other frame.
+/// What is above Ethernet in a frame to us; `None` for any other frame, and for one that has not room for an IPv4 header and what is
+/// above it: [`ipv4`] need not look again.
 #[inline(always)]
 #[must_use]
-pub fn kind(packet: &Packet<'_>, own: MacAddr) -> Option<u16> {
-    let ethernet = packet.view::<UNTAGGED>(0)?;
+pub fn kind(packet: &Packet<'_>, own: RaisedMac) -> Option<u16> {
+    let ethernet = packet.view::<{ UNTAGGED + Ipv4Hdr::LEN + SHORTEST }>(0)?;
     is_for(&ethernet, own).then(|| ethernet.wire16::<{ UNTAGGED - 2 }>())
 }
 
 /// What is above the tag in a frame to us that has one; `None` for any other frame.
 #[inline(always)]
 #[must_use]
-pub fn tagged_kind(packet: &Packet<'_>, own: MacAddr) -> Option<u16> {
+pub fn tagged_kind(packet: &Packet<'_>, own: RaisedMac) -> Option<u16> {
     let ethernet = packet.view::<TAGGED>(0)?;
     let has_tag = is_for(&ethernet, own) && ethernet.wire16::<{ UNTAGGED - 2 }>() == VLAN;
     has_tag.then(|| ethernet.wire16::<{ TAGGED - 2 }>())
 }
 
 #[inline(always)]
-fn is_for<const N: usize>(ethernet: &View<'_, N>, own: MacAddr) -> bool {
+fn is_for<const N: usize>(ethernet: &View<'_, N>, own: RaisedMac) -> bool {
     ethernet.has_mac::<{ offset_of!(EthHdr, dst_addr) }>(own)
 }
 
@@ -54,9 +58,7 @@ pub fn ipv4(packet: &Packet<'_>, has_tag: bool) -> Option<Headers> {
     let (network, tag) = places(has_tag);
     const PORTS: usize = Ipv4Hdr::LEN;
     let view = packet.view::<{ Ipv4Hdr::LEN + SHORTEST }>(network)?;
-    if view.u8::<{ offset_of!(Ipv4Hdr, vihl) }>() != V4_WITHOUT_OPTIONS
-        || ipv4::is_fragment(view.u16::<{ offset_of!(Ipv4Hdr, frags) }>())
-    {
+    if u64::from_le(view.wire64::<0>()) & V4_SHAPE != V4_PLAIN {
         return None;
     }
     let flow = Flow {

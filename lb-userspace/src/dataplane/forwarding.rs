@@ -15,7 +15,7 @@ use super::mmap::{Mapping, Word};
 use super::table::MatchTable;
 use crate::model::Fault;
 
-/// Words of a [`Segment`]: MAC and VLAN, and the interface.
+/// Words of a [`Segment`]: the MAC, and interface and VLAN.
 const SEGMENT_WORDS: usize = size_of::<Segment>() / size_of::<u64>();
 
 /// The parts of the map `FORWARDING`. What is stored here, packets read at once.
@@ -96,7 +96,7 @@ impl ForwardingMap {
         bytemuck::cast(words)
     }
 
-    /// Writes a segment. MAC and VLAN change in one store, so a packet meets those of before or of after.
+    /// Writes a segment. Interface and VLAN change in one store, so a packet meets those of before or of after.
     pub fn set_segment(&self, index: u16, segment: Segment) {
         let words: [u64; SEGMENT_WORDS] = bytemuck::cast(segment);
         for (word, place) in words.iter().zip(self.words_of(index)) {

@@ -12,6 +12,7 @@ use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::xdp::{XdpLink, XdpMode as AyaMode};
 use lb_common::address::MacAddr;
 
+use super::bind::Constants;
 use super::detach::detach_now;
 use super::fault::{attach_fault, chain, errno, pin_fault, program_fault};
 use super::object::Instance;
@@ -27,8 +28,8 @@ pub(super) struct Links {
     generic: PathBuf,
     /// The MACs of the programs that this agent has loaded, by the interface's name.
     macs: BTreeMap<String, MacAddr>,
-    /// A program that is loaded and not attached yet, and the MAC that it is loaded for.
-    pub(super) kept: Option<(MacAddr, Instance)>,
+    /// A program that is loaded and not attached yet, and what it is loaded for.
+    pub(super) kept: Option<(Constants, Instance)>,
 }
 
 /// The name of an interface as the name of a file: the BPF file system takes no dots, and VLAN interfaces have one.
@@ -55,16 +56,17 @@ impl Links {
         Ok(Self { maps: maps.to_owned(), links, generic, macs: BTreeMap::new(), kept: None })
     }
 
-    /// Keeps a program for the first interface with its MAC that needs one.
-    pub(super) fn keep(&mut self, mac: MacAddr, instance: Instance) {
-        self.kept = Some((mac, instance));
+    /// Keeps a program until the interface that it is for needs one.
+    pub(super) fn keep(&mut self, constants: Constants, instance: Instance) {
+        self.kept = Some((constants, instance));
     }
 
-    /// A program for an interface with this MAC: the one that is kept, or one that is loaded now.
-    fn program_for(&mut self, mac: MacAddr) -> Result<Instance, Fault> {
-        match self.kept.take_if(|(known, _)| *known == mac) {
+    /// A program for an interface: the one that is kept, or one that is loaded now.
+    fn program_for(&mut self, ifindex: u32, mac: MacAddr) -> Result<Instance, Fault> {
+        let constants = Constants::new(ifindex, mac);
+        match self.kept.take_if(|(known, _)| *known == constants) {
             Some((_, instance)) => Ok(instance),
-            None => Instance::load(&self.maps, mac),
+            None => Instance::load(&self.maps, constants),
         }
     }
 
@@ -106,7 +108,7 @@ impl Links {
         mac: MacAddr,
         mode: AttachMode,
     ) -> Result<Attached, Fault> {
-        let mut instance = self.program_for(mac)?;
+        let mut instance = self.program_for(ifindex, mac)?;
         let first = if mode == AttachMode::Generic { XdpMode::Generic } else { XdpMode::Native };
         let (link, mode) = match create(&mut instance, name, ifindex, first) {
             Err((_, Some(libc::EOPNOTSUPP))) if mode == AttachMode::Auto => {
@@ -133,7 +135,8 @@ impl Links {
 
     /// Loads the program for an interface anew, and puts it in the place of the one that runs there, in one step.
     pub(super) fn renew(&mut self, name: &str, mac: MacAddr) -> Result<Option<Attached>, Fault> {
-        let mut instance = self.program_for(mac)?;
+        let Some(attached) = self.attached_to(name)? else { return Ok(None) };
+        let mut instance = self.program_for(attached.ifindex, mac)?;
         let path = self.links.join(file_name(name));
         let link_fault =
             |error| Fault::unavailable(format!("the link {} cannot be opened: {}", path.display(), chain(error)));

@@ -10,6 +10,7 @@
 //! ```
 
 mod batch;
+mod bind;
 mod counters;
 mod detach;
 mod events;
@@ -38,6 +39,7 @@ use lb_common::track::pin::{Moment, Pin, PinKey, Table};
 use nix::ifaddrs::{InterfaceAddress, getifaddrs};
 use nix::time::{ClockId, clock_gettime};
 
+pub use bind::{Bound, Constants};
 pub use counters::CounterMap;
 pub use events::EventRing;
 pub use forwarding::ForwardingMap;
@@ -79,7 +81,7 @@ impl Dataplane {
         let folder = pin_dir.join(LAYOUT);
         let fresh = !folder.exists();
         preflight::pin_folder(&folder)?;
-        let opened = Self::open_maps(&folder, slots, mac_of_first(interfaces));
+        let opened = Self::open_maps(&folder, slots, first_of(interfaces));
         if opened.is_err() && fresh {
             // Leave nothing of a data plane that does not work.
             let _ = remove_pins(pin_dir, &folder);
@@ -88,27 +90,27 @@ impl Dataplane {
         Ok(Self { pin_dir: pin_dir.to_owned(), folder, maps, links, events: Some(events) })
     }
 
-    fn open_maps(folder: &Path, slots: u32, mac: Option<MacAddr>) -> Result<(Maps, EventRing, Links), Fault> {
+    fn open_maps(folder: &Path, slots: u32, first: Option<Constants>) -> Result<(Maps, EventRing, Links), Fault> {
         specs::check_pinned(folder)?;
         room::make(folder, slots)?;
         let mut links = Links::open(folder)?;
-        let mut instance = Instance::with_room(folder, slots, mac.unwrap_or_default())?;
+        let mut instance = Instance::with_room(folder, slots, first.unwrap_or(NOWHERE))?;
         // Once more: what was made just now must be as expected, too.
         specs::check_pinned(folder)?;
         let opened = (Maps::take(instance.maps())?, EventRing::take(instance.maps())?);
-        if let Some(mac) = mac {
-            links.keep(mac, instance);
+        if let Some(first) = first {
+            links.keep(first, instance);
         }
         let (maps, events) = opened;
         Ok((maps, events, links))
     }
 
-    /// Loads the program for an interface with a certain MAC, on these maps.
+    /// Loads the program for an interface, on these maps.
     ///
     /// # Errors
     /// The kernel refused it.
-    pub fn load(&self, mac: MacAddr) -> Result<Instance, Fault> {
-        Instance::load(&self.folder, mac)
+    pub fn load(&self, constants: Constants) -> Result<Instance, Fault> {
+        Instance::load(&self.folder, constants)
     }
 
     /// What the program tells of, to be read by one reader. `None` after the first time.
@@ -224,15 +226,20 @@ impl DataPlane for Dataplane {
     }
 }
 
-/// The MAC of the first of some interfaces that is there.
-fn mac_of_first(interfaces: &[String]) -> Option<MacAddr> {
+/// An instance that is for no interface.
+const NOWHERE: Constants = Constants::new(0, MacAddr([0; 6]));
+
+/// An instance for the first of some interfaces that is there.
+fn first_of(interfaces: &[String]) -> Option<Constants> {
     // What cannot be read is loaded for later.
     let addresses: Vec<_> = getifaddrs().ok()?.collect();
-    let mac_of = |name: &String| {
-        let of_link = |address: &InterfaceAddress| address.address.as_ref()?.as_link_addr()?.addr().map(MacAddr);
-        addresses.iter().filter(|address| address.interface_name == *name).find_map(of_link)
+    let instance_for = |address: &InterfaceAddress| {
+        let link = address.address.as_ref()?.as_link_addr()?;
+        Some(Constants::new(u32::try_from(link.ifindex()).ok()?, MacAddr(link.addr()?)))
     };
-    interfaces.iter().find_map(mac_of)
+    let first =
+        |name: &String| addresses.iter().filter(|address| address.interface_name == *name).find_map(instance_for);
+    interfaces.iter().find_map(first)
 }
 
 /// Removes the pinned maps and the folders, in which there must be no link.

@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
+use aya::maps::MapData;
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
-use lb_common::address::MacAddr;
-use lb_common::hash;
 use lb_common::limits::{MAX_SLOTS, SLOTS_PER_LINE};
-use lb_common::maps::{COUNTERS, HASH_KEY, OWN_MAC, PROGRAM, SLOTS};
+use lb_common::maps::{COUNTERS, PROGRAM, SLOTS};
 
+use super::bind::{Bound, Constants};
 use super::fault::{chain, object_fault, program_fault};
 use crate::model::Fault;
 
@@ -18,7 +18,16 @@ pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), 
 /// The program, loaded into the kernel for one interface. All instances share the pinned maps.
 #[derive(Debug)]
 pub struct Instance {
-    ebpf: Ebpf,
+    object: Object,
+}
+
+/// The object with its maps, of which programs can be loaded.
+#[derive(Debug)]
+pub(super) struct Object {
+    /// The object.
+    pub(super) ebpf: Ebpf,
+    /// What its instructions name by the descriptor.
+    _forwarding: MapData,
 }
 
 /// What the program made of a packet.
@@ -31,26 +40,26 @@ pub struct Run {
 }
 
 impl Instance {
-    /// Loads the program for an interface with a certain MAC, on the maps that are pinned in a folder; maps that are
-    /// not there yet are made and pinned.
+    /// Loads the program for an interface, on the maps that are pinned in a folder; maps that are not there yet are made and
+    /// pinned.
     ///
     /// # Errors
     /// The kernel refused the maps or the program.
-    pub(super) fn load(pins: &Path, mac: MacAddr) -> Result<Self, Fault> {
-        Self::of(load_object(pins, mac)?)
+    pub(super) fn load(pins: &Path, constants: Constants) -> Result<Self, Fault> {
+        Self::of(Object::open(pins, constants)?)
     }
 
     /// The same; a map of slots that is not there yet is made with this many.
     ///
     /// # Errors
     /// As [`Instance::load`].
-    pub(super) fn with_room(pins: &Path, slots: u32, mac: MacAddr) -> Result<Self, Fault> {
-        Self::of(object_with_room(pins, mac, slots)?)
+    pub(super) fn with_room(pins: &Path, slots: u32, constants: Constants) -> Result<Self, Fault> {
+        Self::of(Object::with_room(pins, slots, constants)?)
     }
 
-    fn of(mut ebpf: Ebpf) -> Result<Self, Fault> {
-        xdp(&mut ebpf)?.load().map_err(program_fault)?;
-        Ok(Self { ebpf })
+    fn of(mut object: Object) -> Result<Self, Fault> {
+        object.program(PROGRAM)?.load().map_err(program_fault)?;
+        Ok(Self { object })
     }
 
     /// Runs the program on a packet, without an interface: `BPF_PROG_TEST_RUN`. It reads and counts in the same maps
@@ -72,41 +81,54 @@ impl Instance {
 
     /// The program.
     pub(super) fn program(&mut self) -> Result<&mut Xdp, Fault> {
-        xdp(&mut self.ebpf)
+        self.object.program(PROGRAM)
     }
 
     /// The maps, to be taken out one by one.
     pub(super) const fn maps(&mut self) -> &mut Ebpf {
-        &mut self.ebpf
+        &mut self.object.ebpf
     }
 }
 
-/// Makes the maps of the object, on those that are pinned in a folder. No program is loaded yet.
-pub(super) fn load_object(pins: &Path, mac: MacAddr) -> Result<Ebpf, Fault> {
-    object_with_room(pins, mac, MAX_SLOTS)
-}
+impl Object {
+    /// Makes the maps of the object, on those that are pinned in a folder. No program is loaded yet.
+    ///
+    /// # Errors
+    /// The kernel refused the maps.
+    pub(super) fn open(pins: &Path, constants: Constants) -> Result<Self, Fault> {
+        Self::with_room(pins, MAX_SLOTS, constants)
+    }
 
-/// The same; a map of slots that is not there yet is made with this many.
-pub(super) fn object_with_room(pins: &Path, mac: MacAddr, slots: u32) -> Result<Ebpf, Fault> {
-    EbpfLoader::new()
-        .map_max_entries(SLOTS, slots / SLOTS_PER_LINE as u32)
-        .map_max_entries(COUNTERS, u32::try_from(possible_cpus()?).unwrap_or(u32::MAX))
-        .default_map_pin_directory(pins)
-        .override_global(OWN_MAC, &mac.to_word(), true)
-        .override_global(HASH_KEY, &hash::DEFAULT_KEY, true)
-        .load(OBJECT)
-        .map_err(object_fault)
+    /// The same; a map of slots that is not there yet is made with this many.
+    ///
+    /// # Errors
+    /// As [`Object::open`].
+    pub(super) fn with_room(pins: &Path, slots: u32, constants: Constants) -> Result<Self, Fault> {
+        let Bound { object, map } = Bound::new(OBJECT, pins, constants)?;
+        let ebpf = EbpfLoader::new()
+            .map_max_entries(SLOTS, slots / SLOTS_PER_LINE as u32)
+            .map_max_entries(COUNTERS, u32::try_from(possible_cpus()?).unwrap_or(u32::MAX))
+            .default_map_pin_directory(pins)
+            .load(&object)
+            .map_err(object_fault)?;
+        Ok(Self { ebpf, _forwarding: map })
+    }
+
+    /// One of its programs.
+    ///
+    /// # Errors
+    /// There is none of that name.
+    pub(super) fn program(&mut self, name: &str) -> Result<&mut Xdp, Fault> {
+        let program = self
+            .ebpf
+            .program_mut(name)
+            .ok_or_else(|| Fault::internal(format!("the embedded object has no program {name}")))?;
+        program.try_into().map_err(program_fault)
+    }
 }
 
 /// How many CPUs this host could have: the numbers of its CPUs are below that.
 pub(super) fn possible_cpus() -> Result<usize, Fault> {
     aya::util::nr_cpus()
         .map_err(|(path, error)| Fault::unavailable(format!("the number of CPUs cannot be read from {path}: {error}")))
-}
-
-fn xdp(ebpf: &mut Ebpf) -> Result<&mut Xdp, Fault> {
-    let program = ebpf
-        .program_mut(PROGRAM)
-        .ok_or_else(|| Fault::internal(format!("the embedded object has no program {PROGRAM}")))?;
-    program.try_into().map_err(program_fault)
 }

@@ -2,17 +2,16 @@
 
 use std::path::Path;
 
-use aya::Ebpf;
 use aya::maps::xdp::DevMap;
 use aya::maps::{Array, HashMap, MapData};
-use aya::programs::Xdp;
 use aya::programs::xdp::XdpMode as AyaMode;
 use lb_common::maps::{PROBE_LINK, PROBE_PROGRAM, PROBES, PROBING};
 use lb_common::probe::{PROBE_MAC, ProbeKey, ProbeTarget};
 
+use super::bind::Constants;
 use super::fault::{chain, map_fault, program_fault};
 use super::maps::typed;
-use super::object::load_object;
+use super::object::Object;
 use crate::health::ProbePlane;
 use crate::model::Fault;
 
@@ -21,7 +20,7 @@ pub struct Probes {
     probes: HashMap<MapData, [u32; 5], [u64; 4]>,
     probing: Array<MapData, u32>,
     link: DevMap<MapData>,
-    ebpf: Ebpf,
+    object: Object,
 }
 
 impl Probes {
@@ -30,12 +29,12 @@ impl Probes {
     /// # Errors
     /// The kernel refused it.
     pub(super) fn open(folder: &Path) -> Result<Self, Fault> {
-        let mut ebpf = load_object(folder, PROBE_MAC)?;
+        let mut object = Object::open(folder, Constants::new(0, PROBE_MAC))?;
         let mut opened = Self {
-            probes: typed(&mut ebpf, PROBES)?,
-            probing: typed(&mut ebpf, PROBING)?,
-            link: typed(&mut ebpf, PROBE_LINK)?,
-            ebpf,
+            probes: typed(&mut object.ebpf, PROBES)?,
+            probing: typed(&mut object.ebpf, PROBING)?,
+            link: typed(&mut object.ebpf, PROBE_LINK)?,
+            object,
         };
         opened.switch(false)?;
         opened.forget_all()?;
@@ -58,11 +57,7 @@ impl Probes {
 
 impl ProbePlane for Probes {
     fn join(&mut self, outer: u32) -> Result<(), Fault> {
-        let program = self
-            .ebpf
-            .program_mut(PROBE_PROGRAM)
-            .ok_or_else(|| Fault::internal(format!("the embedded object has no program {PROBE_PROGRAM}")))?;
-        let program: &mut Xdp = program.try_into().map_err(program_fault)?;
+        let program = self.object.program(PROBE_PROGRAM)?;
         program.load().map_err(program_fault)?;
         program.attach_to_if_index(outer, AyaMode::Skb).map_err(|error| {
             Fault::unavailable(format!("the program that sends health checks cannot be attached: {}", chain(error)))

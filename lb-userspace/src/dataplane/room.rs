@@ -11,13 +11,13 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use aya::maps::{Map, MapData, MapInfo};
-use lb_common::address::MacAddr;
 use lb_common::limits::SLOTS_PER_LINE;
 use lb_common::maps::{PINNED, SLOTS};
 
+use super::NOWHERE;
 use super::fault::{map_fault, pin_fault};
 use super::maps::slots_of;
-use super::object::object_with_room;
+use super::object::Object;
 use crate::model::Fault;
 
 /// Folder of the maps that are being made.
@@ -48,9 +48,11 @@ pub(super) fn make(folder: &Path, slots: u32) -> Result<(), Fault> {
 }
 
 fn replace(pinned: &Path, making: &Path, slots: u32) -> Result<(), Fault> {
-    let mut object = object_with_room(making, MacAddr::default(), slots)?;
-    let made =
-        object.take_map(SLOTS).ok_or_else(|| Fault::internal(format!("the embedded object has no map {SLOTS}")))?;
+    let mut object = Object::with_room(making, slots, NOWHERE)?;
+    let made = object
+        .ebpf
+        .take_map(SLOTS)
+        .ok_or_else(|| Fault::internal(format!("the embedded object has no map {SLOTS}")))?;
     let before = MapData::from_pin(pinned).map_err(map_fault(SLOTS, "opened"))?;
     let (before, after) = (slots_of(&Map::Array(before))?, slots_of(&made)?);
     for (before, after) in before.words().iter().zip(after.words()) {

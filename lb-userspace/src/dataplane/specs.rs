@@ -23,7 +23,7 @@ use crate::model::Fault;
 // Flags of linux/bpf.h.
 const BPF_F_NO_PREALLOC: u32 = 1 << 0;
 const BPF_F_RDONLY_PROG: u32 = 1 << 7;
-const BPF_F_MMAPABLE: u32 = 1 << 10;
+pub(super) const BPF_F_MMAPABLE: u32 = 1 << 10;
 
 /// A map as this version of drlb makes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

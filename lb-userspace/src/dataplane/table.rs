@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::marker::PhantomData;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ const STEP: Duration = Duration::from_millis(1);
 
 /// A table, mapped into this process's memory.
 pub struct MatchTable<E: Entry> {
-    words: Mapping<AtomicU32>,
+    words: Mapping<AtomicU64>,
     /// What is published, and where.
     places: BTreeMap<E::Key, u32>,
     /// Places that packets may still read, the one first that was withdrawn first.
@@ -28,11 +28,11 @@ pub struct MatchTable<E: Entry> {
 impl<E: Entry> MatchTable<E> {
     /// Length of the whole table in bytes.
     pub(super) const BYTES: usize = PLACES as usize * size_of::<E>();
-    const WORDS: usize = size_of::<E>() / size_of::<u32>();
+    const WORDS: usize = size_of::<E>() / size_of::<u64>();
 
     /// Takes over what a table holds. Of two entries with one key, which a killed agent may have left, the one stays that
     /// packets find.
-    pub(super) fn take(words: Mapping<AtomicU32>) -> Self {
+    pub(super) fn take(words: Mapping<AtomicU64>) -> Self {
         let mut table = Self {
             words,
             places: BTreeMap::new(),
@@ -129,7 +129,7 @@ impl<E: Entry> MatchTable<E> {
     /// Writes an entry at a place, whatever stands there, and publishes it by its mark.
     pub fn write(&self, at: u32, entry: &E) {
         let start = at as usize * Self::WORDS;
-        let words: &[u32] = bytemuck::cast_slice(std::slice::from_ref(entry));
+        let words: &[u64] = bytemuck::cast_slice(std::slice::from_ref(entry));
         for (index, word) in words.iter().enumerate().filter(|(index, _)| *index != E::MARK_WORD) {
             if let Some(place) = self.words.words().get(start + index) {
                 place.store(*word, Ordering::Relaxed);
@@ -146,14 +146,14 @@ impl<E: Entry> MatchTable<E> {
         self.rests.insert(at);
     }
 
-    fn mark(&self, at: u32) -> &AtomicU32 {
+    fn mark(&self, at: u32) -> &AtomicU64 {
         &self.words.words()[at as usize * Self::WORDS + E::MARK_WORD]
     }
 
     fn entry(&self, at: u32) -> E {
         let start = at as usize * Self::WORDS;
         let mut entry = E::zeroed();
-        let words: &mut [u32] = bytemuck::cast_slice_mut(std::slice::from_mut(&mut entry));
+        let words: &mut [u64] = bytemuck::cast_slice_mut(std::slice::from_mut(&mut entry));
         for (word, place) in words.iter_mut().zip(&self.words.words()[start..]) {
             *word = place.load(Ordering::Acquire);
         }

@@ -24,6 +24,8 @@ use crate::model::{AttachMode, FaultKind, XdpMode};
 mod tables;
 
 const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
+/// An instance whose packets come in by the loopback interface, as those of test runs do.
+const INSTANCE: Constants = Constants::new(1, MAC);
 
 /// Runs a test in namespaces of its own, with a BPF file system in an empty folder.
 fn isolated(test: impl FnOnce(&Path) + Send + 'static) {
@@ -149,7 +151,7 @@ fn more_room_is_made_for_slots_and_what_they_hold_stays() {
         plane.change(&Change::WriteSlots { base, moves }).expect("a change");
         let moved = Listener { slots_base: base, ..listener };
         plane.change(&Change::PutListener { key, listener: moved, new: false }).expect("a change");
-        let mut instance = plane.load(MAC).expect("the program");
+        let mut instance = plane.load(INSTANCE).expect("the program");
         let run = instance.run(&packet()).expect("a run");
         assert_eq!(run.packet[..6], [2, 0, 0, 0, 0, 21], "{run:?}");
         drop(plane);
@@ -165,7 +167,7 @@ fn a_packet_to_a_vip_is_sent_to_the_backend_and_counted() {
     isolated(|pins| {
         let mut plane = Dataplane::open(pins, MAX_SLOTS, &[]).expect("a new data plane");
         let (_, listener) = fill(&mut plane);
-        let mut instance = plane.load(MAC).expect("the program");
+        let mut instance = plane.load(INSTANCE).expect("the program");
         let packet = packet();
         let run = instance.run(&packet).expect("a run");
         // XDP_TX: the backend is on the interface that the packet came in by.
@@ -269,7 +271,7 @@ fn the_clock_is_the_one_that_pins_are_marked_by() {
         let (key, listener) = fill(&mut plane);
         let moving = (0..7).map(|index| (index, Slot::moving(1, 2))).collect();
         plane.change(&Change::WriteSlots { base: listener.slots_base, moves: moving }).expect("a change");
-        let mut instance = plane.load(MAC).expect("the program");
+        let mut instance = plane.load(INSTANCE).expect("the program");
         let before = plane.now();
         assert_eq!(instance.run(&packet()).expect("a run").verdict, 3);
         let pins = [Table::Young, Table::Established].map(|table| plane.pins(table, None).expect("a batch").0).concat();
@@ -341,8 +343,12 @@ fn the_program_that_is_loaded_first_is_the_one_of_the_first_interface_that_is_th
         let interfaces = ["gone", "eth1", "lo"].map(str::to_owned);
         let mut plane = Dataplane::open(pins, MAX_SLOTS, &interfaces).expect("a new data plane");
         fill(&mut plane);
-        let kept = |plane: &Dataplane| plane.links.kept.as_ref().map(|(mac, _)| *mac);
-        assert_eq!(kept(&plane), Some(MAC));
+        // Its packets go back out of the interface that it is for.
+        let segment = Segment::new(ifindex("eth1"), MAC, 0);
+        plane.change(&Change::SetSegment { index: 5, segment }).expect("a change");
+        let kept = |plane: &Dataplane| plane.links.kept.as_ref().map(|(constants, _)| *constants);
+        let first = Some(Constants::new(ifindex("eth1"), MAC));
+        assert_eq!(kept(&plane), first);
         let (_, program) = plane.links.kept.as_mut().expect("one is kept");
         let (ours, mut others) = (packet(), packet());
         others[5] = 9;
@@ -353,7 +359,7 @@ fn the_program_that_is_loaded_first_is_the_one_of_the_first_interface_that_is_th
         let mode = AttachMode::Native;
         let to_peer = LinkChange::Attach { name: "peer".to_owned(), ifindex: ifindex("peer"), mac: other, mode };
         plane.link(&to_peer).expect("attached");
-        assert_eq!(kept(&plane), Some(MAC), "another MAC has another program");
+        assert_eq!(kept(&plane), first, "another interface has another program");
         let attached = attach(&mut plane, "eth1", mode).expect("attached").expect("a link");
         assert_eq!((attached.mac, kept(&plane)), (Some(MAC), None));
         drop(plane);

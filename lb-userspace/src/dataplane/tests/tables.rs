@@ -34,7 +34,7 @@ fn a_listener_that_changes_more_often_than_its_table_has_places_is_always_found(
     isolated(|pins| {
         let mut plane = Dataplane::open(pins, MAX_SLOTS, &[]).expect("a new data plane");
         let (key, listener) = fill(&mut plane);
-        let mut instance = plane.load(MAC).expect("the program");
+        let mut instance = plane.load(INSTANCE).expect("the program");
         for change in 0..3 * MOST_PROBES {
             let id = 3 + change % 2;
             put(&mut plane, key, Listener { id, ..listener });
@@ -49,7 +49,7 @@ fn a_listener_behind_another_is_found_when_that_one_is_gone() {
     isolated(|pins| {
         let mut plane = Dataplane::open(pins, MAX_SLOTS, &[]).expect("a new data plane");
         let (key, listener) = fill(&mut plane);
-        let mut instance = plane.load(MAC).expect("the program");
+        let mut instance = plane.load(INSTANCE).expect("the program");
         // Others whose search begins where this one's does: the second to be put stands behind the first.
         let others: Vec<ListenerKey> = (1..=u16::MAX)
             .flat_map(|port| (1..=6).map(move |last| (port, last)))
@@ -86,7 +86,7 @@ fn of_two_entries_that_a_killed_agent_left_the_one_stays_that_packets_find() {
 
         let mut plane = Dataplane::open(pins, MAX_SLOTS, &[]).expect("the pinned data plane");
         is_all_there_is(&mut plane, key, listener);
-        let mut instance = plane.load(MAC).expect("the program");
+        let mut instance = plane.load(INSTANCE).expect("the program");
         is_found(&mut plane, &mut instance, 3);
         plane.change(&Change::RemoveListener { key }).expect("a change");
         let run = instance.run(&packet()).expect("a run");
@@ -99,7 +99,7 @@ fn what_a_glance_tells_is_what_the_slot_says_also_after_a_kill_between_the_two()
     isolated(|pins| {
         let mut plane = Dataplane::open(pins, MAX_SLOTS, &[]).expect("a new data plane");
         fill(&mut plane);
-        let mut instance = plane.load(MAC).expect("the program");
+        let mut instance = plane.load(INSTANCE).expect("the program");
         is_found(&mut plane, &mut instance, 3);
         let forwarding = ForwardingMap::open(&forwarding(pins)).expect("the map");
         // As if all slots had been at backend 0 before, and the agent was killed when it had written the slots.

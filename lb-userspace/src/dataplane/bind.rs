@@ -1,0 +1,190 @@
+//! Writes into an object what is known when it is loaded: addresses and numbers that its instructions have room for.
+//!
+//! The object leaves them open, as undefined symbols, and they are filled in here before aya reads it.
+//!
+//! - What packets are forwarded by is a map of one element, which needs no look-up: the kernel has an instruction that loads an
+//!   address in it (`BPF_PSEUDO_MAP_VALUE` of linux/bpf.h). aya uses that for global data only, which it writes anew whenever an
+//!   object is loaded.
+//! - Numbers need not be read from memory, as global data would have to be.
+
+use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::path::Path;
+
+use aya::maps::MapData;
+use lb_common::address::{MacAddr, RaisedMac};
+use lb_common::forwarding::{Forwarding, PARTS};
+use lb_common::hash;
+use lb_common::maps::{FORWARDING, HASH_KEY, INGRESS, OWN_MAC};
+use object::{Object as _, ObjectSection as _, ObjectSymbol as _, RelocationTarget, SectionKind};
+
+use super::fault::{map_fault, pin_fault};
+use super::specs::BPF_F_MMAPABLE;
+use crate::model::Fault;
+
+/// What an instance of the program knows of the interface that it is for, and how it hashes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Constants {
+    /// Our MAC on the interface.
+    pub own_mac: MacAddr,
+    /// The interface's index; 0 for an instance whose packets come in by none that backends are behind.
+    pub ingress: u32,
+    /// The key of the flow hash.
+    pub hash_key: u64,
+}
+
+impl Constants {
+    /// Those of an instance for an interface.
+    #[must_use]
+    pub const fn new(ingress: u32, own_mac: MacAddr) -> Self {
+        Self { own_mac, ingress, hash_key: hash::DEFAULT_KEY }
+    }
+
+    /// The number that a symbol stands for.
+    fn number(&self, symbol: &str) -> Option<u64> {
+        match symbol {
+            OWN_MAC => Some(RaisedMac::new(self.own_mac).0),
+            INGRESS => Some(self.ingress.into()),
+            HASH_KEY => Some(self.hash_key),
+            _ => None,
+        }
+    }
+}
+
+/// An object that all is written into. Its instructions name the map by its descriptor, which has to be open until they are loaded.
+#[derive(Debug)]
+pub struct Bound {
+    /// The object.
+    pub object: Vec<u8>,
+    /// The map of what packets are forwarded by.
+    pub map: MapData,
+}
+
+impl Bound {
+    /// The object, bound to the map that is pinned in a folder; it is made there if there is none.
+    ///
+    /// # Errors
+    /// The kernel refused the map, or it is no object of ours.
+    pub fn new(object: &[u8], pins: &Path, constants: Constants) -> Result<Self, Fault> {
+        let map = pinned(&pins.join(FORWARDING))?;
+        let mut object = object.to_vec();
+        let descriptor = map.fd().as_fd().as_raw_fd();
+        let blanks = blanks(&object).map_err(|error| Fault::internal(format!("the object cannot be read: {error}")))?;
+        for Blank { place, symbol } in blanks {
+            let part = PARTS.iter().find(|part| part.0 == symbol);
+            let filled = object.get_mut(place..).and_then(<[u8]>::first_chunk_mut).and_then(|instruction| {
+                match (part, constants.number(&symbol)) {
+                    (Some((_, part)), _) => set_address(instruction, descriptor, *part),
+                    (None, number) => set_number(instruction, number?),
+                }
+            });
+            if filled.is_none() {
+                return Err(Fault::internal(format!("{symbol}, at byte {place} of the object, cannot be filled in")));
+            }
+        }
+        Ok(Self { object, map })
+    }
+}
+
+/// The map that is pinned there, or a new one.
+fn pinned(path: &Path) -> Result<MapData, Fault> {
+    if path.exists() {
+        return MapData::from_pin(path).map_err(map_fault(FORWARDING, "opened"));
+    }
+    let array = aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_ARRAY as u32;
+    let (key, value) = (size_of::<u32>() as u32, size_of::<Forwarding>() as u32);
+    let map = aya_obj::Map::new_from_params(array, key, value, 1, BPF_F_MMAPABLE);
+    let map = MapData::create(map, FORWARDING, None).map_err(map_fault(FORWARDING, "made"))?;
+    map.pin(path).map_err(|error| pin_fault(path, "made", &std::io::Error::other(error)))?;
+    Ok(map)
+}
+
+/// An instruction that loads an address or a number that the object leaves open.
+struct Blank {
+    /// Where it begins in the object.
+    place: usize,
+    /// What stands for it.
+    symbol: String,
+}
+
+/// What the object leaves open.
+fn blanks(object: &[u8]) -> Result<Vec<Blank>, object::Error> {
+    let file = object::File::parse(object)?;
+    let mut blanks = Vec::new();
+    for section in file.sections().filter(|section| section.kind() == SectionKind::Text) {
+        let start = section.file_range().map_or(0, |(start, _)| start);
+        for (offset, relocation) in section.relocations() {
+            let RelocationTarget::Symbol(index) = relocation.target() else { continue };
+            let symbol = file.symbol_by_index(index)?;
+            if symbol.is_undefined() {
+                blanks.push(Blank { place: (start + offset) as usize, symbol: symbol.name()?.to_owned() });
+            }
+        }
+    }
+    Ok(blanks)
+}
+
+/// `BPF_LD | BPF_IMM | BPF_DW` of linux/bpf.h: a load of 64 bits. It is two instructions of 8 bytes: operation, registers, offset,
+/// and the lower half; then the upper one.
+const LOAD: u8 = 0x18;
+
+/// Makes a load one of an address in the element of a map. Its lower half was the place in the part that begins there. `None` if it
+/// is no load.
+fn set_address(instruction: &mut [u8; 16], descriptor: i32, part: usize) -> Option<()> {
+    const BPF_PSEUDO_MAP_VALUE: u8 = 2;
+    let [operation, registers, _, _, lower @ .., _, _, _, _, _, _, _, _] = *instruction;
+    let place = i32::try_from(part).ok()?.checked_add(i32::from_le_bytes(lower))?;
+    if operation != LOAD {
+        return None;
+    }
+    instruction[1] = registers & 0x0f | BPF_PSEUDO_MAP_VALUE << 4;
+    instruction[4..8].copy_from_slice(&descriptor.to_le_bytes());
+    instruction[12..].copy_from_slice(&place.to_le_bytes());
+    Some(())
+}
+
+/// Makes a load one of a number. `None` if it is no load, or one of something beside the number.
+fn set_number(instruction: &mut [u8; 16], number: u64) -> Option<()> {
+    if instruction[0] != LOAD || instruction[4..8] != [0; 4] {
+        return None;
+    }
+    let number = number.to_le_bytes();
+    instruction[4..8].copy_from_slice(&number[..4]);
+    instruction[12..].copy_from_slice(&number[4..]);
+    Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::dataplane::OBJECT;
+
+    #[test]
+    fn an_address_in_the_element_is_a_map_and_a_place() {
+        let mut instruction = [0x18, 0x07, 0, 0, 0x78, 0x56, 0x34, 0x12, 0, 0, 0, 0, 0, 0, 0, 0];
+        set_address(&mut instruction, 9, 0x0100_0000).expect("a load");
+        assert_eq!(instruction, [0x18, 0x27, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0x78, 0x56, 0x34, 0x13]);
+        assert!(set_address(&mut [0x07; 16], 9, 0).is_none(), "that is an addition");
+    }
+
+    #[test]
+    fn a_number_is_two_halves() {
+        let mut instruction = [0x18, 0x07, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        set_number(&mut instruction, 0x0807_0605_0403_0201).expect("a load");
+        assert_eq!(instruction, [0x18, 0x07, 0, 0, 1, 2, 3, 4, 0, 0, 0, 0, 5, 6, 7, 8]);
+        assert!(set_number(&mut instruction, 1).is_none(), "that is set");
+        assert!(set_number(&mut [0x07; 16], 1).is_none(), "that is an addition");
+    }
+
+    #[test]
+    fn what_the_object_leaves_open_is_all_known_and_all_used() {
+        let constants = Constants::new(7, MacAddr([2, 0, 0, 0, 0, 1]));
+        let open: BTreeSet<String> =
+            blanks(OBJECT).expect("the object").into_iter().map(|blank| blank.symbol).collect();
+        let is_part = |symbol: &str| PARTS.iter().any(|part| part.0 == symbol);
+        assert!(open.iter().all(|symbol| is_part(symbol) || constants.number(symbol).is_some()), "{open:?}");
+        assert_eq!(open.len(), PARTS.len() + 3, "{open:?}");
+        assert!(blanks(b"not an object").is_err());
+    }
+}
