@@ -8,10 +8,10 @@ use core::mem::offset_of;
 
 use crate::backend::{Backend, Segment};
 use crate::limits::{MAX_BACKENDS, MAX_GLANCES, MAX_SEGMENTS};
-use crate::slot::Glance;
+use crate::slot::{Glance, GlancePair};
 use crate::table::{ListenerEntry, PLACES, VipEntry};
 
-/// The tables. 15.7 MB; the kernel takes elements of that size from Linux 6.0 on.
+/// The tables. 17.8 MB; the kernel takes elements of that size from Linux 6.0 on.
 #[repr(C)]
 pub struct Forwarding {
     /// Listeners: a [`crate::table`].
@@ -22,16 +22,19 @@ pub struct Forwarding {
     pub backends: [Backend; MAX_BACKENDS as usize],
     /// Glances at the first slots of all.
     pub glances: [Glance; MAX_GLANCES as usize],
+    /// The same in pairs.
+    pub pairs: [GlancePair; MAX_GLANCES as usize / 2],
     /// Segments by their index.
     pub segments: [Segment; MAX_SEGMENTS as usize],
 }
 
 /// The parts by the symbol that stands for their address in the object, and how many bytes behind the beginning they are.
-pub const PARTS: [(&str, usize); 5] = [
+pub const PARTS: [(&str, usize); 6] = [
     ("FORWARDING_LISTENERS", offset_of!(Forwarding, listeners)),
     ("FORWARDING_VIPS", offset_of!(Forwarding, vips)),
     ("FORWARDING_BACKENDS", offset_of!(Forwarding, backends)),
     ("FORWARDING_GLANCES", offset_of!(Forwarding, glances)),
+    ("FORWARDING_PAIRS", offset_of!(Forwarding, pairs)),
     ("FORWARDING_SEGMENTS", offset_of!(Forwarding, segments)),
 ];
 
@@ -41,6 +44,7 @@ const _: () = assert!(
     offset_of!(Forwarding, vips) % LARGEST_PAGE == 0
         && offset_of!(Forwarding, backends) % LARGEST_PAGE == 0
         && offset_of!(Forwarding, glances) % LARGEST_PAGE == 0
+        && offset_of!(Forwarding, pairs) % LARGEST_PAGE == 0
         && offset_of!(Forwarding, segments) % LARGEST_PAGE == 0
 );
 // An index is bounded by a mask, which costs less than a comparison.

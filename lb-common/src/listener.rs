@@ -9,7 +9,7 @@ use crate::allow::Root;
 use crate::flow::Flow;
 use crate::limits::MAX_GLANCES;
 use crate::protocol;
-use crate::slot::Glance;
+use crate::slot::{Glance, GlancePair};
 
 /// Key of the listeners' map: what a listener listens on. 20 bytes, no padding.
 #[repr(C)]
@@ -134,8 +134,10 @@ impl Listener {
     pub const GUARD_FLOWS: u8 = 1 << 2;
     /// A listener of the pool limits its flows, so that all are pinned, to be counted.
     pub const GUARD_PINS: u8 = 1 << 3;
-    /// Not all slots of the pool are glanced at. Only in a published listener, see [`Listener::published`].
-    pub const GUARD_UNGLANCED: u8 = 1 << 4;
+    /// Slots of the pool are not glanced at in pairs, but one by one. Only in a published listener, see [`Listener::published`].
+    pub const GUARD_UNPAIRED: u8 = 1 << 4;
+    /// They are not glanced at at all. The same.
+    pub const GUARD_UNGLANCED: u8 = 1 << 5;
     /// The guards that each packet is looked at for.
     pub const GUARDS_OF_PACKETS: u8 = Self::GUARD_ALLOW | Self::GUARD_RATE;
 
@@ -179,7 +181,8 @@ impl Listener {
         words[offset_of!(Self, algorithm) / 4]
     }
 
-    /// True for most listeners: [`Listener::SOURCE_IP_PORT`], no persistence, no guard, and their slots glanced at.
+    /// True for most listeners: [`Listener::SOURCE_IP_PORT`], no persistence, no guard, and their slots glanced at in
+    /// pairs.
     #[inline(always)]
     #[must_use]
     pub fn is_plain(&self) -> bool {
@@ -191,25 +194,30 @@ impl Listener {
     #[inline(always)]
     #[must_use]
     pub fn goes_by_slot(&self) -> bool {
-        const BY_SLOT: u8 = Listener::GUARD_ALLOW | Listener::GUARD_UNGLANCED;
+        const BY_SLOT: u8 = Listener::GUARD_ALLOW | Listener::GUARD_UNPAIRED | Listener::GUARD_UNGLANCED;
         const NOT_BY_SLOT: u32 = u32::from_ne_bytes([!Listener::SOURCE_IP, !0, !0, !BY_SLOT]);
         self.treatment() & NOT_BY_SLOT == 0
     }
 
-    /// The listener as packets find it. It has a guard if its slots are not glanced at, as the pool has too many backends for that
-    /// ([`Glance::MOST_PLACES`]) or slots behind the last glance ([`MAX_GLANCES`]): packets need not ask for either.
+    /// The listener as packets find it. It has a guard if its slots are not glanced at in pairs, or not at all, as the pool has too many
+    /// backends for that ([`GlancePair::MOST_PLACES`], [`Glance::MOST_PLACES`]) or slots behind the last glance ([`MAX_GLANCES`]):
+    /// packets need not ask for these.
     #[must_use]
     pub const fn published(self) -> Self {
         let is_glanced_at =
             self.backends_len <= Glance::MOST_PLACES && self.slots_base.saturating_add(self.slots_len) <= MAX_GLANCES;
-        let guard = if is_glanced_at { 0 } else { Self::GUARD_UNGLANCED };
+        let guard = match is_glanced_at {
+            false => Self::GUARD_UNGLANCED,
+            true if self.backends_len > GlancePair::MOST_PLACES => Self::GUARD_UNPAIRED,
+            true => 0,
+        };
         Self { guards: self.guards | guard, ..self }
     }
 
     /// The listener as it was before [`Listener::published`].
     #[must_use]
     pub const fn withdrawn(self) -> Self {
-        Self { guards: self.guards & !Self::GUARD_UNGLANCED, ..self }
+        Self { guards: self.guards & !(Self::GUARD_UNGLANCED | Self::GUARD_UNPAIRED), ..self }
     }
 
     /// True if the slots of the pool are glanced at, for a listener that packets found.
@@ -218,6 +226,14 @@ impl Listener {
     pub fn is_glanced_at(&self) -> bool {
         const UNGLANCED: u32 = u32::from_ne_bytes([0, 0, 0, Listener::GUARD_UNGLANCED]);
         self.treatment() & UNGLANCED == 0
+    }
+
+    /// True if that is one by one, and not in pairs.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_unpaired(&self) -> bool {
+        const UNPAIRED: u32 = u32::from_ne_bytes([0, 0, 0, Listener::GUARD_UNPAIRED]);
+        self.treatment() & UNPAIRED != 0
     }
 
     /// True if a flow's backend does not follow from its slot alone, so that every flow is pinned.

@@ -126,6 +126,40 @@ impl Glance {
     }
 }
 
+/// Two glances at slots that follow each other, in half a byte each, for pools of few backends: a table of the default size is
+/// 32 kB of these, which has room in a CPU's first cache.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct GlancePair(pub u8);
+
+impl GlancePair {
+    /// Places that a pool's region may have for its slots to be glanced at in pairs.
+    pub const MOST_PLACES: u32 = 16;
+    /// [`LOOK`] in half a byte.
+    const LOOK: u8 = 0xf;
+
+    /// Where a slot's half begins.
+    const fn shift(index: u32) -> u32 {
+        (index & 1) * 4
+    }
+
+    /// The pair when the slot with that index, of all slots, has become this one.
+    #[must_use]
+    pub const fn with(self, index: u32, slot: Slot) -> Self {
+        let told =
+            if slot.is_steady() && slot.current() < Self::LOOK as u16 { slot.current() as u8 } else { Self::LOOK };
+        Self(self.0 & !(0xf << Self::shift(index)) | told << Self::shift(index))
+    }
+
+    /// The backend of the slot with that index, of all slots, which is steady, if this tells it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn backend(self, index: u32) -> Option<u16> {
+        let told = (self.0 >> Self::shift(index)) & 0xf;
+        if told == Self::LOOK { None } else { Some(told as u16) }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,6 +178,16 @@ mod tests {
         }
         let others = [Slot::EMPTY, Slot::steady(255), Slot::steady(4_095), Slot::moving(1, 2), Slot::settling(1)];
         assert!(others.iter().all(|slot| Glance::of(*slot).backend().is_none()));
+    }
+
+    #[test]
+    fn each_half_of_a_pair_tells_a_slot_of_its_own() {
+        let pair = GlancePair(0).with(6, Slot::steady(14)).with(7, Slot::steady(3));
+        assert_eq!((pair.backend(6), pair.backend(7)), (Some(14), Some(3)));
+        for other in [Slot::EMPTY, Slot::steady(15), Slot::moving(1, 2), Slot::settling(1)] {
+            let changed = pair.with(6, other);
+            assert_eq!((changed.backend(6), changed.backend(7)), (None, Some(3)), "{other:?}");
+        }
     }
 
     #[test]

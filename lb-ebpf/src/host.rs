@@ -16,7 +16,7 @@ use lb_common::outcome::{Counter, Outcome, Refused};
 use lb_common::probe::{ProbeKey, ProbeTarget};
 use lb_common::rate::{self, SourceKey};
 use lb_common::session::{Session, SessionKey};
-use lb_common::slot::{Glance, Slot};
+use lb_common::slot::{Glance, GlancePair, Slot};
 use lb_common::track::pin::{Moment, Pin, PinKey, Table};
 
 use crate::finish::{Finish, Verdict};
@@ -167,8 +167,13 @@ impl Tables for HostTables {
         self.slots.get(index as usize).copied()
     }
 
-    fn glance(&self, index: u32) -> Option<Glance> {
-        self.slot(index).filter(|_| index < MAX_GLANCES).map(Glance::of)
+    fn glance(&self, index: u32) -> Option<u16> {
+        self.slot(index).filter(|_| index < MAX_GLANCES).and_then(|slot| Glance::of(slot).backend())
+    }
+
+    fn glance_at_pair(&self, index: u32) -> Option<u16> {
+        let slot = self.slot(index).filter(|_| index < MAX_GLANCES)?;
+        GlancePair(0).with(index, slot).backend(index)
     }
 
     fn backend(&self, place: u32) -> Option<Backend> {

@@ -21,7 +21,7 @@ use lb_common::outcome::Refused;
 use lb_common::probe::{ProbeKey, ProbeTarget};
 use lb_common::rate::SourceKey;
 use lb_common::session::{Session, SessionKey};
-use lb_common::slot::{Glance, SlotLine};
+use lb_common::slot::{Glance, GlancePair, SlotLine};
 use lb_common::table::{self, ListenerEntry, VipEntry};
 use lb_common::track::pin::{Pin, PinKey};
 use lb_ebpf::finish::Verdict;
@@ -49,6 +49,7 @@ unsafe extern "C" {
     static FORWARDING_VIPS: [VipEntry; table::PLACES as usize];
     static FORWARDING_BACKENDS: [Backend; limits::MAX_BACKENDS as usize];
     static FORWARDING_GLANCES: [Glance; limits::MAX_GLANCES as usize];
+    static FORWARDING_PAIRS: [GlancePair; limits::MAX_GLANCES as usize / 2];
     static FORWARDING_SEGMENTS: [Segment; limits::MAX_SEGMENTS as usize];
 }
 /// The agent makes one for each CPU that the host could have.
@@ -175,6 +176,12 @@ fn backends() -> *const Backend {
 #[inline(always)]
 fn glances() -> *const Glance {
     (&raw const FORWARDING_GLANCES).cast()
+}
+
+/// The first of the pairs of glances.
+#[inline(always)]
+fn pairs() -> *const GlancePair {
+    (&raw const FORWARDING_PAIRS).cast()
 }
 
 /// The first of the segments.

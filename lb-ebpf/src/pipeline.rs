@@ -72,7 +72,7 @@ fn forward<T: Tables>(packet: &mut Packet<'_>, tracks: bool, headers: &Headers, 
             Ok(index) => index,
             Err(finish) => return end(finish),
         };
-        (index, select::glance(listener, index, tables))
+        (index, tables.glance_at_pair(listener.slots_base + index))
     } else {
         if !listener.goes_by_slot() {
             return if tracks { pinned(packet, headers, listener, tables) } else { None };
@@ -84,7 +84,7 @@ fn forward<T: Tables>(packet: &mut Packet<'_>, tracks: bool, headers: &Headers, 
             Ok(index) => index,
             Err(finish) => return end(finish),
         };
-        (index, if listener.is_glanced_at() { select::glance(listener, index, tables) } else { None })
+        (index, select::glance(listener, index, tables))
     };
     let backend = match glance {
         Some(backend) => backend,

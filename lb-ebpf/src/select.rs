@@ -6,7 +6,7 @@ use lb_common::flow::Flow;
 use lb_common::hash;
 use lb_common::listener::Listener;
 use lb_common::outcome::Outcome;
-use lb_common::slot::{Glance, Slot};
+use lb_common::slot::Slot;
 
 use crate::finish::Finish;
 use crate::tables::Tables;
@@ -79,10 +79,15 @@ pub fn index(listener: &Listener, hash: u64) -> Result<u32, Finish> {
     Ok(hash::reduce(hash, listener.slots_len))
 }
 
-/// The backend of a steady slot of the pool, by its index in the pool, if a glance tells it.
+/// The backend of a steady slot of the pool, by its index in the pool, if a glance tells it: for any listener.
 #[inline(always)]
 pub fn glance<T: Tables>(listener: &Listener, index: u32, tables: &T) -> Option<u16> {
-    tables.glance(listener.slots_base + index).and_then(Glance::backend)
+    let index = listener.slots_base + index;
+    match listener.is_glanced_at() {
+        false => None,
+        true if listener.is_unpaired() => tables.glance(index),
+        true => tables.glance_at_pair(index),
+    }
 }
 
 /// The slot of that index in the pool, of which a glance told that or nothing.

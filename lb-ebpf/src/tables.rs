@@ -9,7 +9,7 @@ use lb_common::listener::{Listener, ListenerKey, Vip};
 use lb_common::outcome::Outcome;
 use lb_common::probe::{ProbeKey, ProbeTarget};
 use lb_common::session::{Session, SessionKey};
-use lb_common::slot::{Glance, Slot};
+use lb_common::slot::Slot;
 use lb_common::track::pin::{Moment, Pin, PinKey, Table};
 
 use crate::finish::{Finish, Verdict};
@@ -34,8 +34,10 @@ pub trait Tables {
     fn listener(&self, key: &ListenerKey) -> Option<&Listener>;
     /// The slot at that place of all slots.
     fn slot(&self, index: u32) -> Option<Slot>;
-    /// What a glance at that slot tells.
-    fn glance(&self, index: u32) -> Option<Glance>;
+    /// The backend of that slot, if it is steady and a glance tells it.
+    fn glance(&self, index: u32) -> Option<u16>;
+    /// The same by a glance at two slots.
+    fn glance_at_pair(&self, index: u32) -> Option<u16>;
     /// The backend at that place of all places.
     fn backend(&self, place: u32) -> Option<Backend>;
     /// The segment with that index.

@@ -15,7 +15,7 @@ use lb_common::outcome::{Counter, Outcome};
 use lb_common::probe::{ProbeKey, ProbeTarget};
 use lb_common::rate::{self, SourceKey};
 use lb_common::session::{Session, SessionKey};
-use lb_common::slot::{Glance, Slot};
+use lb_common::slot::Slot;
 use lb_common::track::pin::{Moment, Pin, PinKey, Table};
 use lb_ebpf::finish::{Finish, Verdict};
 use lb_ebpf::known::Known;
@@ -28,7 +28,7 @@ use lb_ebpf::tables::Tables;
 use super::{
     EVENTS, FRAGMENTS, LISTENER_FLOWS, LISTENER_REFUSALS, LOADS, PIN_OVERFLOWS, PINS_CROWDED, PINS_YOUNG, PROBES,
     PROBING, SESSIONS, SLOTS, SOURCES, TURNS, backends, counters, established, glances, hash_key, ingress, known,
-    own_mac, part, search, segments,
+    own_mac, pairs, part, search, segments,
 };
 use crate::{left_out, subprograms};
 
@@ -127,13 +127,22 @@ impl Tables for BpfTables {
     }
 
     #[inline(always)]
-    fn glance(&self, index: u32) -> Option<Glance> {
+    fn glance(&self, index: u32) -> Option<u16> {
         if left_out::SELECT {
-            return Some(Glance::of(Slot::steady(0)));
+            return Some(0);
         }
         // SAFETY: the masked index is below MAX_GLANCES; volatile because the agent stores glances while they are read here, each
         // in one byte.
-        Some(unsafe { glances().add((index & (limits::MAX_GLANCES - 1)) as usize).read_volatile() })
+        unsafe { glances().add((index & (limits::MAX_GLANCES - 1)) as usize).read_volatile() }.backend()
+    }
+
+    #[inline(always)]
+    fn glance_at_pair(&self, index: u32) -> Option<u16> {
+        if left_out::SELECT {
+            return Some(0);
+        }
+        // SAFETY: as above, of half as many pairs.
+        unsafe { pairs().add((index >> 1 & (limits::MAX_GLANCES / 2 - 1)) as usize).read_volatile() }.backend(index)
     }
 
     #[inline(always)]

@@ -8,7 +8,7 @@ use lb_common::backend::{Backend, Segment};
 use lb_common::forwarding::Forwarding;
 use lb_common::limits::{MAX_BACKENDS, MAX_GLANCES, MAX_SEGMENTS};
 use lb_common::maps::FORWARDING;
-use lb_common::slot::{Glance, Slot};
+use lb_common::slot::{Glance, GlancePair, Slot};
 use lb_common::table::{ListenerEntry, VipEntry};
 
 use super::mmap::{Mapping, Word};
@@ -23,6 +23,8 @@ pub struct ForwardingMap {
     backends: Mapping<AtomicU64>,
     /// By the index of the slot.
     glances: Mapping<AtomicU8>,
+    /// By half the index of the slot.
+    pairs: Mapping<AtomicU8>,
     /// [`SEGMENT_WORDS`] each.
     segments: Mapping<AtomicU64>,
 }
@@ -36,6 +38,7 @@ impl ForwardingMap {
         Ok(Self {
             backends: part(map, offset_of!(Forwarding, backends), MAX_BACKENDS as usize * size_of::<Backend>())?,
             glances: part(map, offset_of!(Forwarding, glances), MAX_GLANCES as usize * size_of::<Glance>())?,
+            pairs: part(map, offset_of!(Forwarding, pairs), MAX_GLANCES as usize / 2)?,
             segments: part(map, offset_of!(Forwarding, segments), MAX_SEGMENTS as usize * size_of::<Segment>())?,
         })
     }
@@ -77,12 +80,26 @@ impl ForwardingMap {
         self.glances.words().get(index as usize).map(|glance| Glance(glance.load(Ordering::Acquire)))
     }
 
-    /// Writes what a glance at a slot tells. Slots behind the first [`MAX_GLANCES`] are not glanced at.
+    /// What a glance at the pair tells that a slot is of.
+    #[must_use]
+    pub fn pair(&self, index: u32) -> Option<GlancePair> {
+        self.pairs.words().get(index as usize / 2).map(|pair| GlancePair(pair.load(Ordering::Acquire)))
+    }
+
+    /// Writes what a glance at a slot tells, alone and in its pair. Slots behind the first [`MAX_GLANCES`] are not glanced at.
     pub fn set_glance(&self, index: u32, slot: Slot) {
         let told = Glance::of(slot);
         // Most stay as they are, and their cache lines shared.
         if self.glance(index).is_some_and(|glance| glance != told) {
             self.glances.words()[index as usize].store(told.0, Ordering::Release);
+        }
+        // Nobody else writes there.
+        if let Some(word) = self.pairs.words().get(index as usize / 2) {
+            let pair = GlancePair(word.load(Ordering::Relaxed));
+            let changed = pair.with(index, slot);
+            if changed != pair {
+                word.store(changed.0, Ordering::Release);
+            }
         }
     }
 

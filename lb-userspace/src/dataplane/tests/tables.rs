@@ -112,5 +112,6 @@ fn what_a_glance_tells_is_what_the_slot_says_also_after_a_kill_between_the_two()
         let moving = (0..7).map(|index| (index, Slot::moving(1, 2))).collect();
         plane.change(&Change::WriteSlots { base: 16, moves: moving }).expect("a change");
         assert!((16..23).all(|index| forwarding.glance(index).is_some_and(|glance| glance.backend().is_none())));
+        assert!((16..23).all(|index| forwarding.pair(index).is_some_and(|pair| pair.backend(index).is_none())));
     });
 }
