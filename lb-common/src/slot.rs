@@ -135,7 +135,7 @@ pub struct GlancePair(pub u8);
 impl GlancePair {
     /// Places that a pool's region may have for its slots to be glanced at in pairs.
     pub const MOST_PLACES: u32 = 16;
-    /// [`LOOK`] in half a byte.
+    /// The slot itself says it.
     const LOOK: u8 = 0xf;
 
     /// Where a slot's half begins.

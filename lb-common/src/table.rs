@@ -1,7 +1,7 @@
 //! The tables that packets are matched in: listeners by what they listen on, and VIPs by their address.
 //!
 //! They are hash tables of our own in memory-mapped arrays, as a look-up in the kernel's hash map is most of what a packet
-//! costs. An entry is looked for in [`MOST_PROBES`] places, from its [`home`] on (linear probing), and the search ends at the
+//! costs. An entry is looked for in [`MOST_PROBES`] places, from its home on (linear probing), and the search ends at the
 //! first that was never used. Most look-ups meet one cache line.
 //!
 //! The agent writes while packets read, so an entry that is published never changes. A changed one is written to another
