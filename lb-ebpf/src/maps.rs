@@ -1,4 +1,5 @@
-//! The BPF maps and globals: the one home of map access. Their names and meaning are in `lb_common::maps`.
+//! The BPF maps, and what the agent writes into the program: the one home of map access. Their names and meaning are in
+//! `lb_common::maps`.
 
 mod established;
 pub(crate) mod search;
