@@ -2,7 +2,7 @@
 //!
 //! Each 64-bit word of the input is multiplied by an odd constant of its own; the sum of the products is shifted into itself and
 //! multiplied once more, so that the high bits depend on all bits of the input. One of the words is what a flow's listener is looked
-//! for by, with the client's port: VIP, protocol and ports. No multiplication waits for more than one
+//! for by: VIP, protocol and port. No multiplication waits for more than one
 //! other, however long the input is: a packet waits for its hash before anything else. BPF has no 64×64→128 multiplication, so
 //! hashes that are built on it (wyhash, xxh3) are not to be had. Each bit of what tells the flows of a VIP apart (client, ports,
 //! protocol) changes each bit that chooses a slot with a probability close to one half; the VIP's own bits change fewer.

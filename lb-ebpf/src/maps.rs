@@ -30,16 +30,6 @@ use lb_ebpf::known::Known;
 
 pub(crate) use tables::BpfTables;
 
-/// A part of the one element of an array.
-macro_rules! part {
-    ($whole:expr, $part:ident) => {{
-        let whole = $whole.as_ptr();
-        // SAFETY: the pointer is to an element, which stays while the program runs. Nothing is read here.
-        unsafe { &raw mut (*whole).$part }
-    }};
-}
-pub(crate) use part;
-
 #[map]
 static FORWARDING: Array<Forwarding> = Array::pinned(1, BPF_F_MMAPABLE);
 

@@ -34,11 +34,12 @@ pub fn run<T: Tables>(packet: &mut Packet<'_>, known: &mut Known, tables: &T) ->
 #[inline(always)]
 pub fn plain<T: Tables>(packet: &mut Packet<'_>, tables: &T) -> Option<Verdict> {
     // Two ways that have much in common: each is made for its kind of addresses.
-    if parse::plain::kind(packet, tables.own_mac())? == IPV4 {
+    let frame = parse::plain::frame(packet, tables.own_mac())?;
+    if parse::plain::kind(&frame) == IPV4 {
         return forward(packet, true, &parse::plain::ipv4(packet, false)?, tables);
     }
-    // Asked for once more, so that the compiler does not ask for this one first.
-    if parse::plain::kind(packet, tables.own_mac())? == IPV6 {
+    // Read once more, or the compiler would ask for this one first.
+    if parse::plain::kind(&frame) == IPV6 {
         return forward(packet, true, &parse::plain::ipv6(packet, false)?, tables);
     }
     None
@@ -68,7 +69,7 @@ fn forward<T: Tables>(packet: &mut Packet<'_>, tracks: bool, headers: &Headers, 
         }
     };
     let (index, glance) = if listener.is_plain() {
-        let index = match select::index(listener, hash::flow(tables.hash_key(), flow)) {
+        let index = match select::index_of(listener, hash::flow(tables.hash_key(), flow)) {
             Ok(index) => index,
             Err(finish) => return end(finish),
         };
@@ -80,7 +81,7 @@ fn forward<T: Tables>(packet: &mut Packet<'_>, tracks: bool, headers: &Headers, 
         if let Err(finish) = allowed(headers, listener, tables) {
             return end(finish);
         }
-        let index = match select::index(listener, select::hash(listener, flow, tables)) {
+        let index = match select::index(listener, flow, tables) {
             Ok(index) => index,
             Err(finish) => return end(finish),
         };
@@ -119,7 +120,7 @@ fn pinned<T: Tables>(packet: &mut Packet<'_>, headers: &Headers, listener: &List
         return None;
     }
     let place = allowed(headers, listener, tables)
-        .and_then(|()| select::index(listener, select::hash(listener, &headers.flow, tables)))
+        .and_then(|()| select::index(listener, &headers.flow, tables))
         .and_then(|index| select::slot(listener, index, select::glance(listener, index, tables), tables));
     match place {
         Ok(place) => tracked(packet, headers, listener, place, tables),
@@ -162,11 +163,9 @@ pub fn send<T: Tables>(
 /// Sends a packet to the backend that was chosen, and counts it wherever it goes.
 #[inline(always)]
 fn send_to<T: Tables>(packet: &mut Packet<'_>, headers: &Headers, chosen: &Chosen, tables: &T) -> Verdict {
-    if headers.tag == 0 && chosen.segment.is_untagged_on(tables.ingress_ifindex()) {
-        // The way of most: back out where it came in, and no tag to look after.
-        if !rewrite::addresses(packet, chosen) {
-            return Verdict::DROP;
-        }
+    // The way of most: back out where it came in, and no tag to look after.
+    let stays = headers.tag == 0 && chosen.segment.is_untagged_on(tables.ingress_ifindex());
+    if stays && rewrite::addresses(packet, chosen) {
         account::sent(chosen, Outcome::Forwarded, headers.length, tables);
         return Verdict::TRANSMIT;
     }
@@ -274,7 +273,7 @@ pub fn find_slot<T: Tables>(packet: &Packet<'_>, known: &mut Known, tables: &T) 
             return Err(finish);
         }
     }
-    let index = select::index(listener, select::hash(listener, flow, tables))?;
+    let index = select::index(listener, flow, tables)?;
     known.place = select::slot(listener, index, select::glance(listener, index, tables), tables)?;
     known.note_listener(listener);
     Ok(())

@@ -60,19 +60,20 @@ impl Chosen {
         Self { listener: 0, place: 0, backend: Backend::UNREACHABLE, segment: Segment::new(0, MacAddr([0; 6]), 0) };
 }
 
-/// The hash of what of the flow chooses its slot.
+/// Hashes the flow into the pool's lookup table: the index of its slot there.
 #[inline(always)]
-pub fn hash<T: Tables>(listener: &Listener, flow: &Flow, tables: &T) -> u64 {
-    if listener.hash() == Listener::SOURCE_IP {
+pub fn index<T: Tables>(listener: &Listener, flow: &Flow, tables: &T) -> Result<u32, Finish> {
+    let hash = if listener.hash() == Listener::SOURCE_IP {
         hash::source(tables.hash_key(), &flow.source)
     } else {
         hash::flow(tables.hash_key(), flow)
-    }
+    };
+    index_of(listener, hash)
 }
 
-/// Brings a flow's hash into the pool's lookup table: the index of its slot there.
+/// The same of a hash.
 #[inline(always)]
-pub fn index(listener: &Listener, hash: u64) -> Result<u32, Finish> {
+pub fn index_of(listener: &Listener, hash: u64) -> Result<u32, Finish> {
     if listener.slots_len == 0 {
         return Err(Finish::drop(Outcome::NoBackend));
     }

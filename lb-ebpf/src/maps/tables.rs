@@ -28,10 +28,18 @@ use lb_ebpf::tables::Tables;
 use super::{
     EVENTS, FRAGMENTS, LISTENER_FLOWS, LISTENER_REFUSALS, LOADS, PIN_OVERFLOWS, PINS_CROWDED, PINS_YOUNG, PROBES,
     PROBING, SESSIONS, SLOTS, SOURCES, TURNS, backends, counters, established, glances, hash_key, ingress, known,
-    own_mac, pairs, part, search, segments,
+    own_mac, pairs, search, segments,
 };
 use crate::{left_out, subprograms};
 
+/// A part of what a CPU counts.
+macro_rules! part {
+    ($whole:expr, $part:ident) => {{
+        let whole = $whole.as_ptr();
+        // SAFETY: the pointer is to an element, which stays while the program runs. Nothing is read here.
+        unsafe { &raw mut (*whole).$part }
+    }};
+}
 /// The maps, as the steps ask for them.
 pub(crate) struct BpfTables {
     /// This CPU's own.

@@ -28,13 +28,22 @@ const V4_PLAIN: u64 = 0x45;
 const UNTAGGED: usize = EthHdr::LEN;
 const TAGGED: usize = EthHdr::LEN + TAG;
 
-/// What is above Ethernet in a frame to us; `None` for any other frame, and for one that has not room for an IPv4 header and what is
-/// above it: [`ipv4`] need not look again.
+/// What each of these packets has from the Ethernet header on, if it has no tag: the shortest are of IPv4, and [`ipv4`] need not look
+/// whether it is there again.
+pub type Frame<'a> = View<'a, { UNTAGGED + Ipv4Hdr::LEN + SHORTEST }>;
+
+/// A frame to us; `None` for any other, and for one that is shorter.
 #[inline(always)]
 #[must_use]
-pub fn kind(packet: &Packet<'_>, own: RaisedMac) -> Option<u16> {
-    let ethernet = packet.view::<{ UNTAGGED + Ipv4Hdr::LEN + SHORTEST }>(0)?;
-    is_for(&ethernet, own).then(|| ethernet.wire16::<{ UNTAGGED - 2 }>())
+pub fn frame<'a>(packet: &'a Packet<'_>, own: RaisedMac) -> Option<Frame<'a>> {
+    packet.view(0).filter(|frame| is_for(frame, own))
+}
+
+/// What is above Ethernet in a frame.
+#[inline(always)]
+#[must_use]
+pub fn kind(frame: &Frame<'_>) -> u16 {
+    frame.wire16::<{ UNTAGGED - 2 }>()
 }
 
 /// What is above the tag in a frame to us that has one; `None` for any other frame.

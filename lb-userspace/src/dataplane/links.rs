@@ -146,7 +146,7 @@ impl Links {
             Fault::unavailable(format!("the program on {name} cannot be replaced by this version's: {}", chain(error)))
         })?;
         self.macs.insert(name.to_owned(), mac);
-        self.attached_to(name)
+        Ok(Some(Attached { mac: Some(mac), ..attached }))
     }
 
     /// Takes the program off an interface.
