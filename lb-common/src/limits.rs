@@ -23,9 +23,9 @@ pub const MAX_GLANCES: u32 = 1 << 22;
 pub const MAX_SEGMENTS: u32 = 1_024;
 /// Pins of flows that only their first packet was seen of. When full, the oldest make way.
 pub const MAX_YOUNG_PINS: u32 = 65_536;
-/// Pins of flows at work whose memory is taken beforehand, which lies close together. As many as are wanted while some slots
-/// move; one that finds no room goes to the others.
-pub const FIRST_ESTABLISHED_PINS: u32 = 65_536;
+/// Places for pins of flows at work, whose memory is taken beforehand and lies close together. As many as are wanted while some
+/// slots move; one that finds no place goes to the others.
+pub const PIN_PLACES: u32 = 131_072;
 /// The other pins of flows at work. When full, no more are taken, and that is counted. Their memory is taken only while they
 /// are.
 pub const MAX_ESTABLISHED_PINS: u32 = 1_048_576;

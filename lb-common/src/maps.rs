@@ -2,7 +2,7 @@
 
 /// Version of the maps' layout: the folder below the pin directory that they are pinned in. It goes up whenever a
 /// map's key, value, size or meaning changes.
-pub const LAYOUT: &str = "v2";
+pub const LAYOUT: &str = "v3";
 
 /// The XDP program.
 pub const PROGRAM: &str = "drlb";
@@ -21,13 +21,10 @@ pub const BACKEND_OWNERS: &str = "BACKEND_OWNERS";
 pub const EGRESS: &str = "EGRESS";
 /// `PinKey` → `Pin`: flows that only what could be their first packet was seen of.
 pub const PINS_YOUNG: &str = "PINS_YOUNG";
-/// `PinKey` → `Pin`: flows at work.
+/// One element, [`crate::track::place::PinPlaces`]: flows at work. Memory-mapped by the agent.
 pub const PINS_ESTABLISHED: &str = "PINS_ESTABLISHED";
-/// `PinKey` → `Pin`: flows at work that [`PINS_ESTABLISHED`] had no room for.
+/// `PinKey` → `Pin`: flows at work that found no place in [`PINS_ESTABLISHED`].
 pub const PINS_MORE: &str = "PINS_MORE";
-/// One element (`u64`): 1 from when a pin went into [`PINS_MORE`], so that nobody looks there before. Set by the program,
-/// memory-mapped by the agent.
-pub const PINS_SPILT: &str = "PINS_SPILT";
 /// `SessionKey` → `Session`.
 pub const SESSIONS: &str = "SESSIONS";
 /// `DatagramKey` → `Trail`: where the first fragments of datagrams went. Used by the program only.
@@ -68,7 +65,6 @@ pub const PINNED: &[&str] = &[
     PINS_YOUNG,
     PINS_ESTABLISHED,
     PINS_MORE,
-    PINS_SPILT,
     SESSIONS,
     FRAGMENTS,
     LOADS,

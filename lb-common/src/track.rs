@@ -28,16 +28,18 @@
 //! The proof rests on these:
 //!
 //! 1. A slot's word, and a backend's, are written in one store.
-//! 2. Looking at a pin stores the time *in place*, and nothing else is ever written in place: by the time of the write the
-//!    element may belong to another flow, and the time of a pin is all that may be wrong about it then. A backend or a state
-//!    changes by an update of the whole element. The first eight bytes of a pin are read in one load.
+//! 2. Looking at a pin stores the time *in place*, and in a kernel's hash map nothing else is ever written in place: by the time of
+//!    the write the element may belong to another flow, and the time of a pin is all that may be wrong about it then. A backend
+//!    or a state changes by an update of the whole element. In [`place`] it may be written in place, as a place is nobody else's
+//!    for a [`pin::Timing::grace`] after it was withdrawn. The first eight bytes of a pin are read, and written, at once.
 //! 3. A sweep sees every pin that is there from its beginning to its end. Looking up in batches does (they hold the bucket's
-//!    lock); walking by `get_next_key` may miss a pin that is being updated.
+//!    lock); walking by `get_next_key` may miss a pin that is being updated. In [`place`], a pin does not change its place.
 //! 4. A packet is through within [`pin::Timing::grace`] of its arrival.
 //! 5. A backend that died is marked as unreachable before its slots are written; a new one is reachable before any slot names it.
 
 pub mod change;
 pub mod follow;
 pub mod pin;
+pub mod place;
 pub mod signal;
 pub mod sweep;

@@ -17,7 +17,7 @@ use lb_common::probe::{ProbeKey, ProbeTarget};
 use lb_common::rate::{self, SourceKey};
 use lb_common::session::{Session, SessionKey};
 use lb_common::slot::{Glance, GlancePair, Slot};
-use lb_common::track::pin::{Moment, Pin, PinKey, Table};
+use lb_common::track::pin::{Moment, Pin, PinKey, Pinned, Table};
 
 use crate::finish::{Finish, Verdict};
 use crate::fragments;
@@ -194,8 +194,7 @@ impl Tables for HostTables {
 
     fn track(&self, packet: &Packet<'_>, headers: &Headers, listener: &Listener, place: Place) -> u16 {
         let signal = parse::signal(packet, headers);
-        let key = &PinKey::new(&headers.flow, listener.pool);
-        track::run(Request { listener, flow: &headers.flow, place, signal, key }, self)
+        track::run(Request { listener, flow: &headers.flow, place, signal }, self)
     }
 
     fn backend_before(&self, asked: Asked<'_>) -> u16 {
@@ -254,9 +253,9 @@ impl Tables for HostTables {
         self.now.get()
     }
 
-    fn pin(&self, table: Table, key: &PinKey, now: Moment, touch: bool) -> Pin {
+    fn pin(&self, table: Table, pinned: Pinned<'_>, now: Moment, touch: bool) -> Pin {
         let mut memory = self.memory.borrow_mut();
-        let Some(pin) = memory.table(table).get_mut(key) else {
+        let Some(pin) = memory.table(table).get_mut(&pinned.key()) else {
             return Pin::NONE;
         };
         let found = *pin;
@@ -266,19 +265,19 @@ impl Tables for HostTables {
         found
     }
 
-    fn insert_pin(&self, table: Table, key: &PinKey, pin: &Pin) -> bool {
+    fn insert_pin(&self, table: Table, pinned: Pinned<'_>, pin: &Pin) -> bool {
         let mut memory = self.memory.borrow_mut();
         let pins = memory.table(table);
         let full = table == Table::Established && pins.len() >= MAX_ESTABLISHED_PINS as usize;
-        if full && !pins.contains_key(key) {
+        if full && !pins.contains_key(&pinned.key()) {
             return false;
         }
-        pins.insert(*key, *pin);
+        pins.insert(pinned.key(), *pin);
         true
     }
 
-    fn remove_pin(&self, table: Table, key: &PinKey) {
-        self.memory.borrow_mut().table(table).remove(key);
+    fn remove_young_pin(&self, pinned: Pinned<'_>) {
+        self.memory.borrow_mut().young.remove(&pinned.key());
     }
 
     fn pin_overflowed(&self) {

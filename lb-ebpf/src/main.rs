@@ -1,5 +1,5 @@
 //! The XDP program: hands the packet and the BPF maps to the pipeline, and the verdict to the kernel.
-#![cfg_attr(target_arch = "bpf", no_std, no_main)]
+#![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
 
 #[cfg(target_arch = "bpf")]
 mod left_out;

@@ -1,7 +1,8 @@
 //! The BPF maps, and what the agent writes into the program: the one home of map access. Their names and meaning are in
 //! `lb_common::maps`.
 
-mod established;
+pub(crate) mod established;
+mod instructions;
 pub(crate) mod search;
 mod tables;
 
@@ -14,7 +15,6 @@ use aya_ebpf::maps::{Array, DevMap, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use lb_common::address::RaisedMac;
 use lb_common::backend::{Backend, BackendOwner, Load, Segment};
 use lb_common::counters::Counters;
-use lb_common::flow::Flow;
 use lb_common::forwarding::Forwarding;
 use lb_common::fragment::{DatagramKey, Trail};
 use lb_common::limits;
@@ -24,7 +24,8 @@ use lb_common::rate::SourceKey;
 use lb_common::session::{Session, SessionKey};
 use lb_common::slot::{Glance, GlancePair, SlotLine};
 use lb_common::table::{self, ListenerEntry, VipEntry};
-use lb_common::track::pin::{Pin, PinKey};
+use lb_common::track::pin::{Pin, PinKey, Pinned};
+use lb_common::track::place::{PinPlace, PinPlaces};
 use lb_ebpf::finish::Verdict;
 use lb_ebpf::known::Known;
 
@@ -43,6 +44,12 @@ unsafe extern "C" {
     static FORWARDING_PAIRS: [GlancePair; limits::MAX_GLANCES as usize / 2];
     static FORWARDING_SEGMENTS: [Segment; limits::MAX_SEGMENTS as usize];
 }
+
+// The one element of [`PINS_ESTABLISHED`], in the same way.
+unsafe extern "C" {
+    static PIN_PLACES: PinPlaces;
+}
+
 /// The agent makes one for each CPU that the host could have.
 #[map]
 static COUNTERS: Array<Counters> = Array::pinned(1, BPF_F_MMAPABLE);
@@ -55,12 +62,10 @@ static EGRESS: DevMap = DevMap::pinned(limits::MAX_SEGMENTS, 0);
 #[map]
 static PINS_YOUNG: LruHashMap<PinKey, Pin> = LruHashMap::pinned(limits::MAX_YOUNG_PINS, 0);
 #[map]
-static PINS_ESTABLISHED: HashMap<PinKey, Pin> = HashMap::pinned(limits::FIRST_ESTABLISHED_PINS, 0);
-// Not allocated beforehand: as long as the first table is enough, they take no memory.
+static PINS_ESTABLISHED: Array<PinPlaces> = Array::pinned(1, BPF_F_MMAPABLE);
+// Not allocated beforehand: as long as there are places, they take no memory.
 #[map]
 static PINS_MORE: HashMap<PinKey, Pin> = HashMap::pinned(limits::MAX_ESTABLISHED_PINS, BPF_F_NO_PREALLOC);
-#[map]
-static PINS_SPILT: Array<u64> = Array::pinned(1, BPF_F_MMAPABLE);
 #[map]
 static SESSIONS: LruHashMap<SessionKey, Session> = LruHashMap::pinned(limits::MAX_SESSIONS, 0);
 #[map]
@@ -153,7 +158,7 @@ fn ingress() -> u64 {
 
 /// The key of the flow hash.
 #[inline(always)]
-fn hash_key() -> u64 {
+pub(crate) fn hash_key() -> u64 {
     &raw const HASH_KEY as u64
 }
 
@@ -193,6 +198,12 @@ fn vips() -> *const VipEntry {
     (&raw const FORWARDING_VIPS).cast()
 }
 
+/// The first of the places of pins.
+#[inline(always)]
+fn pin_places() -> *mut PinPlace {
+    (&raw const PIN_PLACES).cast_mut().cast()
+}
+
 /// What is this CPU's own. It is always there, which the verifier cannot know.
 #[inline(always)]
 fn counters() -> Option<NonNull<Counters>> {
@@ -206,16 +217,23 @@ pub(crate) fn allow_word(index: u32) -> Option<u64> {
     ALLOWED.get(index).copied()
 }
 
+/// Puts a pin among the young ones. An LRU map makes room by itself.
+#[inline(always)]
+pub(crate) fn insert_young(pinned: Pinned<'_>, pin: &Pin) -> bool {
+    // SAFETY: nobody else reads the key.
+    unsafe { pin_key(pinned) }.is_some_and(|key| PINS_YOUNG.insert(key, pin, 0).is_ok())
+}
+
 /// Notes the key of a flow's pin in this CPU's own element, where the kernel takes it from.
 ///
 /// # Safety
 /// It must not be called again while what is returned lives.
 #[inline(always)]
-pub(crate) unsafe fn pin_key<'a>(flow: &Flow, pool: u32) -> Option<&'a PinKey> {
+unsafe fn pin_key<'a>(pinned: Pinned<'_>) -> Option<&'a PinKey> {
     let place = PIN_KEY.get_ptr_mut(0)?;
     // SAFETY: the element is this CPU's own, and the caller promises that nobody reads it.
     unsafe {
-        place.write(PinKey::new(flow, pool));
+        place.write(pinned.key());
         Some(&*place)
     }
 }

@@ -13,9 +13,12 @@ use aya_ebpf::bindings::{xdp_action, xdp_md};
 use lb_common::allow::{self, Bits, Root};
 use lb_common::backend::{Backend, Segment};
 use lb_common::flow::Flow;
+use lb_common::hash;
 use lb_common::listener::Listener;
 use lb_common::outcome::Outcome;
 use lb_common::slot::{NO_BACKEND, Slot};
+use lb_common::track::pin::{Pin, Pinned, Table};
+use lb_common::track::place::Found;
 use lb_ebpf::finish::{Finish, Verdict};
 use lb_ebpf::known::Known;
 use lb_ebpf::packet::{Packet, offset};
@@ -25,6 +28,7 @@ use lb_ebpf::select::{Chosen, Place};
 use lb_ebpf::track::Request;
 use lb_ebpf::{fragments, pipeline, probe, rewrite, track, vip_traffic};
 
+use crate::maps::established;
 use crate::maps::search::{self, Sought};
 use crate::maps::{self, BpfTables};
 
@@ -178,13 +182,45 @@ pub(crate) unsafe extern "C" fn track_flow(
     };
     let flow = &headers.flow;
     let signal = parse::signal(&packet, headers);
-    // SAFETY: a packet is tracked once.
-    let (Some(key), Some(tables)) = (unsafe { maps::pin_key(flow, listener.pool) }, BpfTables::here()) else {
+    let Some(tables) = BpfTables::here() else {
         return u32::from(NO_BACKEND);
     };
-    let request = Request { listener, flow, place: Place::from_bits(place), signal, key };
+    let request = Request { listener, flow, place: Place::from_bits(place), signal };
     u32::from(track::run(request, &tables))
 }
+
+/// The search for the pin of a flow at work that does not stand at its home.
+///
+/// # Safety
+/// The pointer must be valid.
+#[unsafe(no_mangle)]
+#[cold]
+#[unsafe(link_section = ".text")]
+#[inline(never)]
+pub(crate) unsafe extern "C" fn pin_behind(flow: *const Flow, hash: u64, pool: u32) -> u32 {
+    // SAFETY: the caller's promise.
+    let found = unsafe { flow.as_ref() }.map(|flow| established::find_behind(Pinned { flow, hash, pool }));
+    found.unwrap_or(Found::Nowhere).to_bits()
+}
+
+/// Pinning a flow, as a subprogram: few packets do. The pin comes in two words.
+///
+/// # Safety
+/// The pointer must be valid.
+#[cold]
+#[unsafe(link_section = ".text")]
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) unsafe extern "C" fn insert_pin(table: u32, flow: *const Flow, pool: u32, first: u64, last: u64) -> u32 {
+    // SAFETY: the caller's promise.
+    let Some(flow) = (unsafe { flow.as_ref() }) else { return 0 };
+    let pinned = Pinned { flow, hash: hash::flow(maps::hash_key(), flow), pool };
+    let pin = Pin::from_words([first, last]);
+    let is_in = if table == YOUNG { maps::insert_young(pinned, &pin) } else { established::insert(pinned, &pin) };
+    is_in.into()
+}
+
+const YOUNG: u32 = Table::Young as u32;
 
 /// The backend of a flow that began before its pool pinned every flow, as a subprogram.
 ///

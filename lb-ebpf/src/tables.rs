@@ -10,7 +10,7 @@ use lb_common::outcome::Outcome;
 use lb_common::probe::{ProbeKey, ProbeTarget};
 use lb_common::session::{Session, SessionKey};
 use lb_common::slot::Slot;
-use lb_common::track::pin::{Moment, Pin, PinKey, Table};
+use lb_common::track::pin::{Moment, Pin, Pinned, Table};
 
 use crate::finish::{Finish, Verdict};
 use crate::known::Known;
@@ -90,11 +90,11 @@ pub trait Tables {
     fn now(&self) -> Moment;
     /// A flow's pin in a table; [`Pin::NONE`] if it has none there. With `touch`, one that was not seen at `now` yet is
     /// marked as seen, in place.
-    fn pin(&self, table: Table, key: &PinKey, now: Moment, touch: bool) -> Pin;
+    fn pin(&self, table: Table, pinned: Pinned<'_>, now: Moment, touch: bool) -> Pin;
     /// Puts a pin into a table, in place of the one there may be. False if there is no room.
-    fn insert_pin(&self, table: Table, key: &PinKey, pin: &Pin) -> bool;
-    /// Takes a pin out of a table.
-    fn remove_pin(&self, table: Table, key: &PinKey);
+    fn insert_pin(&self, table: Table, pinned: Pinned<'_>, pin: &Pin) -> bool;
+    /// Takes a flow's young pin out. The established ones are the agent's to take out.
+    fn remove_young_pin(&self, pinned: Pinned<'_>);
     /// Counts a pin that there was no room for, and marks the tables of pins as crowded.
     fn pin_overflowed(&self);
     /// True while the tables of pins are marked as crowded.

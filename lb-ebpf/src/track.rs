@@ -12,7 +12,7 @@ use lb_common::hash;
 use lb_common::listener::Listener;
 use lb_common::slot::{NO_BACKEND, Slot, TOO_MANY_FLOWS};
 use lb_common::track::follow::{Memory, Packet, follow};
-use lb_common::track::pin::{Moment, Pin, PinKey, Table};
+use lb_common::track::pin::{Moment, Pin, Pinned, Table};
 use lb_common::track::signal::Signal;
 
 use crate::pinned_pool::Asked;
@@ -30,21 +30,20 @@ pub struct Request<'a> {
     pub place: Place,
     /// What the packet says of its flow's life.
     pub signal: Signal,
-    /// The flow's pin has this key.
-    pub key: &'a PinKey,
 }
 
 /// The backend of a flow, by its index in the pool; [`NO_BACKEND`] if none would have it, [`TOO_MANY_FLOWS`] if it would be one
 /// more than the listener takes.
 #[inline(always)]
 pub fn run<T: Tables>(request: Request<'_>, tables: &T) -> u16 {
+    let hash = hash::flow(tables.hash_key(), request.flow);
     let packet = Packet {
         slot: request.place.index,
-        check: hash::flow(tables.hash_key(), request.flow) as u32,
+        check: hash as u32,
         protocol: request.flow.protocol,
         signal: request.signal,
     };
-    let memory = FlowMemory { request, tables, full: Cell::new(false) };
+    let memory = FlowMemory { request, hash, tables, full: Cell::new(false) };
     let backend = follow(&packet, &memory);
     if backend == NO_BACKEND && memory.full.get() { TOO_MANY_FLOWS } else { backend }
 }
@@ -52,12 +51,19 @@ pub fn run<T: Tables>(request: Request<'_>, tables: &T) -> u16 {
 /// The maps, as the rule sees them.
 struct FlowMemory<'a, T> {
     request: Request<'a>,
+    /// The flow's.
+    hash: u64,
     tables: &'a T,
     /// A new flow was refused, as the listener has as many as it may have.
     full: Cell<bool>,
 }
 
 impl<T: Tables> FlowMemory<'_, T> {
+    #[inline(always)]
+    fn pinned(&self) -> Pinned<'_> {
+        Pinned { flow: self.request.flow, hash: self.hash, pool: self.request.listener.pool }
+    }
+
     #[inline(always)]
     fn asked(&self) -> Asked<'_> {
         Asked { listener: self.request.listener, flow: self.request.flow, slot: self.request.place.slot }
@@ -93,17 +99,17 @@ impl<T: Tables> Memory for FlowMemory<'_, T> {
 
     #[inline(always)]
     fn look(&self, table: Table, now: Moment, touch: bool) -> Pin {
-        self.tables.pin(table, self.request.key, now, touch)
+        self.tables.pin(table, self.pinned(), now, touch)
     }
 
     #[inline(always)]
     fn insert(&self, table: Table, pin: &Pin) -> bool {
-        self.tables.insert_pin(table, self.request.key, pin)
+        self.tables.insert_pin(table, self.pinned(), pin)
     }
 
     #[inline(always)]
-    fn remove(&self, table: Table) {
-        self.tables.remove_pin(table, self.request.key);
+    fn remove_young(&self) {
+        self.tables.remove_young_pin(self.pinned());
     }
 
     #[inline(always)]

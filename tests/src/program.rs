@@ -15,16 +15,17 @@ use lb_common::backend::Load;
 use lb_common::event::Event;
 use lb_common::flow::Flow;
 use lb_common::fragment::{DatagramKey, Trail};
-use lb_common::limits::FIRST_ESTABLISHED_PINS;
+use lb_common::limits::PIN_PLACES;
 use lb_common::maps;
 use lb_common::outcome::{Counter, Outcome, Refused};
 use lb_common::session::{Session, SessionKey};
 use lb_common::slot::{Slot, SlotLine};
 use lb_common::table::{Entry, ListenerEntry, MOST_PROBES, VipEntry, place};
 use lb_common::track::pin::{Moment, Pin, PinKey, Table};
+use lb_common::track::place::{FREE, PinPlace, Sought};
 use lb_ebpf::finish::Verdict;
 use lb_ebpf::host::{Counters, FlowMemory, HostTables};
-use lb_userspace::dataplane::{Bound, Constants, CounterMap, ForwardingMap, MatchTable};
+use lb_userspace::dataplane::{Bound, Constants, CounterMap, ForwardingMap, MatchTable, PinTable};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::time::{ClockId, clock_gettime};
@@ -43,6 +44,7 @@ pub struct Program {
     listeners: MatchTable<ListenerEntry>,
     vips: MatchTable<VipEntry>,
     counters: CounterMap,
+    pins: PinTable,
     /// Which places of the tables that packets are matched in were written.
     listeners_written: BTreeSet<u32>,
     vips_written: BTreeSet<u32>,
@@ -120,11 +122,13 @@ impl Program {
         let ids = tables.listeners.values().map(|listener| listener.id + 1).max().unwrap_or(0);
         let forwarding = ebpf.take_map(maps::FORWARDING).context("the object has no map FORWARDING")?;
         let counters = ebpf.take_map(maps::COUNTERS).context("the object has no map COUNTERS")?;
+        let established = ebpf.take_map(maps::PINS_ESTABLISHED).context("the object has no map PINS_ESTABLISHED")?;
         let mut loaded = Self {
             forwarding: ForwardingMap::open(&forwarding)?,
             listeners: ForwardingMap::listeners(&forwarding)?,
             vips: ForwardingMap::vips(&forwarding)?,
             counters: CounterMap::open(&counters)?,
+            pins: PinTable::open(&established)?,
             ebpf,
             listeners_written: BTreeSet::new(),
             vips_written: BTreeSet::new(),
@@ -253,9 +257,10 @@ impl Program {
                 .collect::<Result<_>>()
         };
         let young = pins(self.map(maps::PINS_YOUNG)?)?;
-        let mut established: std::collections::HashMap<_, _> = pins(self.map(maps::PINS_ESTABLISHED)?)?;
-        for (key, pin) in pins(self.map(maps::PINS_MORE)?)? {
-            ensure!(established.insert(key, pin).is_none(), "a flow has two established pins");
+        let mut established: std::collections::HashMap<_, _> = pins(self.map(maps::PINS_MORE)?)?;
+        for (_, place) in self.pins.published() {
+            let pin = Pin { seen: Moment(0), ..place.pin };
+            ensure!(established.insert(place.key, pin).is_none(), "a flow has two established pins");
         }
         let sessions = HashMap::<&mut MapData, [u32; 5], [u32; 2]>::try_from(self.map(maps::SESSIONS)?)?;
         let sessions = sessions
@@ -313,35 +318,38 @@ impl Program {
     /// # Errors
     /// The map cannot be written.
     pub fn forget_pin(&mut self, table: Table, key: &PinKey) -> Result<()> {
-        let names: &[_] = match table {
-            Table::Young => &[maps::PINS_YOUNG],
-            Table::Established => &[maps::PINS_ESTABLISHED, maps::PINS_MORE],
+        let name = match table {
+            Table::Young => maps::PINS_YOUNG,
+            Table::Established => maps::PINS_MORE,
         };
-        let mut forgotten = false;
-        for name in names {
-            let mut pins = HashMap::<&mut MapData, [u32; 10], [u64; 2]>::try_from(self.map(name)?)?;
-            forgotten |= pins.remove(&bytemuck::cast::<_, [u32; 10]>(*key)).is_ok();
+        let mut pins = HashMap::<&mut MapData, [u32; 10], [u64; 2]>::try_from(self.map(name)?)?;
+        let mut forgotten = pins.remove(&bytemuck::cast::<_, [u32; 10]>(*key)).is_ok();
+        if table == Table::Established {
+            let places: Vec<u32> = self.pins.places_of(key).collect();
+            for at in places {
+                self.pins.write(at, &PinPlace { mark: FREE, ..self.pins.place(at) });
+                forgotten = true;
+            }
         }
         ensure!(forgotten, "there is no such pin");
         Ok(())
     }
 
-    /// Takes all room that the first table of established pins has left, for flows of a pool that nobody has; or gives it back.
-    ///
-    /// # Errors
-    /// The map cannot be written.
-    pub fn crowd(&mut self, crowded: bool) -> Result<()> {
-        let mut pins = HashMap::<&mut MapData, [u32; 10], [u64; 2]>::try_from(self.map(maps::PINS_ESTABLISHED)?)?;
-        for number in 0..FIRST_ESTABLISHED_PINS {
-            let flow = Flow::without_ports(Address::from_v4_word(number), Address::from_v4_word(0), 47);
-            let key = bytemuck::cast::<_, [u32; 10]>(PinKey::new(&flow, u32::MAX));
-            // When it is full, or one was not there, that is what was wanted.
-            let _ = if crowded { pins.insert(key, [0; 2], 0) } else { pins.remove(&key) };
+    /// Takes those places for pins that are free, for flows of a pool that nobody has, and gives the others back.
+    pub fn crowd(&self, taken: impl Fn(u32) -> bool) {
+        let nobody =
+            PinKey::new(&Flow::without_ports(Address::from_v4_word(0), Address::from_v4_word(0), 47), u32::MAX);
+        for (at, place) in (0..PIN_PLACES).map(|at| (at, self.pins.place(at))) {
+            if taken(at) && place.mark == FREE {
+                let Sought { mark, .. } = Sought::new(0);
+                self.pins.write(at, &PinPlace { mark, key: nobody, pin: Pin::NONE, ..place });
+            } else if !taken(at) && place.key == nobody {
+                self.pins.write(at, &PinPlace { mark: FREE, ..place });
+            }
         }
-        Ok(())
     }
 
-    /// How many pins there are that the first table of established pins had no room for.
+    /// How many pins there are that found no place.
     ///
     /// # Errors
     /// The map cannot be read.

@@ -8,6 +8,7 @@ use drlb_tests::sample::{self, *};
 use lb_common::backend::{Backend, Load};
 use lb_common::slot::Slot;
 use lb_common::track::pin::Pin;
+use lb_common::track::place::MOST_PROBES;
 use lb_ebpf::host::{FlowMemory, HostTables};
 
 const CLIENT: &str = "198.51.100.7";
@@ -120,15 +121,15 @@ fn in_a_moving_slot_a_flow_that_began_before_keeps_its_backend() {
 }
 
 #[test]
-fn a_pin_that_finds_the_first_table_full_is_in_the_other_and_followed_there() {
+fn a_pin_that_finds_no_place_is_in_the_other_table_and_followed_there() {
     let mut world = World::new();
     assert_eq!(world.send(&to(VIP_MOVING, tcp(1_000, 80).ack())), Some(OLD));
-    world.program.crowd(true).expect("a full table");
+    world.program.crowd(|_| true);
     assert_eq!(world.send(&to(VIP_MOVING, tcp(2_000, 80).ack())), Some(OLD));
     assert_eq!(world.send(&to(VIP_MOVING, tcp(3_000, 80).syn())), Some(NEW));
     assert_eq!(world.send(&to(VIP_MOVING, tcp(3_000, 80).ack())), Some(NEW), "from the young table");
     assert_eq!(world.program.spilt().expect("a count"), 2);
-    world.program.crowd(false).expect("room");
+    world.program.crowd(|_| false);
     world.slots(Slot::moving(0, 1), Slot::moving(1, 2));
     for (port, place) in [(1_000, OLD), (2_000, OLD), (3_000, NEW)] {
         assert_eq!(world.send(&to(VIP_MOVING, tcp(port, 80).ack())), Some(place), "port {port}");
@@ -139,7 +140,25 @@ fn a_pin_that_finds_the_first_table_full_is_in_the_other_and_followed_there() {
     assert!(memory.established.values().all(|pin| pin.state == Pin::CLOSING));
     assert_eq!(world.program.spilt().expect("a count"), 2, "those that are there stay there");
     assert_eq!(world.send(&to(VIP_MOVING, tcp(4_000, 80).ack())), Some(NEW));
-    assert_eq!(world.program.spilt().expect("a count"), 2, "the first has room again");
+    assert_eq!(world.program.spilt().expect("a count"), 2, "there are places again");
+}
+
+#[test]
+fn a_pin_stands_in_any_of_its_places_and_is_followed_there() {
+    let mut world = World::new();
+    // Each pin has two places, some at their homes, others behind; and all of them in the end.
+    world.program.crowd(|at| at % (MOST_PROBES / 2) != 3);
+    let flows = || (1..=200).map(|port| to(VIP_MOVING, tcp(port, 80).ack()));
+    assert!(flows().all(|packet| world.send(&packet) == Some(OLD)));
+    world.slots(Slot::moving(0, 1), Slot::moving(1, 2));
+    world.program.crowd(|_| false);
+    assert!(flows().all(|packet| world.send(&packet) == Some(OLD)));
+    let fin = |port| to(VIP_MOVING, tcp(port, 80).fin().ack());
+    assert!((1..=200).all(|port| world.send(&fin(port)) == Some(OLD)));
+    let memory = world.memory();
+    assert_eq!((memory.established.len(), memory.overflows), (200, 0));
+    assert!(memory.established.values().all(|pin| pin.state == Pin::CLOSING), "each is written where it stands");
+    assert_eq!(world.program.spilt().expect("a count"), 0);
 }
 
 #[test]

@@ -28,8 +28,8 @@ pub trait Memory {
     fn look(&self, table: Table, now: Moment, touch: bool) -> Pin;
     /// Puts the flow's pin into a table, in place of the one there may be. False if there is no room.
     fn insert(&self, table: Table, pin: &Pin) -> bool;
-    /// Takes the flow's pin out of a table.
-    fn remove(&self, table: Table);
+    /// Takes the flow's young pin out. The established ones are the agent's to take out.
+    fn remove_young(&self);
     /// Counts a pin that there was no room for, and marks the tables as crowded.
     fn overflowed(&self);
     /// True from when a pin found no room, or the agent saw the tables fill, until the agent saw that there is room again.
@@ -222,7 +222,7 @@ fn write<M: Memory>(write: Write, pin: &Pin, found: &Pin, memory: &M) {
         Write::Promote => {
             let promoted = memory.insert(Table::Established, pin);
             if promoted {
-                memory.remove(Table::Young);
+                memory.remove_young();
             } else if found.backend != pin.backend || found.state != pin.state {
                 // No room: it stays among the young, as the established one that it is.
                 memory.insert(Table::Young, pin);

@@ -95,6 +95,42 @@ impl PinKey {
     }
 }
 
+/// A flow whose pin is looked for, over a pool.
+#[derive(Clone, Copy, Debug)]
+pub struct Pinned<'a> {
+    /// The flow.
+    pub flow: &'a Flow,
+    /// The [hash](crate::hash::flow) of it.
+    pub hash: u64,
+    /// The number of the pool, of which the low 24 bits count.
+    pub pool: u32,
+}
+
+impl Pinned<'_> {
+    /// The key of its pin.
+    #[inline(always)]
+    #[must_use]
+    pub const fn key(&self) -> PinKey {
+        PinKey::new(self.flow, self.pool)
+    }
+
+    /// What is in the key besides the addresses, in one word that holds the bytes as they stand in memory.
+    #[inline(always)]
+    #[must_use]
+    pub const fn rest(&self) -> u64 {
+        let of_pool = (self.pool << 8 | self.flow.protocol as u32) as u64;
+        of_pool << 32 | self.flow.ports.to_word() as u64
+    }
+
+    /// The key as words that hold the bytes as they stand in memory.
+    #[inline(always)]
+    #[must_use]
+    pub const fn words(&self) -> [u64; 5] {
+        let ([a, b], [c, d]) = (self.flow.source.halves(), self.flow.destination.halves());
+        [a, b, c, d, self.rest()]
+    }
+}
+
 /// What is remembered of a flow. 16 bytes, no padding.
 ///
 /// The first eight are read in one load: where the kernel gives the element of a pin that was just removed to another flow,
@@ -125,6 +161,13 @@ impl Pin {
     #[must_use]
     pub fn from_words(words: [u64; 2]) -> Self {
         bytemuck::cast(words)
+    }
+
+    /// The two words that it is in memory.
+    #[inline(always)]
+    #[must_use]
+    pub fn words(&self) -> [u64; 2] {
+        bytemuck::cast(*self)
     }
 
     /// State: only the first packet was seen.

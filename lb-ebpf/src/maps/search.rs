@@ -6,7 +6,7 @@ use lb_common::address::Address;
 use lb_common::listener::{ListenerKey, Vip};
 use lb_common::table::{self, ListenerEntry, VipEntry};
 
-use super::tables::unknown;
+use super::instructions::unknown;
 use super::{listeners, vips};
 use crate::{left_out, subprograms};
 
@@ -56,10 +56,10 @@ fn find<E>(
     if mark == table::FREE {
         return None;
     }
-    let place = unknown(behind(sought.home, sought.mark, sought.halves[0], sought.halves[1]));
+    let place = unknown(behind(sought.home, sought.mark, sought.halves[0], sought.halves[1]).into()) as u32;
     // Nothing is known of this address: else the compiler would work out that of most packets' entry once more, here and there in
     // one.
-    if place == NOWHERE { None } else { Some(unknown(at(entries, place))) }
+    if place == NOWHERE { None } else { Some(unknown(at(entries, place) as u64) as *const E) }
 }
 
 /// The entry at a place of a table.

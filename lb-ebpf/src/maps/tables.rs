@@ -16,7 +16,7 @@ use lb_common::probe::{ProbeKey, ProbeTarget};
 use lb_common::rate::{self, SourceKey};
 use lb_common::session::{Session, SessionKey};
 use lb_common::slot::Slot;
-use lb_common::track::pin::{Moment, Pin, PinKey, Table};
+use lb_common::track::pin::{Moment, Pin, Pinned, Table};
 use lb_ebpf::finish::{Finish, Verdict};
 use lb_ebpf::known::Known;
 use lb_ebpf::packet::Packet;
@@ -25,10 +25,11 @@ use lb_ebpf::pinned_pool::Asked;
 use lb_ebpf::select::{Chosen, Place};
 use lb_ebpf::tables::Tables;
 
+use super::instructions::unknown;
 use super::{
     EVENTS, FRAGMENTS, LISTENER_FLOWS, LISTENER_REFUSALS, LOADS, PIN_OVERFLOWS, PINS_CROWDED, PINS_YOUNG, PROBES,
     PROBING, SESSIONS, SLOTS, SOURCES, TURNS, backends, counters, established, glances, hash_key, ingress, known,
-    own_mac, pairs, search, segments,
+    own_mac, pairs, pin_key, search, segments,
 };
 use crate::{left_out, subprograms};
 
@@ -68,14 +69,6 @@ impl BpfTables {
             (*clock).nanos
         }
     }
-}
-
-/// The same value, of which the compiler knows nothing: it would leave out the mask of what it knows to be small, which the
-/// verifier, who does not, wants to see.
-#[inline(always)]
-pub(super) fn unknown<T: Copy>(value: T) -> T {
-    // SAFETY: a valid local.
-    unsafe { (&raw const value).read_volatile() }
 }
 
 /// Counts a packet in one of this CPU's counters.
@@ -286,10 +279,11 @@ impl Tables for BpfTables {
     }
 
     #[inline(always)]
-    fn pin(&self, table: Table, key: &PinKey, now: Moment, touch: bool) -> Pin {
+    fn pin(&self, table: Table, pinned: Pinned<'_>, now: Moment, touch: bool) -> Pin {
         let pin = match table {
-            Table::Young => PINS_YOUNG.get_ptr_mut(key),
-            Table::Established => established::find(key),
+            // SAFETY: nobody else reads the key.
+            Table::Young => unsafe { pin_key(pinned) }.and_then(|key| PINS_YOUNG.get_ptr_mut(key)),
+            Table::Established => established::find(pinned),
         };
         let Some(pin) = pin else {
             return Pin::NONE;
@@ -308,21 +302,18 @@ impl Tables for BpfTables {
     }
 
     #[inline(always)]
-    fn insert_pin(&self, table: Table, key: &PinKey, pin: &Pin) -> bool {
-        match table {
-            Table::Young => PINS_YOUNG.insert(key, pin, 0).is_ok(),
-            Table::Established => established::insert(key, pin),
-        }
+    fn insert_pin(&self, table: Table, pinned: Pinned<'_>, pin: &Pin) -> bool {
+        let [first, last] = pin.words();
+        // SAFETY: the flow is valid while it runs.
+        unsafe { subprograms::insert_pin(table as u32, pinned.flow, pinned.pool, first, last) != 0 }
     }
 
     #[inline(always)]
-    fn remove_pin(&self, table: Table, key: &PinKey) {
-        match table {
-            Table::Young => {
-                // That it is gone already is what was wanted.
-                let _ = PINS_YOUNG.remove(key);
-            }
-            Table::Established => established::remove(key),
+    fn remove_young_pin(&self, pinned: Pinned<'_>) {
+        // SAFETY: nobody else reads the key.
+        if let Some(key) = unsafe { pin_key(pinned) } {
+            // That it is gone already is what was wanted.
+            let _ = PINS_YOUNG.remove(key);
         }
     }
 
@@ -444,7 +435,7 @@ impl Tables for BpfTables {
 
     #[inline(always)]
     fn count_outcome(&self, outcome: Outcome, bytes: usize) {
-        count(part!(self.counters, outcomes), unknown(outcome as u32), bytes);
+        count(part!(self.counters, outcomes), unknown(outcome as u64) as u32, bytes);
     }
 
     #[inline(always)]

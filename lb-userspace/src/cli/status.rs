@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     const SNAPSHOT: &str = r#"{
-        "version": "0.1.0", "layout": "v2",
+        "version": "0.1.0", "layout": "v3",
         "interfaces": [
             {"name": "eth1", "configured_mode": "native", "mode": "native", "ifindex": 2, "mac": "02:00:00:00:00:01",
              "state": "attached", "reason": null},
@@ -123,7 +123,7 @@ mod tests {
     fn the_overview_names_what_takes_no_traffic_and_why() {
         let status: Status = serde_json::from_str(SNAPSHOT).expect("a snapshot");
         let expected = "\
-drlb 0.1.0, maps of layout v2
+drlb 0.1.0, maps of layout v3
 
 INTERFACE  MODE    STATE     MAC
 eth1       native  attached  02:00:00:00:00:01
@@ -153,7 +153,7 @@ BACKEND     WEIGHT  STATE        SHARE  MAC                INTERFACE  FLOWS  PAC
     #[test]
     fn an_empty_balancer_says_what_to_do_first() {
         let status: Status = serde_json::from_str(
-            r#"{"version": "0.1.0", "layout": "v2", "interfaces": [], "listeners": [], "outcomes": [],
+            r#"{"version": "0.1.0", "layout": "v3", "interfaces": [], "listeners": [], "outcomes": [],
                 "tracking": {"pins_young": 0, "pins_established": 0, "sessions": 0, "overflows": 0, "unsteady_slots": 0,
                              "last_sweep_ms": null}}"#,
         )

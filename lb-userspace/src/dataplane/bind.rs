@@ -2,19 +2,21 @@
 //!
 //! The object leaves them open, as undefined symbols, and they are filled in here before aya reads it.
 //!
-//! - What packets are forwarded by is a map of one element, which needs no look-up: the kernel has an instruction that loads an
-//!   address in it (`BPF_PSEUDO_MAP_VALUE` of linux/bpf.h). aya uses that for global data only, which it writes anew whenever an
-//!   object is loaded.
+//! - What packets are forwarded by is a map of one element, and so are the places of pins: that needs no look-up, as the kernel has
+//!   an instruction that loads an address in it (`BPF_PSEUDO_MAP_VALUE` of linux/bpf.h). aya uses that for global data only, which
+//!   it writes anew whenever an object is loaded.
 //! - Numbers need not be read from memory, as global data would have to be.
 
+use std::collections::BTreeMap;
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::path::Path;
 
 use aya::maps::MapData;
 use lb_common::address::{MacAddr, RaisedMac};
-use lb_common::forwarding::{Forwarding, PARTS};
+use lb_common::forwarding::{self, Forwarding};
 use lb_common::hash;
-use lb_common::maps::{FORWARDING, HASH_KEY, INGRESS, OWN_MAC};
+use lb_common::maps::{FORWARDING, HASH_KEY, INGRESS, OWN_MAC, PINS_ESTABLISHED};
+use lb_common::track::place::{self, PinPlaces};
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _, RelocationTarget, SectionKind};
 
 use super::fault::{map_fault, pin_fault};
@@ -50,30 +52,51 @@ impl Constants {
     }
 }
 
-/// An object that all is written into. Its instructions name the map by its descriptor, which has to be open until they are loaded.
+/// A map of one element, that the object's instructions name by addresses in it.
+struct Piece {
+    /// The map's name.
+    map: &'static str,
+    /// Bytes of the element.
+    size: usize,
+    /// Its parts, by the symbol that stands for their address, and how many bytes behind the beginning they are.
+    parts: &'static [(&'static str, usize)],
+}
+
+const PIECES: [Piece; 2] = [
+    Piece { map: FORWARDING, size: size_of::<Forwarding>(), parts: &forwarding::PARTS },
+    Piece { map: PINS_ESTABLISHED, size: size_of::<PinPlaces>(), parts: &[(place::SYMBOL, 0)] },
+];
+
+/// An object that all is written into. Its instructions name maps by their descriptors, which have to be open until they are
+/// loaded.
 #[derive(Debug)]
 pub struct Bound {
     /// The object.
     pub object: Vec<u8>,
-    /// The map of what packets are forwarded by.
-    pub map: MapData,
+    /// The maps.
+    pub maps: Vec<MapData>,
 }
 
 impl Bound {
-    /// The object, bound to the map that is pinned in a folder; it is made there if there is none.
+    /// The object, bound to the maps that are pinned in a folder; those that are not there are made.
     ///
     /// # Errors
-    /// The kernel refused the map, or it is no object of ours.
+    /// The kernel refused a map, or it is no object of ours.
     pub fn new(object: &[u8], pins: &Path, constants: Constants) -> Result<Self, Fault> {
-        let map = pinned(&pins.join(FORWARDING))?;
+        let mut maps = Vec::new();
+        let mut addresses = BTreeMap::new();
+        for piece in &PIECES {
+            let map = pinned(&pins.join(piece.map), piece)?;
+            let descriptor = map.fd().as_fd().as_raw_fd();
+            addresses.extend(piece.parts.iter().map(|(symbol, part)| (*symbol, (descriptor, *part))));
+            maps.push(map);
+        }
         let mut object = object.to_vec();
-        let descriptor = map.fd().as_fd().as_raw_fd();
         let blanks = blanks(&object).map_err(|error| Fault::internal(format!("the object cannot be read: {error}")))?;
         for Blank { place, symbol } in blanks {
-            let part = PARTS.iter().find(|part| part.0 == symbol);
             let filled = object.get_mut(place..).and_then(<[u8]>::first_chunk_mut).and_then(|instruction| {
-                match (part, constants.number(&symbol)) {
-                    (Some((_, part)), _) => set_address(instruction, descriptor, *part),
+                match (addresses.get(symbol.as_str()), constants.number(&symbol)) {
+                    (Some((descriptor, part)), _) => set_address(instruction, *descriptor, *part),
                     (None, number) => set_number(instruction, number?),
                 }
             });
@@ -81,19 +104,19 @@ impl Bound {
                 return Err(Fault::internal(format!("{symbol}, at byte {place} of the object, cannot be filled in")));
             }
         }
-        Ok(Self { object, map })
+        Ok(Self { object, maps })
     }
 }
 
 /// The map that is pinned there, or a new one.
-fn pinned(path: &Path) -> Result<MapData, Fault> {
+fn pinned(path: &Path, piece: &Piece) -> Result<MapData, Fault> {
     if path.exists() {
-        return MapData::from_pin(path).map_err(map_fault(FORWARDING, "opened"));
+        return MapData::from_pin(path).map_err(map_fault(piece.map, "opened"));
     }
     let array = aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_ARRAY as u32;
-    let (key, value) = (size_of::<u32>() as u32, size_of::<Forwarding>() as u32);
+    let (key, value) = (size_of::<u32>() as u32, piece.size as u32);
     let map = aya_obj::Map::new_from_params(array, key, value, 1, BPF_F_MMAPABLE);
-    let map = MapData::create(map, FORWARDING, None).map_err(map_fault(FORWARDING, "made"))?;
+    let map = MapData::create(map, piece.map, None).map_err(map_fault(piece.map, "made"))?;
     map.pin(path).map_err(|error| pin_fault(path, "made", &std::io::Error::other(error)))?;
     Ok(map)
 }
@@ -182,9 +205,10 @@ mod tests {
         let constants = Constants::new(7, MacAddr([2, 0, 0, 0, 0, 1]));
         let open: BTreeSet<String> =
             blanks(OBJECT).expect("the object").into_iter().map(|blank| blank.symbol).collect();
-        let is_part = |symbol: &str| PARTS.iter().any(|part| part.0 == symbol);
-        assert!(open.iter().all(|symbol| is_part(symbol) || constants.number(symbol).is_some()), "{open:?}");
-        assert_eq!(open.len(), PARTS.len() + 3, "{open:?}");
+        let parts: BTreeSet<&str> = PIECES.iter().flat_map(|piece| piece.parts).map(|part| part.0).collect();
+        let is_known = |symbol: &str| parts.contains(symbol) || constants.number(symbol).is_some();
+        assert!(open.iter().all(|symbol| is_known(symbol)), "{open:?}");
+        assert_eq!(open.len(), parts.len() + 3, "{open:?}");
         assert!(blanks(b"not an object").is_err());
     }
 }

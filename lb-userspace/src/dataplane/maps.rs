@@ -10,16 +10,16 @@ use aya::maps::{Map, MapData, MapError, PerCpuArray, PerCpuValues};
 use bytemuck::Pod;
 use lb_common::address::Address;
 use lb_common::backend::{BackendOwner, Load, Segment};
-use lb_common::limits::{MAX_ALLOW_WORDS, MAX_BACKENDS, MAX_LISTENERS, MAX_SEGMENTS};
+use lb_common::limits::{MAX_ALLOW_WORDS, MAX_BACKENDS, MAX_LISTENERS, MAX_SEGMENTS, PIN_PLACES};
 use lb_common::maps::{
     ALLOWED, BACKEND_OWNERS, COUNTERS, EGRESS, FORWARDING, LISTENER_FLOWS, LISTENER_REFUSALS, LOADS, PIN_OVERFLOWS,
-    PINS_CROWDED, PINS_ESTABLISHED, PINS_MORE, PINS_SPILT, PINS_YOUNG, SESSIONS, SLOTS,
+    PINS_CROWDED, PINS_ESTABLISHED, PINS_MORE, PINS_YOUNG, SESSIONS, SLOTS,
 };
 use lb_common::outcome::Refused;
 use lb_common::session::{Session, SessionKey};
 use lb_common::slot::{Slot, SlotLine};
 use lb_common::table::{ListenerEntry, VipEntry};
-use lb_common::track::pin::{Pin, PinKey, Table};
+use lb_common::track::pin::{Moment, Pin, PinKey, Table};
 
 use super::batch::{self, Batch};
 use super::counters::CounterMap;
@@ -27,6 +27,7 @@ use super::fault::map_fault;
 use super::forwarding::ForwardingMap;
 use super::mmap::{Mapping, Word};
 use super::object::possible_cpus;
+use super::pins::PinTable;
 use super::table::MatchTable;
 use crate::model::Fault;
 use crate::reconcile::{Change, Held, Sizes};
@@ -38,13 +39,15 @@ type RefusedWords = [u64; 3];
 const FLOWS: usize = 0;
 const WEIGHT: usize = 1;
 const LOAD_WORDS: usize = 2;
-/// In where a batch of established pins ended: it was one of [`PINS_MORE`]. The kernel's own numbers are of buckets.
+/// In where a batch of established pins ended: it was one of [`PINS_MORE`]. The other numbers are of buckets, or of places.
 const IN_MORE: u32 = 1 << 31;
 /// The place before the first batch of [`PINS_MORE`].
 const BEFORE_MORE: u32 = u32::MAX;
 
 /// How many pins or sessions are looked at at once.
 const BATCH: usize = 4_096;
+/// How many places of pins are looked at at once. Most are free.
+const PLACES: u32 = 16_384;
 
 /// The maps of a data plane, open for reading and writing.
 pub struct Maps {
@@ -57,9 +60,8 @@ pub struct Maps {
     /// Two words a place: flows and weight.
     loads: Mapping<AtomicU32>,
     pins_young: MapData,
-    pins_established: MapData,
+    pins: PinTable,
     pins_more: MapData,
-    pins_spilt: Mapping<AtomicU64>,
     sessions: MapData,
     pin_overflows: PerCpuArray<MapData, u64>,
     /// One word: 1 while the tables of pins are crowded.
@@ -111,9 +113,8 @@ impl Maps {
             owners: mapping(ebpf, BACKEND_OWNERS, MAX_BACKENDS as usize * size_of::<BackendOwner>())?,
             loads: mapping(ebpf, LOADS, MAX_BACKENDS as usize * size_of::<Load>())?,
             pins_young: hash(ebpf, PINS_YOUNG)?,
-            pins_established: hash(ebpf, PINS_ESTABLISHED)?,
+            pins: PinTable::open(&taken(ebpf, PINS_ESTABLISHED)?)?,
             pins_more: hash(ebpf, PINS_MORE)?,
-            pins_spilt: mapping(ebpf, PINS_SPILT, size_of::<u64>())?,
             sessions: hash(ebpf, SESSIONS)?,
             pin_overflows: typed(ebpf, PIN_OVERFLOWS)?,
             pins_crowded: mapping(ebpf, PINS_CROWDED, size_of::<u64>())?,
@@ -266,18 +267,23 @@ impl Maps {
     ///
     /// # Errors
     /// The kernel refused it.
-    pub fn pins(&self, table: Table, from: Option<u32>) -> Result<Batch<PinKey, Pin>, Fault> {
-        let first = |map: &MapData, name| look_up(map.fd().as_fd(), name, from);
+    pub fn pins(&mut self, table: Table, from: Option<u32>, now: Moment) -> Result<Batch<PinKey, Pin>, Fault> {
         match (table, from) {
-            (Table::Young, _) => first(&self.pins_young, PINS_YOUNG),
+            (Table::Young, _) => look_up(self.pins_young.fd().as_fd(), PINS_YOUNG, from),
             (Table::Established, Some(at)) if at & IN_MORE != 0 => {
                 let from = (at != BEFORE_MORE).then_some(at & !IN_MORE);
                 let (pins, next) = look_up(self.pins_more.fd().as_fd(), PINS_MORE, from)?;
+                // Packets follow the one that has a place.
+                let (hidden, pins): (Vec<_>, Vec<_>) = pins.into_iter().partition(|(key, _)| self.pins.has(key));
+                self.remove_more(&hidden.into_iter().map(|(key, _)| key).collect::<Vec<_>>())?;
                 Ok((pins, next.map(|next| next | IN_MORE)))
             }
             (Table::Established, _) => {
-                let (pins, next) = first(&self.pins_established, PINS_ESTABLISHED)?;
-                Ok((pins, next.or_else(|| self.pins_are_spilt().then_some(BEFORE_MORE))))
+                let from = from.unwrap_or(0);
+                let to = from.saturating_add(PLACES).min(PIN_PLACES);
+                let pins = self.pins.look_through(from..to, now);
+                let more = self.pins.leads_to_more().then_some(BEFORE_MORE);
+                Ok((pins, if to < PIN_PLACES { Some(to) } else { more }))
             }
         }
     }
@@ -286,20 +292,20 @@ impl Maps {
     ///
     /// # Errors
     /// The kernel refused it.
-    pub fn remove_pins(&mut self, table: Table, keys: &[PinKey]) -> Result<(), Fault> {
-        let remove = |map: &MapData, name| batch::remove(map.fd().as_fd(), keys).map_err(batch_fault(name, "written"));
+    pub fn remove_pins(&mut self, table: Table, keys: &[PinKey], now: Moment) -> Result<(), Fault> {
         match table {
-            Table::Young => remove(&self.pins_young, PINS_YOUNG),
+            Table::Young => {
+                batch::remove(self.pins_young.fd().as_fd(), keys).map_err(batch_fault(PINS_YOUNG, "written"))
+            }
             Table::Established => {
-                remove(&self.pins_established, PINS_ESTABLISHED)?;
-                if self.pins_are_spilt() { remove(&self.pins_more, PINS_MORE) } else { Ok(()) }
+                keys.iter().for_each(|key| self.pins.remove(key, now));
+                if self.pins.leads_to_more() { self.remove_more(keys) } else { Ok(()) }
             }
         }
     }
 
-    /// True if the first table of established pins ever was full, so that a pin may be in the other.
-    fn pins_are_spilt(&self) -> bool {
-        self.pins_spilt.words().iter().any(|word| word.load(Ordering::Acquire) != 0)
+    fn remove_more(&self, keys: &[PinKey]) -> Result<(), Fault> {
+        batch::remove(self.pins_more.fd().as_fd(), keys).map_err(batch_fault(PINS_MORE, "written"))
     }
 
     /// A batch of sessions, from where the one before ended.

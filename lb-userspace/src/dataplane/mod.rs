@@ -4,7 +4,7 @@
 //! without the agent and the next agent finds all as it was:
 //!
 //! ```text
-//! /sys/fs/bpf/drlb/v2/FORWARDING, SLOTS, …   the maps
+//! /sys/fs/bpf/drlb/v3/FORWARDING, SLOTS, …   the maps
 //!                     links/eth1             the link that keeps the program on eth1
 //!                     generic/eth2           marks that eth2 runs in generic mode
 //! ```
@@ -20,6 +20,7 @@ mod links;
 mod maps;
 mod mmap;
 mod object;
+mod pins;
 mod preflight;
 mod probes;
 mod room;
@@ -45,6 +46,7 @@ pub use events::EventRing;
 pub use forwarding::ForwardingMap;
 pub use maps::Maps;
 pub use object::{Instance, OBJECT, Run};
+pub use pins::PinTable;
 pub use probes::Probes;
 pub use table::MatchTable;
 
@@ -182,11 +184,13 @@ impl DataPlane for Dataplane {
     }
 
     fn pins(&mut self, table: Table, from: Option<u32>) -> Result<Batch<PinKey, Pin>, Fault> {
-        self.maps.pins(table, from)
+        let now = self.now();
+        self.maps.pins(table, from, now)
     }
 
     fn remove_pins(&mut self, table: Table, keys: &[PinKey]) -> Result<(), Fault> {
-        self.maps.remove_pins(table, keys)
+        let now = self.now();
+        self.maps.remove_pins(table, keys, now)
     }
 
     fn sessions(&mut self, from: Option<u32>) -> Result<Batch<SessionKey, Session>, Fault> {

@@ -26,8 +26,8 @@ pub struct Instance {
 pub(super) struct Object {
     /// The object.
     pub(super) ebpf: Ebpf,
-    /// What its instructions name by the descriptor.
-    _forwarding: MapData,
+    /// The maps that its instructions name by their descriptors.
+    _named: Vec<MapData>,
 }
 
 /// What the program made of a packet.
@@ -104,14 +104,14 @@ impl Object {
     /// # Errors
     /// As [`Object::open`].
     pub(super) fn with_room(pins: &Path, slots: u32, constants: Constants) -> Result<Self, Fault> {
-        let Bound { object, map } = Bound::new(OBJECT, pins, constants)?;
+        let Bound { object, maps } = Bound::new(OBJECT, pins, constants)?;
         let ebpf = EbpfLoader::new()
             .map_max_entries(SLOTS, slots / SLOTS_PER_LINE as u32)
             .map_max_entries(COUNTERS, u32::try_from(possible_cpus()?).unwrap_or(u32::MAX))
             .default_map_pin_directory(pins)
             .load(&object)
             .map_err(object_fault)?;
-        Ok(Self { ebpf, _forwarding: map })
+        Ok(Self { ebpf, _named: maps })
     }
 
     /// One of its programs.

@@ -15,6 +15,7 @@ use lb_common::rate::SourceKey;
 use lb_common::session::{Session, SessionKey};
 use lb_common::slot::SlotLine;
 use lb_common::track::pin::{Pin, PinKey};
+use lb_common::track::place::PinPlaces;
 
 use super::fault::map_fault;
 use super::object::possible_cpus;
@@ -61,7 +62,7 @@ const fn per_cpu(name: &'static str, value_size: usize, max_entries: u32) -> Spe
     Spec { name, map_type: MapType::PerCpuArray as u32, key_size: 4, value_size, max_entries, flags: 0 }
 }
 
-const SPECS: [Spec; 23] = [
+const SPECS: [Spec; 22] = [
     array(maps::FORWARDING, size_of::<Forwarding>(), 1, BPF_F_MMAPABLE),
     // One for each CPU.
     array(maps::COUNTERS, size_of::<Counters>(), 1, BPF_F_MMAPABLE),
@@ -72,12 +73,11 @@ const SPECS: [Spec; 23] = [
         map_type: MapType::LruHash as u32,
         ..hash(maps::PINS_YOUNG, size_of::<PinKey>(), size_of::<Pin>(), limits::MAX_YOUNG_PINS)
     },
-    hash(maps::PINS_ESTABLISHED, size_of::<PinKey>(), size_of::<Pin>(), limits::FIRST_ESTABLISHED_PINS),
+    array(maps::PINS_ESTABLISHED, size_of::<PinPlaces>(), 1, BPF_F_MMAPABLE),
     Spec {
         flags: BPF_F_NO_PREALLOC,
         ..hash(maps::PINS_MORE, size_of::<PinKey>(), size_of::<Pin>(), limits::MAX_ESTABLISHED_PINS)
     },
-    array(maps::PINS_SPILT, size_of::<u64>(), 1, BPF_F_MMAPABLE),
     Spec {
         map_type: MapType::LruHash as u32,
         ..hash(maps::SESSIONS, size_of::<SessionKey>(), size_of::<Session>(), limits::MAX_SESSIONS)
@@ -186,7 +186,7 @@ mod tests {
     fn each_difference_is_named() {
         let wanted = *SPECS.iter().find(|spec| spec.name == maps::SESSIONS).expect("a map");
         let found = Spec { value_size: 20, max_entries: 10, ..wanted };
-        let fault = compare(&wanted, &found, Path::new("/sys/fs/bpf/drlb/v2/SESSIONS")).expect_err("it differs");
+        let fault = compare(&wanted, &found, Path::new("/sys/fs/bpf/drlb/v3/SESSIONS")).expect_err("it differs");
         assert!(fault.message.contains("(value size 20 instead of 8, size 10 instead of 262144)"), "{}", fault.message);
     }
 }

@@ -3,18 +3,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
+use std::ops::Range;
 use std::process::Command;
 use std::thread;
 
-use aya::maps::{Array, HashMap, Map, MapData};
+use aya::maps::{HashMap, Map, MapData};
 use lb_common::address::Address;
 use lb_common::backend::{Backend, BackendOwner, Segment};
 use lb_common::flow::Flow;
-use lb_common::limits::MAX_SLOTS;
+use lb_common::hash;
+use lb_common::limits::{MAX_SLOTS, PIN_PLACES};
 use lb_common::listener::{Listener, ListenerKey, Vip};
-use lb_common::maps::{PINS_ESTABLISHED, PINS_MORE, PINS_SPILT, PINS_YOUNG, SESSIONS};
+use lb_common::maps::{PINS_ESTABLISHED, PINS_MORE, PINS_YOUNG, SESSIONS};
 use lb_common::probe::ProbeTarget;
 use lb_common::slot::Slot;
+use lb_common::track::pin::Timing;
+use lb_common::track::place::{FREE, MOST_PROBES, PinPlace, Sought, behind};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
@@ -136,7 +140,7 @@ fn more_room_is_made_for_slots_and_what_they_hold_stays() {
         let attached = attach(&mut plane, "v0", AttachMode::Native).expect("attached");
         drop(plane);
         // As if an agent had been killed in the middle of it.
-        fs::create_dir(pins.join("v2/making")).expect("a folder");
+        fs::create_dir(pins.join(LAYOUT).join("making")).expect("a folder");
 
         let mut plane = Dataplane::open(pins, MAX_SLOTS, &[]).expect("the pinned data plane");
         let held = plane.read().expect("maps");
@@ -144,7 +148,7 @@ fn more_room_is_made_for_slots_and_what_they_hold_stays() {
         assert_eq!(held.listeners.get(&key), Some(&listener));
         assert!((16..23).all(|slot| held.slot(slot) == Slot::steady(1)));
         assert_eq!(held.attached.len(), 1, "{attached:?} went on meanwhile");
-        assert!(!pins.join("v2/making").exists());
+        assert!(!pins.join(LAYOUT).join("making").exists());
         // What is written beyond the old map's end is what a packet finds.
         let base = MAX_SLOTS - 16;
         let moves = (0..7).map(|index| (index, Slot::steady(1))).collect();
@@ -208,49 +212,132 @@ fn all_pins(plane: &mut Dataplane, table: Table) -> BTreeMap<u32, Pin> {
     }
 }
 
+/// Gives the pins numbered so to a table of the kernel's.
+fn insert_pins(pins: &Path, name: &str, numbers: Range<u32>) {
+    let map = MapData::from_pin(pins.join(LAYOUT).join(name)).expect("the pinned map");
+    let map = if name == PINS_YOUNG { Map::LruHashMap(map) } else { Map::HashMap(map) };
+    let mut map: HashMap<MapData, [u32; 10], [u64; 2]> = map.try_into().expect("a hash map");
+    for last in numbers {
+        map.insert(bytemuck::cast::<PinKey, [u32; 10]>(pin_key(last)), pin(last).words(), 0).expect("room");
+    }
+}
+
+fn pin_key(last: u32) -> PinKey {
+    PinKey::new(&Flow::without_ports(Address([0, 0, 0xffff_0000, last]), Address([0, 0, 0xffff_0000, 1]), 47), 7)
+}
+
+/// A place with that pin, and where its home is.
+fn pin_place(last: u32) -> (u32, PinPlace) {
+    let sought = Sought::new(hash::flow(hash::DEFAULT_KEY, &pin_key(last).flow()));
+    (sought.home, PinPlace { mark: sought.mark, reach: 1, pin: pin(last), key: pin_key(last) })
+}
+
 #[test]
-fn pins_and_sessions_are_read_and_removed_in_batches() {
+fn pins_are_read_and_removed_in_batches() {
     isolated(|pins| {
         let mut plane = Dataplane::open(pins, MAX_SLOTS, &[]).expect("a new data plane");
-        // The program says so when it puts the first one there.
-        let spilt = MapData::from_pin(pins.join(LAYOUT).join(PINS_SPILT)).expect("the pinned map");
-        let mut spilt: Array<MapData, u64> = Map::Array(spilt).try_into().expect("an array");
-        let address = |last: u32| Address([0, 0, 0xffff_0000, last]);
-        let key = |last: u32| PinKey::new(&Flow::without_ports(address(last), address(1), 47), 7);
+        let mut table = pin_table(pins);
         let mut left = BTreeMap::new();
-        for (table, name, numbers) in [
+        for (kind, name, numbers) in [
             (Table::Young, PINS_YOUNG, 0..9_000),
             (Table::Established, PINS_ESTABLISHED, 0..20_000),
             (Table::Established, PINS_MORE, 50_000..70_000),
         ] {
-            if name == PINS_MORE {
-                spilt.set(0, 1, 0).expect("it is written");
-            } else {
+            if name != PINS_MORE {
                 left.clear();
             }
-            assert_eq!(all_pins(&mut plane, table), left);
-            let map = MapData::from_pin(pins.join(LAYOUT).join(name)).expect("the pinned map");
-            let map = if table == Table::Young { Map::LruHashMap(map) } else { Map::HashMap(map) };
-            let mut map: HashMap<MapData, [u32; 10], [u64; 2]> = map.try_into().expect("a hash map");
-            for last in numbers.clone() {
-                map.insert(
-                    bytemuck::cast::<PinKey, [u32; 10]>(key(last)),
-                    bytemuck::cast::<Pin, [u64; 2]>(pin(last)),
-                    0,
-                )
-                .expect("room");
-                left.insert(last, pin(last));
+            assert_eq!(all_pins(&mut plane, kind), left);
+            left.extend(numbers.clone().map(|last| (last, pin(last))));
+            if name == PINS_ESTABLISHED {
+                for last in numbers.clone() {
+                    let (home, place) = pin_place(last);
+                    let at = (0..MOST_PROBES).map(|probe| behind(home, probe));
+                    match at.clone().find(|at| table.place(*at).mark == FREE) {
+                        Some(at) => table.write(at, &PinPlace { reach: table.place(at).reach, ..place }),
+                        None => drop(left.remove(&last)),
+                    }
+                }
+                assert!(left.len() > 19_900, "{} of 20,000 found a place", left.len());
+            } else {
+                insert_pins(pins, name, numbers.clone());
             }
-            assert_eq!(all_pins(&mut plane, table), left);
+            if name == PINS_MORE {
+                assert!(all_pins(&mut plane, kind).len() < 20_000, "before the program says that one is there");
+                let at = pin_place(50_000).0;
+                table.write(at, &PinPlace { reach: 1 << 31, ..table.place(at) });
+            }
+            assert_eq!(all_pins(&mut plane, kind), left);
             // Keys that are not there do not keep the others from being removed.
             let even: BTreeSet<u32> = (numbers.start..numbers.end + 10).step_by(2).collect();
-            let keys: Vec<PinKey> = even.iter().copied().map(key).collect();
-            plane.remove_pins(table, &keys).expect("removed");
-            plane.remove_pins(table, &keys).expect("once more changes nothing");
+            let keys: Vec<PinKey> = even.iter().copied().map(pin_key).collect();
+            plane.remove_pins(kind, &keys).expect("removed");
+            plane.remove_pins(kind, &keys).expect("once more changes nothing");
             left.retain(|last, _| !even.contains(last));
-            assert_eq!(all_pins(&mut plane, table), left);
+            assert_eq!(all_pins(&mut plane, kind), left);
         }
+        assert_eq!(plane.pin_overflows(), Ok(0));
 
+        // Long after that, places can be taken again.
+        let free = |table: &PinTable| (0..PIN_PLACES).filter(|at| table.place(*at).mark == FREE).count();
+        let before = free(&table);
+        let late = Moment(plane.now().0 + Moment::ticks(10_000));
+        let found = table.look_through(0..PIN_PLACES, late).len();
+        assert!(free(&table) > before + 9_900 && free(&table) + found == PIN_PLACES as usize);
+    });
+}
+
+#[test]
+fn of_a_flow_with_two_pins_the_one_stays_that_packets_follow() {
+    isolated(|pins| {
+        let mut plane = Dataplane::open(pins, MAX_SLOTS, &[]).expect("a new data plane");
+        let table = pin_table(pins);
+        let (home, place) = pin_place(7);
+        let follower = PinPlace { pin: Pin { backend: 2, ..place.pin }, ..place };
+        table.write(behind(home, 1), &place);
+        table.write(behind(home, 4), &follower);
+        // Each is alone with its own. The first says that pins found no place.
+        insert_pins(pins, PINS_MORE, 7..9);
+        table.write(home, &PinPlace { mark: FREE, reach: 1 << 31 | 1 << 1 | 1 << 4, ..place });
+        let expected = BTreeMap::from([(7, pin(7)), (8, pin(8))]);
+        assert_eq!(all_pins(&mut plane, Table::Established), expected);
+        assert_eq!(table.place(behind(home, 1)), place, "it is still there");
+        assert_ne!(table.place(behind(home, 4)).mark, place.mark, "it is taken out");
+        table.write(behind(home, 4), &follower);
+        plane.remove_pins(Table::Established, &[pin_key(7)]).expect("removed");
+        assert_eq!(all_pins(&mut plane, Table::Established), BTreeMap::from([(8, pin(8))]));
+    });
+}
+
+#[test]
+fn a_place_that_was_withdrawn_is_free_after_a_time() {
+    isolated(|pins| {
+        let plane = Dataplane::open(pins, MAX_SLOTS, &[]).expect("a new data plane");
+        let mut table = pin_table(pins);
+        let (home, place) = pin_place(7);
+        table.write(home, &place);
+        let now = plane.now();
+        table.remove(&pin_key(7), now);
+        for (ticks, is_free) in [(0, false), (Timing::GRACE, false), (Timing::GRACE + 1, true)] {
+            assert_eq!(table.look_through(0..PIN_PLACES, Moment(now.0 + ticks)), []);
+            assert_eq!(table.place(home).mark == FREE, is_free, "{ticks} ticks");
+        }
+        // One that a packet is writing to is left alone.
+        table.write(home, &PinPlace { mark: 1, ..place });
+        assert_eq!(table.look_through(0..PIN_PLACES, Moment(now.0 + 1_000)), []);
+        assert_eq!(table.place(home).mark, 1);
+    });
+}
+
+fn pin_table(pins: &Path) -> PinTable {
+    let map = MapData::from_pin(pins.join(LAYOUT).join(PINS_ESTABLISHED)).expect("the pinned map");
+    PinTable::open(&Map::Array(map)).expect("its places")
+}
+
+#[test]
+fn sessions_are_read_and_removed_in_batches() {
+    isolated(|pins| {
+        let mut plane = Dataplane::open(pins, MAX_SLOTS, &[]).expect("a new data plane");
+        let address = |last: u32| Address([0, 0, 0xffff_0000, last]);
         let map = MapData::from_pin(pins.join(LAYOUT).join(SESSIONS)).expect("the pinned map");
         let mut map: HashMap<MapData, [u32; 5], [u32; 2]> = Map::LruHashMap(map).try_into().expect("a hash map");
         let key = SessionKey::new(&address(9), 128, 7);
@@ -260,7 +347,6 @@ fn pins_and_sessions_are_read_and_removed_in_batches() {
         assert_eq!(plane.sessions(None), Ok((vec![(key, session)], None)));
         plane.remove_sessions(&[key]).expect("removed");
         assert_eq!(plane.sessions(None), Ok((vec![], None)));
-        assert_eq!(plane.pin_overflows(), Ok(0));
     });
 }
 
@@ -425,7 +511,7 @@ fn the_objects_functions_are_in_one_section() {
 fn a_folder_elsewhere_is_refused() {
     isolated(|_| {
         let Err(fault) = Dataplane::open(Path::new("/tmp/drlb"), MAX_SLOTS, &[]) else { panic!("it was opened") };
-        assert!(fault.message.contains("/tmp/drlb/v2 is not on a BPF file system"), "{}", fault.message);
+        assert!(fault.message.contains("/tmp/drlb/v3 is not on a BPF file system"), "{}", fault.message);
         assert!(!Path::new("/tmp/drlb").exists());
     });
 }
@@ -437,7 +523,7 @@ fn the_bpf_file_system_is_mounted_where_it_is_missing() {
         // An empty /sys/fs/bpf, as on a host without one mounted.
         mount(Some("sysfs"), "/sys", Some("sysfs"), MsFlags::empty(), none).expect("another /sys");
         Dataplane::open(Path::new("/sys/fs/bpf/drlb"), MAX_SLOTS, &[]).expect("a data plane");
-        assert!(Path::new("/sys/fs/bpf/drlb/v2/FORWARDING").exists());
+        assert!(Path::new("/sys/fs/bpf/drlb/v3/FORWARDING").exists());
     });
 }
 

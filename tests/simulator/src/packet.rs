@@ -190,9 +190,9 @@ impl Memory for Replay<'_> {
         })
     }
 
-    fn remove(&self, table: Table) {
+    fn remove_young(&self) {
         self.ask(|world| {
-            world.remove(table, self.flow);
+            world.remove(Table::Young, self.flow);
             true
         });
     }

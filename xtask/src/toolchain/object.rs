@@ -18,8 +18,9 @@ pub const BENCH: &str = "drlb-bench-ebpf";
 /// The variable that says which step of a packet's way is left out of a build.
 const WITHOUT: &str = "DRLB_BENCH_WITHOUT";
 
-/// The one crate that asks for an unstable feature (`asm_experimental_arch`), and so may have it.
-const UNSTABLE_CRATE: &str = "aya_ebpf";
+/// The crates that ask for an unstable feature (`asm_experimental_arch`), and so may have it. The program's own is for atomic
+/// operations.
+const UNSTABLE_CRATES: &str = "aya_ebpf,drlb_ebpf";
 
 /// Builds an object, [`PROGRAM`] or [`BENCH`], in `target_dir` and returns its path. `arch` is the architecture of the
 /// kernel that will run it. `without` is a step of the packet's way to leave out (`lb-ebpf/src/left_out.rs`).
@@ -72,7 +73,7 @@ pub fn command(toolchain: &Toolchain, verb: &str, workspace: &Path, target_dir: 
         (Core::Prebuilt, true) => {}
         // Not `1`: that opens unstable features to every crate, some of which then try them.
         (Core::Prebuilt, false) => {
-            command.env("RUSTC_BOOTSTRAP", UNSTABLE_CRATE);
+            command.env("RUSTC_BOOTSTRAP", UNSTABLE_CRATES);
         }
         (Core::Source, nightly) => {
             command.args(["-Z", "build-std=core"]);

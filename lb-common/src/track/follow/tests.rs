@@ -88,8 +88,8 @@ impl Memory for Maps {
         room
     }
 
-    fn remove(&self, table: Table) {
-        self.table(table).set(Pin::NONE);
+    fn remove_young(&self) {
+        self.table(Table::Young).set(Pin::NONE);
     }
 
     fn overflowed(&self) {

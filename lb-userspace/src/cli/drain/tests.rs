@@ -37,7 +37,7 @@ impl Balancer for Script {
             "counters": {"packets": 0, "bytes": 0}, "backends": backends,
         });
         let status = serde_json::json!({
-            "version": "0", "layout": "v2", "interfaces": [], "listeners": [listener], "outcomes": [],
+            "version": "0", "layout": "v3", "interfaces": [], "listeners": [listener], "outcomes": [],
             "tracking": {"pins_young": 0, "pins_established": 0, "sessions": 0, "overflows": 0, "unsteady_slots": 0,
                          "last_sweep_ms": null},
         });

@@ -236,8 +236,8 @@ impl follow::Memory for Maps<'_> {
         true
     }
 
-    fn remove(&self, table: Table) {
-        self.plane.borrow_mut().pins[table as usize].remove(&self.key());
+    fn remove_young(&self) {
+        self.plane.borrow_mut().pins[Table::Young as usize].remove(&self.key());
     }
 
     fn overflowed(&self) {}

@@ -177,12 +177,8 @@ impl Memory for Maps<'_> {
         true
     }
 
-    fn remove(&self, table: Table) {
-        let pins = &mut *self.way.pins.borrow_mut();
-        match table {
-            Table::Young => pins.young.remove(self.packet.flow),
-            Table::Established => drop(pins.established.remove(&self.packet.flow)),
-        }
+    fn remove_young(&self) {
+        self.way.pins.borrow_mut().young.remove(self.packet.flow);
     }
 
     fn overflowed(&self) {

@@ -225,6 +225,7 @@ pub(super) const UNSAFE: &[&str] = &[
     "lb-ebpf/src/known.rs",
     "lb-ebpf/src/main.rs",
     "lb-ebpf/src/maps.rs",
+    "lb-ebpf/src/maps/instructions.rs",
     "lb-ebpf/src/maps/established.rs",
     "lb-ebpf/src/maps/search.rs",
     "lb-ebpf/src/maps/tables.rs",
