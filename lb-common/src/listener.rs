@@ -189,6 +189,14 @@ impl Listener {
         self.treatment() == 0
     }
 
+    /// The same but for one thing: its slots are glanced at one by one.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_plain_but_unpaired(&self) -> bool {
+        const UNPAIRED: u32 = u32::from_ne_bytes([0, 0, 0, Listener::GUARD_UNPAIRED]);
+        self.treatment() == UNPAIRED
+    }
+
     /// True if nothing has to be known of a flow but its slot, as long as that is steady: no flow of the listener is remembered
     /// or counted. Packets may have to be on its allow-list.
     #[inline(always)]
@@ -200,12 +208,13 @@ impl Listener {
     }
 
     /// The listener as packets find it. It has a guard if its slots are not glanced at in pairs, or not at all, as the pool has too many
-    /// backends for that ([`GlancePair::MOST_PLACES`], [`Glance::MOST_PLACES`]) or slots behind the last glance ([`MAX_GLANCES`]):
-    /// packets need not ask for these.
+    /// backends for that ([`GlancePair::MOST_PLACES`], [`Glance::MOST_PLACES`]), slots behind the last glance ([`MAX_GLANCES`]) or
+    /// none: packets need not ask for these.
     #[must_use]
     pub const fn published(self) -> Self {
-        let is_glanced_at =
-            self.backends_len <= Glance::MOST_PLACES && self.slots_base.saturating_add(self.slots_len) <= MAX_GLANCES;
+        let is_glanced_at = self.slots_len > 0
+            && self.backends_len <= Glance::MOST_PLACES
+            && self.slots_base.saturating_add(self.slots_len) <= MAX_GLANCES;
         let guard = match is_glanced_at {
             false => Self::GUARD_UNGLANCED,
             true if self.backends_len > GlancePair::MOST_PLACES => Self::GUARD_UNPAIRED,

@@ -11,7 +11,8 @@ pub const PROBE_PROGRAM: &str = "drlb_probe";
 
 /// One element, the [`crate::forwarding::Forwarding`]. Memory-mapped by the agent.
 pub const FORWARDING: &str = "FORWARDING";
-/// [`crate::counters::Counters`] by the CPU. Memory-mapped by the agent.
+/// [`crate::counters::Counters`] by the CPU: all in one element where the program may be given its address
+/// ([`crate::counters::MOST_IN_ONE`]), or else an element for each. Memory-mapped by the agent.
 pub const COUNTERS: &str = "COUNTERS";
 /// Lines of slots: the lookup tables of all pools, one region a pool. Memory-mapped by the agent.
 pub const SLOTS: &str = "SLOTS";
@@ -86,5 +87,7 @@ pub const PINNED: &[&str] = &[
 pub const OWN_MAC: &str = "OWN_MAC";
 /// Another such number: the index of that interface.
 pub const INGRESS: &str = "INGRESS";
+/// Another: how many CPUs have their counters in one element of [`COUNTERS`]; 0 if each has its own.
+pub const COUNTED_CPUS: &str = "COUNTED_CPUS";
 /// Another: the key of the flow hash.
 pub const HASH_KEY: &str = "HASH_KEY";

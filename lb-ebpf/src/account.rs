@@ -10,9 +10,8 @@ use crate::tables::Tables;
 /// Counts the packet with the listener and the backend that it went to, and as sent.
 #[inline(always)]
 pub fn sent<T: Tables>(chosen: &Chosen, outcome: Outcome, bytes: usize, tables: &T) {
-    tables.count_listener(chosen.listener, bytes);
+    tables.count_sent(chosen.listener, outcome, bytes);
     tables.count_backend(chosen.place, bytes);
-    tables.count_sent(outcome, bytes);
 }
 
 /// Counts the packet with the listener that refused it.

@@ -347,12 +347,9 @@ impl Tables for HostTables {
         count(self.counters.borrow_mut().outcomes.entry(outcome).or_default(), bytes);
     }
 
-    fn count_sent(&self, outcome: Outcome, bytes: usize) {
+    fn count_sent(&self, listener: u32, outcome: Outcome, bytes: usize) {
         self.count_outcome(outcome, bytes);
-    }
-
-    fn count_listener(&self, id: u32, bytes: usize) {
-        count(self.counters.borrow_mut().listeners.entry(id).or_default(), bytes);
+        count(self.counters.borrow_mut().listeners.entry(listener).or_default(), bytes);
     }
 
     fn count_backend(&self, place: u32, bytes: usize) {

@@ -14,7 +14,7 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, DevMap, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use lb_common::address::RaisedMac;
 use lb_common::backend::{Backend, BackendOwner, Load, Segment};
-use lb_common::counters::Counters;
+use lb_common::counters::{Counters, MOST_IN_ONE};
 use lb_common::forwarding::Forwarding;
 use lb_common::fragment::{DatagramKey, Trail};
 use lb_common::limits;
@@ -45,12 +45,13 @@ unsafe extern "C" {
     static FORWARDING_SEGMENTS: [Segment; limits::MAX_SEGMENTS as usize];
 }
 
-// The one element of [`PINS_ESTABLISHED`], in the same way.
+// The one element of [`PINS_ESTABLISHED`], and that of [`COUNTERS`], in the same way.
 unsafe extern "C" {
     static PIN_PLACES: PinPlaces;
+    static ALL_COUNTERS: [Counters; MOST_IN_ONE];
 }
 
-/// The agent makes one for each CPU that the host could have.
+/// The agent makes it for all CPUs that the host could have.
 #[map]
 static COUNTERS: Array<Counters> = Array::pinned(1, BPF_F_MMAPABLE);
 #[map]
@@ -107,6 +108,7 @@ static PIN_KEY: PerCpuArray<PinKey> = PerCpuArray::with_max_entries(1, 0);
 unsafe extern "C" {
     static OWN_MAC: u8;
     static INGRESS: u8;
+    static COUNTED_CPUS: u8;
     static HASH_KEY: u8;
 }
 
@@ -208,7 +210,14 @@ fn pin_places() -> *mut PinPlace {
 #[inline(always)]
 fn counters() -> Option<NonNull<Counters>> {
     // SAFETY: a helper without arguments.
-    NonNull::new(COUNTERS.get_ptr_mut(unsafe { bpf_get_smp_processor_id() })?)
+    let cpu = u64::from(unsafe { bpf_get_smp_processor_id() });
+    if cpu < &raw const COUNTED_CPUS as u64 {
+        let all: *mut Counters = (&raw const ALL_COUNTERS).cast_mut().cast();
+        // SAFETY: there are so many.
+        Some(unsafe { NonNull::new_unchecked(all.add(cpu as usize)) })
+    } else {
+        NonNull::new(COUNTERS.get_ptr_mut(cpu as u32)?)
+    }
 }
 
 /// A word of the allow-lists.

@@ -68,12 +68,14 @@ fn forward<T: Tables>(packet: &mut Packet<'_>, tracks: bool, headers: &Headers, 
             return if answer { None } else { end(finish) };
         }
     };
+    // A plain listener has slots.
+    let plain_index = || hash::reduce(hash::flow(tables.hash_key(), flow), listener.slots_len);
     let (index, glance) = if listener.is_plain() {
-        let index = match select::index_of(listener, hash::flow(tables.hash_key(), flow)) {
-            Ok(index) => index,
-            Err(finish) => return end(finish),
-        };
+        let index = plain_index();
         (index, tables.glance_at_pair(listener.slots_base + index))
+    } else if listener.is_plain_but_unpaired() {
+        let index = plain_index();
+        (index, tables.glance(listener.slots_base + index))
     } else {
         if !listener.goes_by_slot() {
             return if tracks { pinned(packet, headers, listener, tables) } else { None };

@@ -68,12 +68,6 @@ pub fn index<T: Tables>(listener: &Listener, flow: &Flow, tables: &T) -> Result<
     } else {
         hash::flow(tables.hash_key(), flow)
     };
-    index_of(listener, hash)
-}
-
-/// The same of a hash.
-#[inline(always)]
-pub fn index_of(listener: &Listener, hash: u64) -> Result<u32, Finish> {
     if listener.slots_len == 0 {
         return Err(Finish::drop(Outcome::NoBackend));
     }

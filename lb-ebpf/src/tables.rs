@@ -111,8 +111,6 @@ pub trait Tables {
     fn next_turn(&self, listener: u32) -> u32;
     /// Counts a packet of so many bytes with an outcome.
     fn count_outcome(&self, outcome: Outcome, bytes: usize);
-    /// Counts a packet of so many bytes with a listener, by its id.
-    fn count_listener(&self, id: u32, bytes: usize);
     /// Runs [`allow::allows`](lb_common::allow::allows) with these maps. How it is called is for the side that has them: on
     /// BPF it is a subprogram.
     fn allows(&self, root: Root, source: Bits) -> bool;
@@ -124,8 +122,9 @@ pub trait Tables {
     fn count_listener_flow(&self, id: u32);
     /// Tells the agent. It may miss it: nothing depends on it.
     fn tell(&self, event: &Event);
-    /// As [`Tables::count_outcome`], with an outcome that the compiler knows.
-    fn count_sent(&self, outcome: Outcome, bytes: usize);
+    /// Counts a packet of so many bytes that was sent to a backend: with its listener, by the id, and with how it was sent, which is
+    /// [`Outcome::Forwarded`] or [`Outcome::Redirected`].
+    fn count_sent(&self, listener: u32, outcome: Outcome, bytes: usize);
     /// Counts a packet with a listener that refused it, by its id.
     fn count_refusal(&self, id: u32, outcome: Outcome);
     /// Counts a packet of so many bytes with a backend, by its place.

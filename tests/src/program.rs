@@ -107,14 +107,12 @@ impl Program {
         mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing)?;
         mount(Some("bpf"), "/sys/fs/bpf", Some("bpf"), MsFlags::empty(), nothing)?;
 
-        let cpus = aya::util::nr_cpus().map_err(|(path, error)| anyhow::anyhow!("{path}: {error}"))?;
         let pins = Path::new("/sys/fs/bpf");
         let constants =
             Constants { own_mac: tables.own_mac, ingress: tables.ingress_ifindex, hash_key: tables.hash_key };
         let bound = Bound::new(object, pins, constants)?;
         let mut ebpf = EbpfLoader::new()
             .default_map_pin_directory(pins)
-            .map_max_entries(maps::COUNTERS, u32::try_from(cpus)?)
             .load(&bound.object)
             .map_err(|error| anyhow::anyhow!("cannot load the BPF object: {error:#}"))?;
         program(&mut ebpf)?.load().map_err(|error| anyhow::anyhow!("the kernel refuses the program: {error:#}"))?;

@@ -439,13 +439,13 @@ impl Tables for BpfTables {
     }
 
     #[inline(always)]
-    fn count_sent(&self, outcome: Outcome, bytes: usize) {
-        count(part!(self.counters, outcomes), outcome as u32, bytes);
-    }
-
-    #[inline(always)]
-    fn count_listener(&self, id: u32, bytes: usize) {
-        count(part!(self.counters, listeners), id, bytes);
+    fn count_sent(&self, listener: u32, outcome: Outcome, bytes: usize) {
+        if outcome as u32 == Outcome::Forwarded as u32 {
+            count(part!(self.counters, forwarded), listener, bytes);
+        } else {
+            count(part!(self.counters, redirected), listener, bytes);
+            count(part!(self.counters, outcomes), outcome as u32, bytes);
+        }
     }
 
     #[inline(always)]

@@ -2,7 +2,8 @@
 //!
 //! The object leaves them open, as undefined symbols, and they are filled in here before aya reads it.
 //!
-//! - What packets are forwarded by is a map of one element, and so are the places of pins: that needs no look-up, as the kernel has
+//! - What packets are forwarded by is a map of one element, and so are the places of pins, and nearly always the counters of all
+//!   CPUs: that needs no look-up, as the kernel has
 //!   an instruction that loads an address in it (`BPF_PSEUDO_MAP_VALUE` of linux/bpf.h). aya uses that for global data only, which
 //!   it writes anew whenever an object is loaded.
 //! - Numbers need not be read from memory, as global data would have to be.
@@ -13,13 +14,15 @@ use std::path::Path;
 
 use aya::maps::MapData;
 use lb_common::address::{MacAddr, RaisedMac};
+use lb_common::counters::{self, Counters, MOST_IN_ONE};
 use lb_common::forwarding::{self, Forwarding};
 use lb_common::hash;
-use lb_common::maps::{FORWARDING, HASH_KEY, INGRESS, OWN_MAC, PINS_ESTABLISHED};
+use lb_common::maps::{COUNTED_CPUS, COUNTERS, FORWARDING, HASH_KEY, INGRESS, OWN_MAC, PINS_ESTABLISHED};
 use lb_common::track::place::{self, PinPlaces};
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _, RelocationTarget, SectionKind};
 
 use super::fault::{map_fault, pin_fault};
+use super::object::possible_cpus;
 use super::specs::BPF_F_MMAPABLE;
 use crate::model::Fault;
 
@@ -52,20 +55,38 @@ impl Constants {
     }
 }
 
-/// A map of one element, that the object's instructions name by addresses in it.
+/// A map that the object's instructions name by addresses in its first element.
 struct Piece {
     /// The map's name.
     map: &'static str,
-    /// Bytes of the element.
+    /// Bytes of an element.
     size: usize,
-    /// Its parts, by the symbol that stands for their address, and how many bytes behind the beginning they are.
+    /// Elements: nearly always one, as the kernel gives no address in others.
+    elements: u32,
+    /// The element's parts, by the symbol that stands for their address, and how many bytes behind the beginning they are.
     parts: &'static [(&'static str, usize)],
 }
 
-const PIECES: [Piece; 2] = [
-    Piece { map: FORWARDING, size: size_of::<Forwarding>(), parts: &forwarding::PARTS },
-    Piece { map: PINS_ESTABLISHED, size: size_of::<PinPlaces>(), parts: &[(place::SYMBOL, 0)] },
-];
+/// The maps, with that of the counters in such a shape.
+fn pieces((size, elements): (usize, u32)) -> [Piece; 3] {
+    let one = |map, size, parts| Piece { map, size, elements: 1, parts };
+    [
+        one(FORWARDING, size_of::<Forwarding>(), &forwarding::PARTS),
+        one(PINS_ESTABLISHED, size_of::<PinPlaces>(), &[(place::SYMBOL, 0)]),
+        Piece { map: COUNTERS, size, elements, parts: &[(counters::SYMBOL, 0)] },
+    ]
+}
+
+/// Bytes of an element of the map of counters, and how many there are, on a host with so many CPUs.
+pub(super) const fn shape_of_counters(cpus: usize) -> (usize, u32) {
+    let size = size_of::<Counters>();
+    if cpus > MOST_IN_ONE { (size, cpus as u32) } else { (size * cpus, 1) }
+}
+
+/// How many CPUs have their counters in one element of a map of that shape: all, or none.
+const fn counted((size, elements): (usize, u32)) -> u64 {
+    if elements == 1 { (size / size_of::<Counters>()) as u64 } else { 0 }
+}
 
 /// An object that all is written into. Its instructions name maps by their descriptors, which have to be open until they are
 /// loaded.
@@ -83,19 +104,41 @@ impl Bound {
     /// # Errors
     /// The kernel refused a map, or it is no object of ours.
     pub fn new(object: &[u8], pins: &Path, constants: Constants) -> Result<Self, Fault> {
+        Self::counting(shape_of_counters(possible_cpus()?), object, pins, constants)
+    }
+
+    /// The same with a map of counters that has such a shape.
+    ///
+    /// # Errors
+    /// As [`Bound::new`].
+    pub(super) fn counting(
+        shape: (usize, u32),
+        object: &[u8],
+        pins: &Path,
+        constants: Constants,
+    ) -> Result<Self, Fault> {
         let mut maps = Vec::new();
         let mut addresses = BTreeMap::new();
-        for piece in &PIECES {
+        for piece in &pieces(shape) {
             let map = pinned(&pins.join(piece.map), piece)?;
             let descriptor = map.fd().as_fd().as_raw_fd();
-            addresses.extend(piece.parts.iter().map(|(symbol, part)| (*symbol, (descriptor, *part))));
+            if piece.elements == 1 {
+                addresses.extend(piece.parts.iter().map(|(symbol, part)| (*symbol, (descriptor, *part))));
+            }
             maps.push(map);
         }
+        // Where each CPU has an element, nobody goes by that address; the kernel wants one of something all the same.
+        let anything = addresses.values().next().copied().unwrap_or_default();
+        addresses.entry(counters::SYMBOL).or_insert(anything);
+        let number = |symbol: &str| match symbol {
+            COUNTED_CPUS => Some(counted(shape)),
+            _ => constants.number(symbol),
+        };
         let mut object = object.to_vec();
         let blanks = blanks(&object).map_err(|error| Fault::internal(format!("the object cannot be read: {error}")))?;
         for Blank { place, symbol } in blanks {
             let filled = object.get_mut(place..).and_then(<[u8]>::first_chunk_mut).and_then(|instruction| {
-                match (addresses.get(symbol.as_str()), constants.number(&symbol)) {
+                match (addresses.get(symbol.as_str()), number(&symbol)) {
                     (Some((descriptor, part)), _) => set_address(instruction, *descriptor, *part),
                     (None, number) => set_number(instruction, number?),
                 }
@@ -115,7 +158,7 @@ fn pinned(path: &Path, piece: &Piece) -> Result<MapData, Fault> {
     }
     let array = aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_ARRAY as u32;
     let (key, value) = (size_of::<u32>() as u32, piece.size as u32);
-    let map = aya_obj::Map::new_from_params(array, key, value, 1, BPF_F_MMAPABLE);
+    let map = aya_obj::Map::new_from_params(array, key, value, piece.elements, BPF_F_MMAPABLE);
     let map = MapData::create(map, piece.map, None).map_err(map_fault(piece.map, "made"))?;
     map.pin(path).map_err(|error| pin_fault(path, "made", &std::io::Error::other(error)))?;
     Ok(map)
@@ -201,14 +244,28 @@ mod tests {
     }
 
     #[test]
+    fn all_cpus_are_counted_in_one_element_or_each_in_its_own() {
+        let size = size_of::<Counters>();
+        for (cpus, shape, in_one) in [
+            (1, (size, 1), 1),
+            (MOST_IN_ONE, (MOST_IN_ONE * size, 1), MOST_IN_ONE),
+            (MOST_IN_ONE + 1, (size, MOST_IN_ONE as u32 + 1), 0),
+        ] {
+            assert_eq!(shape_of_counters(cpus), shape);
+            assert_eq!(counted(shape), in_one as u64);
+        }
+    }
+
+    #[test]
     fn what_the_object_leaves_open_is_all_known_and_all_used() {
         let constants = Constants::new(7, MacAddr([2, 0, 0, 0, 0, 1]));
         let open: BTreeSet<String> =
             blanks(OBJECT).expect("the object").into_iter().map(|blank| blank.symbol).collect();
-        let parts: BTreeSet<&str> = PIECES.iter().flat_map(|piece| piece.parts).map(|part| part.0).collect();
-        let is_known = |symbol: &str| parts.contains(symbol) || constants.number(symbol).is_some();
-        assert!(open.iter().all(|symbol| is_known(symbol)), "{open:?}");
-        assert_eq!(open.len(), parts.len() + 3, "{open:?}");
+        let parts: BTreeSet<&str> =
+            pieces(shape_of_counters(2)).iter().flat_map(|piece| piece.parts).map(|part| part.0).collect();
+        let is_number = |symbol: &str| symbol == COUNTED_CPUS || constants.number(symbol).is_some();
+        assert!(open.iter().all(|symbol| parts.contains(symbol.as_str()) || is_number(symbol)), "{open:?}");
+        assert_eq!(open.len(), parts.len() + 4, "{open:?}");
         assert!(blanks(b"not an object").is_err());
     }
 }

@@ -10,6 +10,7 @@ use lb_common::maps::COUNTERS;
 use lb_common::outcome::{Counter, Outcome};
 
 use super::mmap::Mapping;
+use super::object::possible_cpus;
 use crate::model::Fault;
 
 /// Words of a [`Counter`]: packets and bytes.
@@ -28,19 +29,26 @@ impl CounterMap {
     /// # Errors
     /// It is another map, or there is no memory.
     pub fn open(map: &Map) -> Result<Self, Fault> {
-        Ok(Self { words: Mapping::whole_array(map, COUNTERS, size_of::<Counters>())? })
+        Ok(Self { words: Mapping::of_array(map, COUNTERS, 0, possible_cpus()? * size_of::<Counters>())? })
     }
 
-    /// What became of packets.
+    /// What became of packets. What was forwarded is counted with the listeners, those that are gone among them.
     #[must_use]
     pub fn outcome(&self, outcome: Outcome) -> Counter {
-        self.sum(outcome_offset(outcome))
+        let own = self.sum(outcome_offset(outcome));
+        match outcome {
+            Outcome::Forwarded => {
+                (0..MAX_LISTENERS).filter_map(forwarded_offset).fold(own, |sum, offset| sum.plus(self.sum(offset)))
+            }
+            _ => own,
+        }
     }
 
     /// What was sent to the backends of a listener, by its id.
     #[must_use]
     pub fn listener(&self, id: u32) -> Counter {
-        listener_offset(id).map_or_else(Counter::default, |offset| self.sum(offset))
+        let parts = [forwarded_offset(id), redirected_offset(id)];
+        parts.into_iter().flatten().fold(Counter::default(), |sum, offset| sum.plus(self.sum(offset)))
     }
 
     /// What was sent to the backend of a place.
@@ -49,9 +57,14 @@ impl CounterMap {
         backend_offset(place).map_or_else(Counter::default, |offset| self.sum(offset))
     }
 
-    /// Lets the counter of a listener, by its id, begin anew.
+    /// Lets the counter of a listener, by its id, begin anew. What was forwarded for the one that had the id stays so.
     pub(super) fn clear_listener(&self, id: u32) {
-        self.set(listener_offset(id), |_| Counter::default());
+        if let Some(forwarded) = forwarded_offset(id) {
+            let gone = outcome_offset(Outcome::Forwarded);
+            self.set(Some(gone), |cpu| read(&cpu[gone..]).plus(read(&cpu[forwarded..])));
+            self.set(Some(forwarded), |_| Counter::default());
+        }
+        self.set(redirected_offset(id), |_| Counter::default());
     }
 
     /// Lets the counter of a place begin anew.
@@ -95,8 +108,13 @@ const fn outcome_offset(outcome: Outcome) -> usize {
     offset_of!(Counters, outcomes) / size_of::<u64>() + outcome as usize * COUNTER_WORDS
 }
 
-fn listener_offset(id: u32) -> Option<usize> {
-    let offset = offset_of!(Counters, listeners) / size_of::<u64>() + id as usize * COUNTER_WORDS;
+fn forwarded_offset(id: u32) -> Option<usize> {
+    let offset = offset_of!(Counters, forwarded) / size_of::<u64>() + id as usize * COUNTER_WORDS;
+    (id < MAX_LISTENERS).then_some(offset)
+}
+
+fn redirected_offset(id: u32) -> Option<usize> {
+    let offset = offset_of!(Counters, redirected) / size_of::<u64>() + id as usize * COUNTER_WORDS;
     (id < MAX_LISTENERS).then_some(offset)
 }
 

@@ -6,7 +6,7 @@ use aya::maps::MapData;
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use lb_common::limits::{MAX_SLOTS, SLOTS_PER_LINE};
-use lb_common::maps::{COUNTERS, PROGRAM, SLOTS};
+use lb_common::maps::{PROGRAM, SLOTS};
 
 use super::bind::{Bound, Constants};
 use super::fault::{chain, object_fault, program_fault};
@@ -107,7 +107,6 @@ impl Object {
         let Bound { object, maps } = Bound::new(OBJECT, pins, constants)?;
         let ebpf = EbpfLoader::new()
             .map_max_entries(SLOTS, slots / SLOTS_PER_LINE as u32)
-            .map_max_entries(COUNTERS, u32::try_from(possible_cpus()?).unwrap_or(u32::MAX))
             .default_map_pin_directory(pins)
             .load(&object)
             .map_err(object_fault)?;

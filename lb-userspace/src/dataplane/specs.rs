@@ -17,6 +17,7 @@ use lb_common::slot::SlotLine;
 use lb_common::track::pin::{Pin, PinKey};
 use lb_common::track::place::PinPlaces;
 
+use super::bind::shape_of_counters;
 use super::fault::map_fault;
 use super::object::possible_cpus;
 use crate::model::Fault;
@@ -64,7 +65,7 @@ const fn per_cpu(name: &'static str, value_size: usize, max_entries: u32) -> Spe
 
 const SPECS: [Spec; 22] = [
     array(maps::FORWARDING, size_of::<Forwarding>(), 1, BPF_F_MMAPABLE),
-    // One for each CPU.
+    // Of one CPU.
     array(maps::COUNTERS, size_of::<Counters>(), 1, BPF_F_MMAPABLE),
     array(maps::SLOTS, size_of::<SlotLine>(), limits::MAX_SLOTS / limits::SLOTS_PER_LINE as u32, BPF_F_MMAPABLE),
     array(maps::BACKEND_OWNERS, size_of::<BackendOwner>(), limits::MAX_BACKENDS, BPF_F_MMAPABLE),
@@ -125,13 +126,13 @@ pub(super) fn check_pinned(folder: &Path) -> Result<(), Fault> {
         if path.exists() {
             let info = MapInfo::from_pin(&path).map_err(map_fault(spec.name, "opened"))?;
             let found = found(spec.name, &info).map_err(map_fault(spec.name, "examined"))?;
-            let max_entries = match spec.name {
+            let (value_size, max_entries) = match spec.name {
                 // There may be room for more slots or for less: a setting.
-                maps::SLOTS => found.max_entries,
-                maps::COUNTERS => u32::try_from(possible_cpus()?).unwrap_or(u32::MAX),
-                _ => spec.max_entries,
+                maps::SLOTS => (spec.value_size, found.max_entries),
+                maps::COUNTERS => shape_of_counters(possible_cpus()?),
+                _ => (spec.value_size, spec.max_entries),
             };
-            compare(&Spec { max_entries, ..*spec }, &found, &path)?;
+            compare(&Spec { value_size, max_entries, ..*spec }, &found, &path)?;
         }
     }
     Ok(())

@@ -7,14 +7,17 @@ use std::ops::Range;
 use std::process::Command;
 use std::thread;
 
+use aya::EbpfLoader;
 use aya::maps::{HashMap, Map, MapData};
+use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use lb_common::address::Address;
 use lb_common::backend::{Backend, BackendOwner, Segment};
+use lb_common::counters::Counters;
 use lb_common::flow::Flow;
 use lb_common::hash;
 use lb_common::limits::{MAX_SLOTS, PIN_PLACES};
 use lb_common::listener::{Listener, ListenerKey, Vip};
-use lb_common::maps::{PINS_ESTABLISHED, PINS_MORE, PINS_YOUNG, SESSIONS};
+use lb_common::maps::{COUNTERS, PINS_ESTABLISHED, PINS_MORE, PINS_YOUNG, PROGRAM, SESSIONS};
 use lb_common::probe::ProbeTarget;
 use lb_common::slot::Slot;
 use lb_common::track::pin::Timing;
@@ -183,6 +186,16 @@ fn a_packet_to_a_vip_is_sent_to_the_backend_and_counted() {
         assert_eq!(plane.backend_counter(33), Ok(once));
         assert_eq!(plane.outcome_counter(Outcome::Forwarded), Ok(once));
 
+        // What was forwarded for a listener that is gone stays so when another one has its id.
+        let key = ListenerKey::new(Ipv4Addr::new(192, 0, 2, 11).into(), 17, lb_common::address::Port::from_host(53));
+        plane.change(&Change::PutListener { key, listener, new: true }).expect("a listener");
+        assert_eq!(plane.listener_counter(listener.id), Ok(Counter::default()));
+        assert_eq!(plane.outcome_counter(Outcome::Forwarded), Ok(once));
+        instance.run(&packet).expect("a run");
+        assert_eq!(plane.listener_counter(listener.id), Ok(once));
+        assert_eq!(plane.outcome_counter(Outcome::Forwarded), Ok(once.plus(once)));
+        let once = once.plus(once);
+
         // A place that moves keeps what was counted, a place that is taken anew does not.
         plane.change(&Change::CopyPlace { from: 33, to: 70 }).expect("a copy");
         assert_eq!(plane.backend_counter(70), Ok(once));
@@ -347,6 +360,30 @@ fn sessions_are_read_and_removed_in_batches() {
         assert_eq!(plane.sessions(None), Ok((vec![(key, session)], None)));
         plane.remove_sessions(&[key]).expect("removed");
         assert_eq!(plane.sessions(None), Ok((vec![], None)));
+    });
+}
+
+#[test]
+fn where_each_cpu_has_an_element_a_packet_looks_its_counters_up() {
+    isolated(|pins| {
+        let mut plane = Dataplane::open(pins, MAX_SLOTS, &[]).expect("a new data plane");
+        let (_, listener) = fill(&mut plane);
+        // As on a host with more CPUs than one element takes.
+        let folder = pins.join(LAYOUT);
+        fs::remove_file(folder.join(COUNTERS)).expect("a pin");
+        let cpus = object::possible_cpus().expect("a number");
+        let shape = (size_of::<Counters>(), cpus as u32);
+        let bound = Bound::counting(shape, OBJECT, &folder, INSTANCE).expect("the object");
+        let mut ebpf = EbpfLoader::new().default_map_pin_directory(&folder).load(&bound.object).expect("its maps");
+        let program: &mut Xdp = ebpf.program_mut(PROGRAM).expect("the program").try_into().expect("a program of XDP");
+        program.load().expect("the kernel takes it");
+        let (packet, mut out) = (packet(), [0; 256]);
+        let options = TestRunOptions { data_in: Some(&packet), data_out: Some(&mut out), ..TestRunOptions::default() };
+        assert_eq!(program.test_run(options).expect("a run").return_value, 3);
+        let map = MapData::from_pin(folder.join(COUNTERS)).expect("the pinned map");
+        let counters = CounterMap::open(&Map::Array(map)).expect("counters");
+        let once = Counter { packets: 1, bytes: packet.len() as u64 };
+        assert_eq!((counters.listener(listener.id), counters.backend(33)), (once, once));
     });
 }
 
