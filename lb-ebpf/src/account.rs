@@ -10,8 +10,7 @@ use crate::tables::Tables;
 /// Counts the packet with the listener and the backend that it went to, and as sent.
 #[inline(always)]
 pub fn sent<T: Tables>(chosen: &Chosen, outcome: Outcome, bytes: usize, tables: &T) {
-    tables.count_sent(chosen.listener, outcome, bytes);
-    tables.count_backend(chosen.place, bytes);
+    tables.count_sent(chosen, outcome, bytes);
 }
 
 /// Counts the packet with the listener that refused it.

@@ -347,12 +347,10 @@ impl Tables for HostTables {
         count(self.counters.borrow_mut().outcomes.entry(outcome).or_default(), bytes);
     }
 
-    fn count_sent(&self, listener: u32, outcome: Outcome, bytes: usize) {
+    fn count_sent(&self, chosen: &Chosen, outcome: Outcome, bytes: usize) {
         self.count_outcome(outcome, bytes);
-        count(self.counters.borrow_mut().listeners.entry(listener).or_default(), bytes);
-    }
-
-    fn count_backend(&self, place: u32, bytes: usize) {
-        count(self.counters.borrow_mut().backends.entry(place).or_default(), bytes);
+        let mut counters = self.counters.borrow_mut();
+        count(counters.listeners.entry(chosen.listener).or_default(), bytes);
+        count(counters.backends.entry(chosen.place).or_default(), bytes);
     }
 }

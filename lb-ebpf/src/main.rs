@@ -23,11 +23,8 @@ mod program {
     #[xdp(frags)]
     pub(crate) fn drlb(ctx: XdpContext) -> u32 {
         // SAFETY: the context is the one that the kernel handed to this program.
-        let (mut packet, tables) = (unsafe { Packet::from_context(ctx.ctx) }, BpfTables::here());
-        let Some(tables) = tables else {
-            return xdp_action::XDP_PASS;
-        };
-        match pipeline::plain(&mut packet, &tables) {
+        let mut packet = unsafe { Packet::from_context(ctx.ctx) };
+        match pipeline::plain(&mut packet, &BpfTables) {
             Some(verdict) => maps::action(verdict),
             // SAFETY: the context is the one that the kernel handed to this program.
             None => unsafe { subprograms::other_packet(ctx.ctx) },
@@ -41,10 +38,10 @@ mod program {
         // SAFETY: the context is the one that the kernel handed to this program.
         let mut packet = unsafe { Packet::from_context(ctx.ctx) };
         // SAFETY: nobody else asks for it.
-        let (Some(known), Some(tables)) = (unsafe { maps::known() }, BpfTables::here()) else {
+        let Some(known) = (unsafe { maps::known() }) else {
             return xdp_action::XDP_DROP;
         };
-        let out = pipeline::send_probe(&mut packet, known, &tables);
+        let out = pipeline::send_probe(&mut packet, known, &BpfTables);
         if out.segment().is_some() { maps::action(out) } else { xdp_action::XDP_DROP }
     }
 

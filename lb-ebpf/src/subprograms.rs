@@ -81,8 +81,8 @@ const NOT_LIKE_THEM: u32 = u32::MAX;
 #[inline(never)]
 pub(crate) unsafe extern "C" fn tagged_packet(context: *mut xdp_md) -> u32 {
     // SAFETY: the caller's promise.
-    let (mut packet, tables) = (unsafe { Packet::from_context(context) }, BpfTables::here());
-    tables.and_then(|tables| pipeline::tagged(&mut packet, &tables)).map_or(NOT_LIKE_THEM, maps::action)
+    let mut packet = unsafe { Packet::from_context(context) };
+    pipeline::tagged(&mut packet, &BpfTables).map_or(NOT_LIKE_THEM, maps::action)
 }
 
 /// The way of any packet, as a subprogram.
@@ -95,12 +95,12 @@ pub(crate) unsafe extern "C" fn tagged_packet(context: *mut xdp_md) -> u32 {
 #[inline(never)]
 unsafe extern "C" fn any_packet(context: *mut xdp_md) -> u32 {
     // SAFETY: the caller's promise.
-    let (mut packet, tables) = (unsafe { Packet::from_context(context) }, BpfTables::here());
+    let mut packet = unsafe { Packet::from_context(context) };
     // SAFETY: nobody else asks for it.
-    let (Some(known), Some(tables)) = (unsafe { maps::known() }, tables) else {
+    let Some(known) = (unsafe { maps::known() }) else {
         return xdp_action::XDP_PASS;
     };
-    maps::action(pipeline::any(&mut packet, known, &tables))
+    maps::action(pipeline::any(&mut packet, known, &BpfTables))
 }
 
 /// Parsing as a subprogram: it gets a stack frame of its own, which is gone before the later steps need theirs, and the
@@ -127,10 +127,10 @@ pub(crate) unsafe extern "C" fn parse_packet(context: *mut xdp_md, headers: *mut
 #[inline(never)]
 pub(crate) unsafe extern "C" fn find_slot(context: *mut xdp_md, known: *mut Known) -> u32 {
     // SAFETY: the caller's promise.
-    let (packet, tables, known) = unsafe { (Packet::from_context(context), BpfTables::here(), known.as_mut()) };
-    match (known, tables) {
-        (Some(known), Some(tables)) => to_bits(pipeline::find_slot(&packet, known, &tables)),
-        _ => Finish::drop(Outcome::Malformed).to_bits(),
+    let (packet, known) = unsafe { (Packet::from_context(context), known.as_mut()) };
+    match known {
+        Some(known) => to_bits(pipeline::find_slot(&packet, known, &BpfTables)),
+        None => Finish::drop(Outcome::Malformed).to_bits(),
     }
 }
 
@@ -182,11 +182,8 @@ pub(crate) unsafe extern "C" fn track_flow(
     };
     let flow = &headers.flow;
     let signal = parse::signal(&packet, headers);
-    let Some(tables) = BpfTables::here() else {
-        return u32::from(NO_BACKEND);
-    };
     let request = Request { listener, flow, place: Place::from_bits(place), signal };
-    u32::from(track::run(request, &tables))
+    u32::from(track::run(request, &BpfTables))
 }
 
 /// The search for the pin of a flow at work that does not stand at its home.
@@ -233,11 +230,8 @@ pub(crate) unsafe extern "C" fn backend_before(listener: *const Listener, flow: 
     let (Some(listener), Some(flow)) = (unsafe { (listener.as_ref(), flow.as_ref()) }) else {
         return u32::from(NO_BACKEND);
     };
-    let Some(tables) = BpfTables::here() else {
-        return u32::from(NO_BACKEND);
-    };
     let asked = Asked { listener, flow, slot: Slot(slot) };
-    u32::from(pinned_pool::before(asked, &tables))
+    u32::from(pinned_pool::before(asked, &BpfTables))
 }
 
 /// The choice of a backend for a new flow of a pool that pins every flow, as a subprogram.
@@ -256,11 +250,8 @@ pub(crate) unsafe extern "C" fn choose_for_new(
     let (Some(listener), Some(flow)) = (unsafe { (listener.as_ref(), flow.as_ref()) }) else {
         return u32::from(NO_BACKEND);
     };
-    let Some(tables) = BpfTables::here() else {
-        return u32::from(NO_BACKEND);
-    };
     let asked = Asked { listener, flow, slot: Slot(slot) };
-    u32::from(pinned_pool::choose(asked, counts != 0, &tables))
+    u32::from(pinned_pool::choose(asked, counts != 0, &BpfTables))
 }
 
 /// The way of a packet to a backend that is known, as a subprogram.
@@ -278,14 +269,12 @@ pub(crate) unsafe extern "C" fn send_packet(
     backend: u32,
 ) -> u32 {
     // SAFETY: the caller's promise.
-    let (mut packet, tables) = (unsafe { Packet::from_context(context) }, BpfTables::here());
-    // SAFETY: as above.
-    let (Some(headers), Some(listener), Some(tables)) =
-        (unsafe { headers.as_ref() }, unsafe { listener.as_ref() }, tables)
-    else {
+    let (mut packet, headers, listener) =
+        unsafe { (Packet::from_context(context), headers.as_ref(), listener.as_ref()) };
+    let (Some(headers), Some(listener)) = (headers, listener) else {
         return Verdict::DROP.to_bits();
     };
-    pipeline::send(&mut packet, headers, listener, backend as u16, &tables).to_bits()
+    pipeline::send(&mut packet, headers, listener, backend as u16, &BpfTables).to_bits()
 }
 
 /// Setting, adding and taking VLAN tags as a subprogram: the packet's beginning moves, and all that was known of where it
@@ -322,10 +311,10 @@ pub(crate) unsafe extern "C" fn retag_packet(
 pub(crate) unsafe extern "C" fn follow_fragment(headers: *const Headers, chosen: *mut Chosen) -> u32 {
     // SAFETY: the caller's promise.
     let (headers, chosen) = unsafe { (headers.as_ref(), chosen.as_mut()) };
-    let (Some(headers), Some(chosen), Some(tables)) = (headers, chosen, BpfTables::here()) else {
+    let (Some(headers), Some(chosen)) = (headers, chosen) else {
         return Finish::drop(Outcome::Malformed).to_bits();
     };
-    to_bits(fragments::follow(headers, chosen, &tables))
+    to_bits(fragments::follow(headers, chosen, &BpfTables))
 }
 
 /// What a first fragment leaves, as a subprogram.
@@ -337,8 +326,8 @@ pub(crate) unsafe extern "C" fn follow_fragment(headers: *const Headers, chosen:
 pub(crate) unsafe extern "C" fn leave_first(headers: *const Headers, chosen: *const Chosen) -> u32 {
     // SAFETY: the caller's promise.
     let (headers, chosen) = unsafe { (headers.as_ref(), chosen.as_ref()) };
-    if let (Some(headers), Some(chosen), Some(tables)) = (headers, chosen, BpfTables::here()) {
-        fragments::leave(headers, chosen, &tables);
+    if let (Some(headers), Some(chosen)) = (headers, chosen) {
+        fragments::leave(headers, chosen, &BpfTables);
     }
     0
 }
@@ -351,16 +340,13 @@ pub(crate) unsafe extern "C" fn leave_first(headers: *const Headers, chosen: *co
 #[inline(never)]
 pub(crate) unsafe extern "C" fn answer_for_vip(context: *mut xdp_md, kind: u32, network: u64, transport: u64) -> u32 {
     // SAFETY: the caller's promise.
-    let (packet, tables) = (unsafe { Packet::from_context(context) }, BpfTables::here());
-    let Some(tables) = tables else {
-        return Finish::pass(Outcome::NoListener).to_bits();
-    };
+    let packet = unsafe { Packet::from_context(context) };
     let kind = match kind {
         ARP => Kind::Arp,
         DISCOVERY => Kind::Discovery,
         _ => Kind::Echo,
     };
-    vip_traffic::answer(&packet, kind, offset(network), offset(transport), &tables).to_bits()
+    vip_traffic::answer(&packet, kind, offset(network), offset(transport), &BpfTables).to_bits()
 }
 
 const ARP: u32 = Kind::Arp as u32;
@@ -379,8 +365,8 @@ pub(crate) unsafe extern "C" fn answers_probe(
 ) -> u32 {
     // SAFETY: the caller's promise.
     let (packet, headers, chosen) = unsafe { (Packet::from_context(context), headers.as_ref(), chosen.as_mut()) };
-    let (Some(headers), Some(chosen), Some(tables)) = (headers, chosen, BpfTables::here()) else {
+    let (Some(headers), Some(chosen)) = (headers, chosen) else {
         return 0;
     };
-    probe::is_answer(&packet, headers, chosen, &tables).into()
+    probe::is_answer(&packet, headers, chosen, &BpfTables).into()
 }

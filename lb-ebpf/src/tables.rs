@@ -122,11 +122,9 @@ pub trait Tables {
     fn count_listener_flow(&self, id: u32);
     /// Tells the agent. It may miss it: nothing depends on it.
     fn tell(&self, event: &Event);
-    /// Counts a packet of so many bytes that was sent to a backend: with its listener, by the id, and with how it was sent, which is
+    /// Counts a packet of so many bytes that was sent to a backend: with that, with its listener, and with how it was sent, which is
     /// [`Outcome::Forwarded`] or [`Outcome::Redirected`].
-    fn count_sent(&self, listener: u32, outcome: Outcome, bytes: usize);
+    fn count_sent(&self, chosen: &Chosen, outcome: Outcome, bytes: usize);
     /// Counts a packet with a listener that refused it, by its id.
     fn count_refusal(&self, id: u32, outcome: Outcome);
-    /// Counts a packet of so many bytes with a backend, by its place.
-    fn count_backend(&self, place: u32, bytes: usize);
 }

@@ -1,12 +1,11 @@
 //! What the steps ask of the maps, answered by the BPF maps.
 
-use core::ptr::{NonNull, addr_of};
+use core::ptr::addr_of;
 
 use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_jiffies64, bpf_ktime_get_coarse_ns};
 use lb_common::address::{Address, MacAddr, RaisedMac};
 use lb_common::allow::{Bits, Root};
 use lb_common::backend::{Backend, Load, Segment};
-use lb_common::counters::Counters;
 use lb_common::event::Event;
 use lb_common::fragment::{DatagramKey, Trail};
 use lb_common::limits;
@@ -42,32 +41,22 @@ macro_rules! part {
     }};
 }
 /// The maps, as the steps ask for them.
-pub(crate) struct BpfTables {
-    /// This CPU's own.
-    counters: NonNull<Counters>,
-}
+pub(crate) struct BpfTables;
 
-impl BpfTables {
-    /// The maps, as this CPU sees them.
-    #[inline(always)]
-    pub(crate) fn here() -> Option<Self> {
-        Some(Self { counters: counters()? })
-    }
-
-    /// The time of the kernel's coarse clock. Before the first tick that this CPU asks in, its look at the clock is all zero, and
-    /// `jiffies` are not.
-    #[inline(always)]
-    fn nanos(&self) -> u64 {
-        let clock = part!(self.counters, clock);
-        // SAFETY: helpers without arguments, and the element is this CPU's own.
-        unsafe {
-            let ticks = bpf_jiffies64();
-            if (*clock).ticks != ticks {
-                (*clock).nanos = bpf_ktime_get_coarse_ns();
-                (*clock).ticks = ticks;
-            }
-            (*clock).nanos
+/// The time of the kernel's coarse clock. Before the first tick that this CPU asks in, its look at the clock is all zero, and `jiffies`
+/// are not.
+#[inline(always)]
+fn nanos() -> u64 {
+    let Some(counters) = counters() else { return 0 };
+    let clock = part!(counters, clock);
+    // SAFETY: helpers without arguments, and the element is this CPU's own.
+    unsafe {
+        let ticks = bpf_jiffies64();
+        if (*clock).ticks != ticks {
+            (*clock).nanos = bpf_ktime_get_coarse_ns();
+            (*clock).ticks = ticks;
         }
+        (*clock).nanos
     }
 }
 
@@ -275,7 +264,7 @@ impl Tables for BpfTables {
 
     #[inline(always)]
     fn now(&self) -> Moment {
-        Moment::from_nanos(self.nanos())
+        Moment::from_nanos(nanos())
     }
 
     #[inline(always)]
@@ -384,7 +373,7 @@ impl Tables for BpfTables {
     #[inline(always)]
     fn source_may_begin(&self, listener: &Listener, client: &Address) -> bool {
         let key = SourceKey::new(client, listener.rate_prefix, listener.id);
-        let now = self.nanos();
+        let now = nanos();
         match SOURCES.get_ptr_mut(key) {
             Some(bucket) => {
                 // SAFETY: the pointer is to an element of one word, read and written whole. Two CPUs may take one token, and
@@ -435,21 +424,20 @@ impl Tables for BpfTables {
 
     #[inline(always)]
     fn count_outcome(&self, outcome: Outcome, bytes: usize) {
-        count(part!(self.counters, outcomes), unknown(outcome as u64) as u32, bytes);
-    }
-
-    #[inline(always)]
-    fn count_sent(&self, listener: u32, outcome: Outcome, bytes: usize) {
-        if outcome as u32 == Outcome::Forwarded as u32 {
-            count(part!(self.counters, forwarded), listener, bytes);
-        } else {
-            count(part!(self.counters, redirected), listener, bytes);
-            count(part!(self.counters, outcomes), outcome as u32, bytes);
+        if let Some(counters) = counters() {
+            count(part!(counters, outcomes), unknown(outcome as u64) as u32, bytes);
         }
     }
 
     #[inline(always)]
-    fn count_backend(&self, place: u32, bytes: usize) {
-        count(part!(self.counters, backends), place, bytes);
+    fn count_sent(&self, chosen: &Chosen, outcome: Outcome, bytes: usize) {
+        let Some(counters) = counters() else { return };
+        if outcome as u32 == Outcome::Forwarded as u32 {
+            count(part!(counters, forwarded), chosen.listener, bytes);
+        } else {
+            count(part!(counters, redirected), chosen.listener, bytes);
+            count(part!(counters, outcomes), outcome as u32, bytes);
+        }
+        count(part!(counters, backends), chosen.place, bytes);
     }
 }
