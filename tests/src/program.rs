@@ -27,8 +27,9 @@ use lb_ebpf::finish::Verdict;
 use lb_ebpf::host::{Counters, FlowMemory, HostTables};
 use lb_userspace::dataplane::{Bound, Constants, CounterMap, ForwardingMap, MatchTable, PinTable};
 use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::{CloneFlags, CpuSet, sched_setaffinity, unshare};
 use nix::time::{ClockId, clock_gettime};
+use nix::unistd::Pid;
 
 /// The interface that packets of a test run come in by, unless told: the namespace's loopback.
 pub const INGRESS: u32 = 1;
@@ -194,21 +195,39 @@ impl Program {
     /// # Errors
     /// A packet shorter than an Ethernet header or longer than [`LONGEST`], or the run itself fails.
     pub fn run(&mut self, packet: &[u8]) -> Result<Answer> {
-        ensure!((14..=LONGEST).contains(&packet.len()), "a test run takes 14 to {LONGEST} bytes, not {}", packet.len());
-        let mut out = vec![0; packet.len() + 256];
-        let mut options = TestRunOptions::new();
-        options.data_in = Some(packet);
-        options.data_out = Some(&mut out);
-        let result = program(&mut self.ebpf)?.test_run(options)?;
-        out.truncate(result.data_size_out as usize);
-        let verdict = match result.return_value {
-            1 => Action::Drop,
-            2 => Action::Pass,
-            3 => Action::Transmit,
-            4 => Action::Redirect,
-            other => bail!("the program answered {other}, which is no verdict of ours"),
-        };
-        Ok(Answer { verdict, packet: out })
+        run(program(&mut self.ebpf)?, packet)
+    }
+
+    /// Runs packets on two CPUs at the same time, as `packets` will: it is handed the number of the CPU, 0 or 1, and what runs a packet
+    /// there. `meanwhile` is done over and over until both are through, and once more.
+    ///
+    /// # Panics
+    /// If the machine has one CPU, or one of the threads panics.
+    pub fn on_two_cpus<R: Send>(
+        &mut self,
+        packets: impl Fn(usize, &dyn Fn(&[u8]) -> Result<Answer>) -> R + Sync,
+        mut meanwhile: impl FnMut(&mut PinTable),
+    ) -> Vec<R> {
+        let program: &Xdp = program(&mut self.ebpf).expect("the program");
+        let packets = &packets;
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = [0, 1]
+                .into_iter()
+                .map(|cpu| {
+                    scope.spawn(move || {
+                        let mut own = CpuSet::new();
+                        own.set(cpu).expect("a CPU");
+                        sched_setaffinity(Pid::from_raw(0), &own).expect("the thread may choose its CPU");
+                        packets(cpu, &|packet| run(program, packet))
+                    })
+                })
+                .collect();
+            while threads.iter().any(|thread| !thread.is_finished()) {
+                meanwhile(&mut self.pins);
+            }
+            meanwhile(&mut self.pins);
+            threads.into_iter().map(|thread| thread.join().expect("it is through")).collect()
+        })
     }
 
     /// All counters that are not zero, summed over the CPUs.
@@ -445,6 +464,24 @@ fn fill_table<E: Entry>(
         table.write(at, &entry);
     }
     Ok(())
+}
+
+fn run(program: &Xdp, packet: &[u8]) -> Result<Answer> {
+    ensure!((14..=LONGEST).contains(&packet.len()), "a test run takes 14 to {LONGEST} bytes, not {}", packet.len());
+    let mut out = vec![0; packet.len() + 256];
+    let mut options = TestRunOptions::new();
+    options.data_in = Some(packet);
+    options.data_out = Some(&mut out);
+    let result = program.test_run(options)?;
+    out.truncate(result.data_size_out as usize);
+    let verdict = match result.return_value {
+        1 => Action::Drop,
+        2 => Action::Pass,
+        3 => Action::Transmit,
+        4 => Action::Redirect,
+        other => bail!("the program answered {other}, which is no verdict of ours"),
+    };
+    Ok(Answer { verdict, packet: out })
 }
 
 fn program(ebpf: &mut Ebpf) -> Result<&mut Xdp> {
