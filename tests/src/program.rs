@@ -27,7 +27,7 @@ use lb_ebpf::finish::Verdict;
 use lb_ebpf::host::{Counters, FlowMemory, HostTables};
 use lb_userspace::dataplane::{Bound, Constants, CounterMap, ForwardingMap, MatchTable, PinTable};
 use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, CpuSet, sched_setaffinity, unshare};
+use nix::sched::{CloneFlags, CpuSet, sched_getaffinity, sched_setaffinity, unshare};
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
 
@@ -198,11 +198,11 @@ impl Program {
         run(program(&mut self.ebpf)?, packet)
     }
 
-    /// Runs packets on two CPUs at the same time, as `packets` will: it is handed the number of the CPU, 0 or 1, and what runs a packet
-    /// there. `meanwhile` is done over and over until both are through, and once more.
+    /// Runs packets on two CPUs at the same time, as `packets` will: it is handed which of them it is, 0 or 1, and what runs a packet
+    /// there. `meanwhile` is done over and over until both are through, and once more. With one CPU, the two take turns on that.
     ///
     /// # Panics
-    /// If the machine has one CPU, or one of the threads panics.
+    /// If one of the threads does.
     pub fn on_two_cpus<R: Send>(
         &mut self,
         packets: impl Fn(usize, &dyn Fn(&[u8]) -> Result<Answer>) -> R + Sync,
@@ -210,15 +210,17 @@ impl Program {
     ) -> Vec<R> {
         let program: &Xdp = program(&mut self.ebpf).expect("the program");
         let packets = &packets;
+        let allowed = sched_getaffinity(Pid::from_raw(0)).expect("the CPUs of this thread");
+        let cpus: Vec<usize> = (0..CpuSet::count()).filter(|cpu| allowed.is_set(*cpu).unwrap_or(false)).collect();
         std::thread::scope(|scope| {
             let threads: Vec<_> = [0, 1]
                 .into_iter()
-                .map(|cpu| {
+                .map(|number: usize| {
+                    let mut own = CpuSet::new();
+                    own.set(cpus[number % cpus.len()]).expect("a CPU");
                     scope.spawn(move || {
-                        let mut own = CpuSet::new();
-                        own.set(cpu).expect("a CPU");
                         sched_setaffinity(Pid::from_raw(0), &own).expect("the thread may choose its CPU");
-                        packets(cpu, &|packet| run(program, packet))
+                        packets(number, &|packet| run(program, packet))
                     })
                 })
                 .collect();
