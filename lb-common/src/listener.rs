@@ -174,6 +174,9 @@ impl Listener {
         if self.treatment() & ALGORITHM == SOURCE_IP { Self::SOURCE_IP } else { Self::SOURCE_IP_PORT }
     }
 
+    /// [`Listener::GUARD_UNPAIRED`] in a [treatment](Self::treatment).
+    const UNPAIRED: u32 = u32::from_ne_bytes([0, 0, 0, Self::GUARD_UNPAIRED]);
+
     /// Algorithm, what was before, persistence and guards, read in one go, as each packet asks.
     #[inline(always)]
     fn treatment(&self) -> u32 {
@@ -193,8 +196,7 @@ impl Listener {
     #[inline(always)]
     #[must_use]
     pub fn is_plain_but_unpaired(&self) -> bool {
-        const UNPAIRED: u32 = u32::from_ne_bytes([0, 0, 0, Listener::GUARD_UNPAIRED]);
-        self.treatment() == UNPAIRED
+        self.treatment() == Self::UNPAIRED
     }
 
     /// True if nothing has to be known of a flow but its slot, as long as that is steady: no flow of the listener is remembered
@@ -241,8 +243,7 @@ impl Listener {
     #[inline(always)]
     #[must_use]
     pub fn is_unpaired(&self) -> bool {
-        const UNPAIRED: u32 = u32::from_ne_bytes([0, 0, 0, Listener::GUARD_UNPAIRED]);
-        self.treatment() & UNPAIRED != 0
+        self.treatment() & Self::UNPAIRED != 0
     }
 
     /// True if a flow's backend does not follow from its slot alone, so that every flow is pinned.
