@@ -2,7 +2,7 @@
 
 /// Version of the maps' layout: the folder below the pin directory that they are pinned in. It goes up whenever a
 /// map's key, value, size or meaning changes.
-pub const LAYOUT: &str = "v3";
+pub const LAYOUT: &str = "v4";
 
 /// The XDP program.
 pub const PROGRAM: &str = "drlb";

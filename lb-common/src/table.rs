@@ -41,6 +41,9 @@ pub const FREE: u64 = 0;
 pub const WITHDRAWN: u64 = 1 << 10;
 /// Says that an entry is published.
 const PUBLISHED: u64 = 1 << 9;
+/// Says that an entry is of a listener on every protocol. None of [`protocol::ANY`] is exact: a packet that claims to be of it finds
+/// this entry as all do that have no other, and not by its first look, where this bit is not sought.
+const EVERY_PROTOCOL: u64 = 1 << 11;
 /// Says that the address of an entry is not all in its mark: IPv6.
 const LONG: u64 = 1 << 8;
 
@@ -143,6 +146,13 @@ impl ListenerKey {
     #[inline(always)]
     #[must_use]
     pub const fn mark(&self) -> u64 {
+        self.exact_mark() | if self.protocol == protocol::ANY { EVERY_PROTOCOL } else { 0 }
+    }
+
+    /// The same for a key of one protocol; no entry has it that is for every protocol.
+    #[inline(always)]
+    #[must_use]
+    pub const fn exact_mark(&self) -> u64 {
         self.word() | PUBLISHED
     }
 

@@ -14,6 +14,7 @@ use lb_common::limits::{MAX_ESTABLISHED_PINS, MAX_GLANCES};
 use lb_common::listener::{Listener, ListenerKey, Vip};
 use lb_common::outcome::{Counter, Outcome, Refused};
 use lb_common::probe::{ProbeKey, ProbeTarget};
+use lb_common::protocol;
 use lb_common::rate::{self, SourceKey};
 use lb_common::session::{Session, SessionKey};
 use lb_common::slot::{Glance, GlancePair, Slot};
@@ -161,6 +162,10 @@ impl Tables for HostTables {
 
     fn listener(&self, key: &ListenerKey) -> Option<&Listener> {
         self.listeners.get(key)
+    }
+
+    fn listener_at_home(&self, key: &ListenerKey) -> Option<&Listener> {
+        self.listener(key).filter(|_| key.protocol != protocol::ANY)
     }
 
     fn slot(&self, index: u32) -> Option<Slot> {

@@ -14,7 +14,7 @@ mod program {
     use aya_ebpf::macros::xdp;
     use aya_ebpf::programs::XdpContext;
     use lb_ebpf::packet::Packet;
-    use lb_ebpf::pipeline;
+    use lb_ebpf::{pipeline, steady};
 
     use crate::maps::{self, BpfTables};
     use crate::subprograms;
@@ -24,7 +24,7 @@ mod program {
     pub(crate) fn drlb(ctx: XdpContext) -> u32 {
         // SAFETY: the context is the one that the kernel handed to this program.
         let mut packet = unsafe { Packet::from_context(ctx.ctx) };
-        match pipeline::plain(&mut packet, &BpfTables) {
+        match steady::ipv4(&mut packet, &BpfTables) {
             Some(verdict) => maps::action(verdict),
             // SAFETY: the context is the one that the kernel handed to this program.
             None => unsafe { subprograms::other_packet(ctx.ctx) },

@@ -6,6 +6,7 @@ mod instructions;
 pub(crate) mod search;
 mod tables;
 
+use core::hint::cold_path;
 use core::ptr::NonNull;
 
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, xdp_action};
@@ -216,6 +217,8 @@ fn counters() -> Option<NonNull<Counters>> {
         // SAFETY: there are so many.
         Some(unsafe { NonNull::new_unchecked(all.add(cpu as usize)) })
     } else {
+        // The others' way has no jump then.
+        cold_path();
         NonNull::new(COUNTERS.get_ptr_mut(cpu as u32)?)
     }
 }

@@ -3,54 +3,45 @@
 //! Each step either goes on or finishes with a verdict and the counter for it. What isn't addressed to a VIP finishes with
 //! [`Verdict::PASS`] and not a bit of it changed.
 
-use lb_common::hash;
 use lb_common::listener::Listener;
 use lb_common::outcome::Outcome;
 use lb_common::protocol;
 use lb_common::slot::TOO_MANY_FLOWS;
 use lb_common::track::signal::Signal;
-use network_types::eth::EtherType;
 
 use crate::finish::{Finish, Verdict};
 use crate::known::Known;
 use crate::packet::Packet;
-use crate::parse::{Headers, Kind, Part};
+use crate::parse::{Headers, Kind, Part, plain};
 use crate::select::{Chosen, Place};
 use crate::tables::Tables;
-use crate::{access, account, match_listener, parse, probe, rewrite, select, vip_traffic};
+use crate::{access, account, match_listener, parse, probe, rewrite, select, steady, vip_traffic};
 
-const IPV4: u16 = EtherType::Ipv4 as u16;
-const IPV6: u16 = EtherType::Ipv6 as u16;
-
-/// Takes a packet through all steps and says what the kernel is to do with it.
+/// Takes a packet through all steps and says what the kernel is to do with it. The first way that is made for it takes it; those
+/// before have not changed, counted or remembered anything of it.
 #[inline(always)]
 pub fn run<T: Tables>(packet: &mut Packet<'_>, known: &mut Known, tables: &T) -> Verdict {
-    let verdict = plain(packet, tables).or_else(|| tagged(packet, tables));
+    let verdict = steady::ipv4(packet, tables).or_else(|| steady::ipv6(packet, tables));
+    let verdict = verdict.or_else(|| plain(packet, tables)).or_else(|| tagged(packet, tables));
     verdict.unwrap_or_else(|| any(packet, known, tables))
 }
 
-/// Takes a packet through the steps that is like nearly all packets: it is read in one go. `None` for one that is not, of which
-/// nothing was changed, counted or remembered.
+/// Takes a packet through the steps that is read in one go.
 #[inline(always)]
 pub fn plain<T: Tables>(packet: &mut Packet<'_>, tables: &T) -> Option<Verdict> {
-    // Two ways that have much in common: each is made for its kind of addresses.
-    let frame = parse::plain::frame(packet, tables.own_mac())?;
-    if parse::plain::kind(&frame) == IPV4 {
-        return forward(packet, true, &parse::plain::ipv4(packet, false)?, tables);
+    match plain::kind(packet, tables.own_mac())? {
+        plain::IPV4 => forward(packet, true, &plain::ipv4(packet, false)?, tables),
+        plain::IPV6 => forward(packet, true, &plain::ipv6(packet, false)?, tables),
+        _ => None,
     }
-    // Read once more, or the compiler would ask for this one first.
-    if parse::plain::kind(&frame) == IPV6 {
-        return forward(packet, true, &parse::plain::ipv6(packet, false)?, tables);
-    }
-    None
 }
 
 /// The same for a packet that has a VLAN tag.
 #[inline(always)]
 pub fn tagged<T: Tables>(packet: &mut Packet<'_>, tables: &T) -> Option<Verdict> {
-    match parse::plain::tagged_kind(packet, tables.own_mac())? {
-        IPV4 => forward(packet, false, &parse::plain::ipv4(packet, true)?, tables),
-        IPV6 => forward(packet, false, &parse::plain::ipv6(packet, true)?, tables),
+    match plain::tagged_kind(packet, tables.own_mac())? {
+        plain::IPV4 => forward(packet, false, &plain::ipv4(packet, true)?, tables),
+        plain::IPV6 => forward(packet, false, &plain::ipv6(packet, true)?, tables),
         _ => None,
     }
 }
@@ -68,41 +59,21 @@ fn forward<T: Tables>(packet: &mut Packet<'_>, tracks: bool, headers: &Headers, 
             return if answer { None } else { end(finish) };
         }
     };
-    // A plain listener has slots.
-    let plain_index = || hash::reduce(hash::flow(tables.hash_key(), flow), listener.slots_len);
-    let (index, glance) = if listener.is_plain() {
-        let index = plain_index();
-        (index, tables.glance_at_pair(listener.slots_base + index))
-    } else if listener.is_plain_but_unpaired() {
-        let index = plain_index();
-        (index, tables.glance(listener.slots_base + index))
-    } else {
-        if !listener.goes_by_slot() {
-            return if tracks { pinned(packet, headers, listener, tables) } else { None };
-        }
-        if let Err(finish) = allowed(headers, listener, tables) {
-            return end(finish);
-        }
-        let index = match select::index(listener, flow, tables) {
-            Ok(index) => index,
-            Err(finish) => return end(finish),
-        };
-        (index, select::glance(listener, index, tables))
+    let by_slot = listener.goes_by_slot();
+    if !by_slot && (!tracks || listener.guards & Listener::GUARD_RATE != 0) {
+        return None;
+    }
+    let place = allowed(headers, listener, tables)
+        .and_then(|()| select::index(listener, flow, tables))
+        .and_then(|index| select::slot(listener, index, select::glance(listener, index, tables), tables));
+    let place = match place {
+        Ok(place) => place,
+        Err(finish) => return end(finish),
     };
-    let backend = match glance {
-        Some(backend) => backend,
-        None => {
-            let place = match select::slot(listener, index, None, tables) {
-                Ok(place) => place,
-                Err(finish) => return end(finish),
-            };
-            if !place.slot.is_steady() {
-                return if tracks { tracked(packet, headers, listener, place, tables) } else { None };
-            }
-            place.slot.current()
-        }
-    };
-    Some(send(packet, headers, listener, backend, tables))
+    if by_slot && place.slot.is_steady() {
+        return Some(send(packet, headers, listener, place.slot.current(), tables));
+    }
+    if tracks { tracked(packet, headers, listener, place, tables) } else { None }
 }
 
 /// Ends a packet that is not on its listener's allow-list.
@@ -113,21 +84,6 @@ fn allowed<T: Tables>(headers: &Headers, listener: &Listener, tables: &T) -> Res
             .inspect_err(|finish| account::refused(listener, *finish, tables))?;
     }
     Ok(())
-}
-
-/// The way of such a packet, from when its listener is found, if all flows of that are pinned.
-#[inline(always)]
-fn pinned<T: Tables>(packet: &mut Packet<'_>, headers: &Headers, listener: &Listener, tables: &T) -> Option<Verdict> {
-    if listener.guards & Listener::GUARD_RATE != 0 {
-        return None;
-    }
-    let place = allowed(headers, listener, tables)
-        .and_then(|()| select::index(listener, &headers.flow, tables))
-        .and_then(|index| select::slot(listener, index, select::glance(listener, index, tables), tables));
-    match place {
-        Ok(place) => tracked(packet, headers, listener, place, tables),
-        Err(finish) => Some(account::finish(finish, headers.length, tables)),
-    }
 }
 
 /// The rest of the way of such a packet whose slot alone does not tell its backend.

@@ -32,6 +32,8 @@ pub trait Tables {
     fn vip(&self, address: &Address) -> Option<Vip>;
     /// The listener with that key.
     fn listener(&self, key: &ListenerKey) -> Option<&Listener>;
+    /// The same, if it is for one protocol and stands where it is looked for first, as nearly all do.
+    fn listener_at_home(&self, key: &ListenerKey) -> Option<&Listener>;
     /// The slot at that place of all slots.
     fn slot(&self, index: u32) -> Option<Slot>;
     /// The backend of that slot, if it is steady and a glance tells it.

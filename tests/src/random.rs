@@ -1,5 +1,6 @@
 //! Random packets of all that drlb knows, and of what it does not: for tests that hold for any packet.
 
+use lb_common::protocol::ANY;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -8,7 +9,8 @@ use proptest::sample::select;
 use crate::packet::{Extension, Frame, Transport, icmp, icmpv6, sctp, solicitation, tcp, udp};
 use crate::program::LONGEST;
 
-const PORTS: &[u16] = &[0, 22, 53, 80, 81, 443, 38_412, 40_000];
+/// The ports of most packets, unless a test has others.
+pub const PORTS: &[u16] = &[0, 22, 53, 80, 81, 443, 38_412, 40_000];
 const EXTENSIONS: &[u8] = &[0, 43, 60, 135, 139, 140];
 
 /// Where random packets come from and go to.
@@ -20,30 +22,24 @@ pub struct Random {
     pub from: [&'static [&'static str]; 2],
     /// Destinations, and what is asked for: IPv4, then IPv6.
     pub to: [&'static [&'static str]; 2],
+    /// The ports of most.
+    pub ports: &'static [u16],
 }
 
 impl Random {
     /// A frame: whole, cut short or damaged.
     pub fn packet(self) -> impl Strategy<Value = Vec<u8>> {
-        (self.frame(), damage()).prop_map(|(frame, damage)| {
-            let mut bytes = frame.bytes();
-            bytes.truncate(LONGEST);
-            match damage {
-                Damage::None => {}
-                Damage::Cut(at) => bytes.truncate(14 + at.index(bytes.len() - 13)),
-                Damage::Flip(flips) => {
-                    for (at, bits) in flips {
-                        let at = at.index(bytes.len());
-                        bytes[at] ^= bits;
-                    }
-                }
-                Damage::Overwrite(at, value) => {
-                    let at = at.min(bytes.len() - 1);
-                    bytes[at] = value;
-                }
-            }
-            bytes
-        })
+        (self.frame(), damage()).prop_map(damaged)
+    }
+
+    /// A frame such as nearly all are, to our MAC and with nothing between Ethernet, IP and ports: whole, cut short or damaged.
+    pub fn plain(self) -> impl Strategy<Value = Vec<u8>> {
+        let own = self.own;
+        let v4 = (select(self.from[0]), select(self.to[0]), plain_transport(self.ports))
+            .prop_map(move |(from, to, transport)| Frame::to(own).ipv4(from, to).carry(transport));
+        let v6 = (select(self.from[1]), select(self.to[1]), plain_transport(self.ports))
+            .prop_map(move |(from, to, transport)| Frame::to(own).ipv6(from, to).carry(transport));
+        (prop_oneof![v4, v6], damage()).prop_map(damaged)
     }
 
     fn frame(self) -> impl Strategy<Value = Frame> {
@@ -97,7 +93,7 @@ impl Random {
 
     fn transport(self) -> impl Strategy<Value = Transport> {
         prop_oneof![
-            6 => plain_transport(),
+            6 => plain_transport(self.ports),
             2 => (select(&[0, 3, 5, 8, 11, 12, 13_u8][..]), any::<u8>(), self.quoted())
                 .prop_map(|(kind, code, quoted)| icmp(kind, code, 0).payload(quoted)),
             2 => (select(&[1, 2, 3, 4, 128, 129, 133, 136_u8][..]), any::<u8>(), self.quoted())
@@ -109,7 +105,7 @@ impl Random {
 
     /// A packet that an ICMP error could quote, and how much of it.
     fn quoted(self) -> impl Strategy<Value = Vec<u8>> {
-        (self.network(plain_transport().boxed()), 0_usize..120).prop_map(|(frame, length)| {
+        (self.network(plain_transport(self.ports).boxed()), 0_usize..120).prop_map(|(frame, length)| {
             let mut bytes = frame.network();
             bytes.truncate(length);
             bytes
@@ -127,15 +123,16 @@ impl Random {
     }
 }
 
-fn port() -> impl Strategy<Value = u16> {
-    prop_oneof![4 => select(PORTS), 1 => any::<u16>()]
+fn port(ports: &'static [u16]) -> impl Strategy<Value = u16> {
+    prop_oneof![4 => select(ports), 1 => any::<u16>()]
 }
 
 fn data() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![4 => vec(any::<u8>(), 0..64), 1 => vec(any::<u8>(), 1_200..1_300)]
 }
 
-fn plain_transport() -> impl Strategy<Value = Transport> {
+fn plain_transport(ports: &'static [u16]) -> impl Strategy<Value = Transport> {
+    let port = move || port(ports);
     let tcp = (port(), port(), any::<[bool; 4]>(), data()).prop_map(|(from, to, [syn, ack, fin, rst], data)| {
         let mut segment = tcp(from, to).payload(data);
         for (set, flag) in [
@@ -153,6 +150,11 @@ fn plain_transport() -> impl Strategy<Value = Transport> {
         3 => (port(), port(), data()).prop_map(|(from, to, data)| udp(from, to).payload(data)),
         1 => (port(), port()).prop_map(|(from, to)| sctp(from, to)),
         1 => (any::<u8>(), data()).prop_map(|(protocol, data)| Transport::protocol(protocol, data)),
+        // What stands for every protocol and every port in a listener's key.
+        1 => any::<u16>().prop_map(|number| {
+            let [first, second] = number.to_be_bytes();
+            Transport::protocol(ANY, [first, second, 0, 0].repeat(8))
+        }),
     ]
 }
 
@@ -172,6 +174,26 @@ enum Damage {
     Flip(Vec<(prop::sample::Index, u8)>),
     /// Another byte among the headers.
     Overwrite(usize, u8),
+}
+
+fn damaged((frame, damage): (Frame, Damage)) -> Vec<u8> {
+    let mut bytes = frame.bytes();
+    bytes.truncate(LONGEST);
+    match damage {
+        Damage::None => {}
+        Damage::Cut(at) => bytes.truncate(14 + at.index(bytes.len() - 13)),
+        Damage::Flip(flips) => {
+            for (at, bits) in flips {
+                let at = at.index(bytes.len());
+                bytes[at] ^= bits;
+            }
+        }
+        Damage::Overwrite(at, value) => {
+            let at = at.min(bytes.len() - 1);
+            bytes[at] = value;
+        }
+    }
+    bytes
 }
 
 fn damage() -> impl Strategy<Value = Damage> {

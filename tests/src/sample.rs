@@ -37,6 +37,8 @@ pub const VIP_UNREACHABLE: &str = "192.0.2.14";
 pub const VIP_STALE: &str = "192.0.2.18";
 /// TCP and UDP port 80, over [`SPREAD`] by the 5-tuple.
 pub const VIP_SPREAD: &str = "192.0.2.15";
+/// Every protocol, over [`SPREAD`] by the 5-tuple.
+pub const VIP_EVERY: &str = "192.0.2.19";
 /// Every protocol, over [`SOURCE`] by the client's address.
 pub const VIP_SOURCE: &str = "192.0.2.16";
 /// TCP port 80, with a backend behind the other interface ([`FAR`]).
@@ -273,6 +275,7 @@ pub fn tables() -> HostTables {
     builder.slots(stale, Slot::steady(1));
     builder.listener(VIP_SPREAD, TCP, 80, SPREAD, Listener::SOURCE_IP_PORT);
     builder.listener(VIP_SPREAD, UDP, 80, SPREAD, Listener::SOURCE_IP_PORT);
+    builder.listener(VIP_EVERY, ANY, 0, SPREAD, Listener::SOURCE_IP_PORT);
     builder.listener(VIP_SOURCE, ANY, 0, SOURCE, Listener::SOURCE_IP);
     builder.one(VIP_FAR, TCP, 80, FAR);
     builder.one(VIP_TAGGED, TCP, 80, TAGGED);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Result, ensure};
 use drlb_tests::agent::Agent;
 use drlb_tests::host::Host;
-use drlb_tests::random::Random;
+use drlb_tests::random::{PORTS, Random};
 use drlb_tests::segment::Mode;
 use drlb_tests::tap::{Tap, tally};
 use proptest::prelude::*;
@@ -25,6 +25,7 @@ const RANDOM: Random = Random {
     own: BALANCER_MAC,
     from: [&["192.0.2.10", "10.1.1.1", "0.0.0.0"], &["2001:db8::10", "fd00::1", "::"]],
     to: [&["10.77.77.77", "10.0.0.2", "255.255.255.255", "224.0.0.1"], &["fd77::77", "fd00::2", "ff02::1:ff00:7777"]],
+    ports: PORTS,
 };
 
 /// The frames that came in at the balancer, of those that were sent.

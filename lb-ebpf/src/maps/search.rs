@@ -38,8 +38,22 @@ unsafe fn vip_key(entry: *const VipEntry) -> (u64, [u64; 2]) {
     unsafe { (addr_of!((*entry).mark).read_volatile(), addr_of!((*entry).address).cast::<[u64; 2]>().read()) }
 }
 
-/// The entry that is sought, which nearly always stands at its home. `behind` is for the others: a subprogram, so that the way
-/// of most packets has no loop, which the verifier would have to go through as often as it is there.
+/// The entry that is sought, if it stands at its home, as nearly all do; else the mark of what stands there.
+#[inline(always)]
+fn at_home<E>(
+    entries: *const E,
+    sought: Sought,
+    read: unsafe fn(*const E) -> (u64, [u64; 2]),
+) -> Result<*const E, u64> {
+    let entry = at(entries, sought.home);
+    // SAFETY: the pointer is to an entry.
+    let (mark, halves) = unsafe { read(entry) };
+    let is_it = mark == sought.mark && (table::tells_all(sought.mark) || halves == sought.halves);
+    if left_out::MATCH || is_it { Ok(entry) } else { Err(mark) }
+}
+
+/// The entry that is sought, wherever it stands. `behind` is for those that are not at home: a subprogram, so that the way of most
+/// packets has no loop, which the verifier would have to go through as often as it is there.
 #[inline(always)]
 fn find<E>(
     entries: *const E,
@@ -47,14 +61,10 @@ fn find<E>(
     read: unsafe fn(*const E) -> (u64, [u64; 2]),
     behind: extern "C" fn(u32, u64, u64, u64) -> u32,
 ) -> Option<*const E> {
-    let entry = at(entries, sought.home);
-    // SAFETY: the pointer is to an entry.
-    let (mark, halves) = unsafe { read(entry) };
-    if left_out::MATCH || (mark == sought.mark && (table::tells_all(sought.mark) || halves == sought.halves)) {
-        return Some(entry);
-    }
-    if mark == table::FREE {
-        return None;
+    match at_home(entries, sought, read) {
+        Ok(entry) => return Some(entry),
+        Err(table::FREE) => return None,
+        Err(_) => {}
     }
     let place = unknown(behind(sought.home, sought.mark, sought.halves[0], sought.halves[1]).into()) as u32;
     // Nothing is known of this address: else the compiler would work out that of most packets' entry once more, here and there in
@@ -90,9 +100,20 @@ fn place_behind<E>(entries: *const E, sought: Sought, read: unsafe fn(*const E) 
 /// The entry of the listener with that key.
 #[inline(always)]
 pub(crate) fn listener(key: &ListenerKey) -> Option<*const ListenerEntry> {
+    find(listeners(), of_listener(key, key.mark()), listener_key, subprograms::listener_behind)
+}
+
+/// The same for a key of one protocol, if it stands at its home.
+#[inline(always)]
+pub(crate) fn listener_at_home(key: &ListenerKey) -> Option<*const ListenerEntry> {
+    at_home(listeners(), of_listener(key, key.exact_mark()), listener_key).ok()
+}
+
+/// What the listener with that key is looked for by, whose mark is known.
+#[inline(always)]
+fn of_listener(key: &ListenerKey, mark: u64) -> Sought {
     let home = if left_out::MATCH { left_out::LISTENER.home() } else { key.home() };
-    let sought = Sought { home, mark: key.mark(), halves: key.vip.halves() };
-    find(listeners(), sought, listener_key, subprograms::listener_behind)
+    Sought { home, mark, halves: key.vip.halves() }
 }
 
 /// The entry of the VIP with that address.

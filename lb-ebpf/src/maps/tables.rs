@@ -106,6 +106,13 @@ impl Tables for BpfTables {
     }
 
     #[inline(always)]
+    fn listener_at_home(&self, key: &ListenerKey) -> Option<&Listener> {
+        let entry = search::listener_at_home(key)?;
+        // SAFETY: as above.
+        Some(unsafe { &(*entry).listener })
+    }
+
+    #[inline(always)]
     fn slot(&self, index: u32) -> Option<Slot> {
         if left_out::SELECT {
             return Some(Slot::steady(0));
@@ -438,6 +445,9 @@ impl Tables for BpfTables {
             count(part!(counters, redirected), chosen.listener, bytes);
             count(part!(counters, outcomes), outcome as u32, bytes);
         }
-        count(part!(counters, backends), chosen.place, bytes);
+        // Behind what the offset of an instruction can be: left to itself, the compiler works out where that is for each of the two
+        // numbers there.
+        let backends = unknown(part!(counters, backends) as u64) as *mut [Counter; limits::MAX_BACKENDS as usize];
+        count(backends, chosen.place, bytes);
     }
 }

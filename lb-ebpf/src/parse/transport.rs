@@ -11,6 +11,9 @@ use crate::packet::Packet;
 /// Bytes at the beginning of TCP (RFC 9293), UDP (RFC 768) and SCTP (RFC 9260) headers that hold the two ports.
 pub(super) const PORTS: usize = 4;
 
+/// Length of the longest header above IP that has ports, without options: TCP's.
+pub(super) const LONGEST: usize = TcpHdr::LEN;
+
 /// Length of the header above IP that the first fragment of a datagram must hold (RFC 1858 section 4, RFC 7112), and a
 /// packet that is whole, too; 0 for a protocol that nothing is read of.
 #[inline(always)]
