@@ -6,8 +6,8 @@ use crate::address::{Address, MacAddr};
 
 /// Where a backend is: its MAC and its segment, in one word that is written in one store.
 ///
-/// Bits 0–47 are the MAC's bytes as they stand in memory, bits 48–62 the segment, bit 63 says that the backend takes no
-/// new sessions (it is draining). An all-zero word is a place without a reachable backend.
+/// Bits 0–47 are the MAC's bytes as they stand in memory, bits 48–62 the segment's index and one more, bit 63 says that the backend
+/// takes no new sessions (it is draining). An all-zero word is a place without a reachable backend: it is on no segment.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Pod, Zeroable)]
 pub struct Backend(pub u64);
@@ -17,11 +17,31 @@ impl Backend {
     pub const UNREACHABLE: Self = Self(0);
 
     const DRAINING: u64 = 1 << 63;
+    /// Where the MAC ends and the segment begins.
+    const SEGMENT: u32 = 48;
 
     /// A backend at `mac` on the segment with that index.
     #[must_use]
     pub const fn new(mac: MacAddr, segment: u16) -> Self {
-        Self(mac.to_word() | (segment as u64) << 48)
+        Self(mac.to_word() | Self::on(segment))
+    }
+
+    /// What the words of all backends have above the MAC that stand on the segment with that index and are not draining.
+    #[must_use]
+    pub const fn on(segment: u16) -> u64 {
+        (segment as u64 + 1) << Self::SEGMENT
+    }
+
+    /// In place of [`Backend::on`]: what no backend's word has there.
+    pub const ON_NONE: u64 = !0 << Self::SEGMENT;
+
+    /// The MAC, as a word, of a backend that is `on` a segment ([`Backend::on`]); `None` for one that is on another, is draining or
+    /// not reachable. One comparison: nearly all packets ask.
+    #[inline(always)]
+    #[must_use]
+    pub const fn mac_on(self, segment: u64) -> Option<u64> {
+        let mac = self.0 ^ segment;
+        if mac < 1 << Self::SEGMENT { Some(mac) } else { None }
     }
 
     /// The same backend, draining: its flows stay, a session of its clients brings it no new ones.
@@ -62,7 +82,7 @@ impl Backend {
     #[inline(always)]
     #[must_use]
     pub const fn segment(self) -> u16 {
-        (self.0 >> 48) as u16 & 0x7fff
+        ((self.0 >> Self::SEGMENT) as u16 & 0x7fff).wrapping_sub(1)
     }
 }
 
@@ -173,5 +193,21 @@ mod tests {
         assert_eq!((draining.mac(), draining.segment()), (mac, 0x3eef));
         assert!(draining.is_same_as(backend) && !Backend::new(mac, 1).is_same_as(backend));
         assert!(!Backend::UNREACHABLE.is_reachable());
+    }
+
+    #[test]
+    fn a_backend_is_on_one_segment_unless_it_drains_or_is_not_reachable() {
+        let mac = MacAddr([0xfe, 0x11, 0x22, 0x33, 0x44, 0xff]);
+        for segment in [0, 1, 1_023] {
+            let backend = Backend::new(mac, segment);
+            assert_eq!(backend.mac_on(Backend::on(segment)), Some(mac.to_word()));
+            for other in [segment + 1, segment ^ 0x40] {
+                assert_eq!(backend.mac_on(Backend::on(other)), None);
+            }
+            assert_eq!(backend.mac_on(Backend::ON_NONE), None);
+            assert_eq!(backend.draining().mac_on(Backend::on(segment)), None);
+            assert_eq!(Backend::UNREACHABLE.mac_on(Backend::on(segment)), None);
+        }
+        assert_eq!(Backend::UNREACHABLE.mac_on(Backend::ON_NONE), None);
     }
 }

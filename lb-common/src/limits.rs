@@ -47,5 +47,5 @@ pub const MAX_PROBES: u32 = 65_536;
 /// The highest weight of a backend (Octavia's range is 0–256).
 pub const MAX_WEIGHT: u16 = 256;
 
-const _: () = assert!(MAX_SEGMENTS <= 1 << 15);
+const _: () = assert!(MAX_SEGMENTS < (1 << 15) - 1);
 const _: () = assert!(MAX_POOL_BACKENDS < u16::MAX as u32);

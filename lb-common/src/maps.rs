@@ -87,6 +87,8 @@ pub const PINNED: &[&str] = &[
 pub const OWN_MAC: &str = "OWN_MAC";
 /// Another such number: the index of that interface.
 pub const INGRESS: &str = "INGRESS";
+/// Another: what backends on the untagged segment behind that interface have in common ([`crate::backend::Backend::on`]).
+pub const HOME: &str = "HOME";
 /// Another: how many CPUs have their counters in one element of [`COUNTERS`]; 0 if each has its own.
 pub const COUNTED_CPUS: &str = "COUNTED_CPUS";
 /// Another: the key of the flow hash.

@@ -137,6 +137,13 @@ impl HostTables {
             nanos: Cell::default(),
         }
     }
+
+    /// The segment that packets without a tag come in from.
+    #[must_use]
+    pub fn home_segment(&self) -> Option<u16> {
+        let index = self.segments.iter().position(|segment| segment.is_untagged_on(self.ingress_ifindex.into()))?;
+        u16::try_from(index).ok()
+    }
 }
 
 fn count(counter: &mut Counter, bytes: usize) {
@@ -154,6 +161,10 @@ impl Tables for HostTables {
 
     fn ingress_ifindex(&self) -> u64 {
         self.ingress_ifindex.into()
+    }
+
+    fn home(&self) -> u64 {
+        self.home_segment().map_or(Backend::ON_NONE, Backend::on)
     }
 
     fn vip(&self, address: &Address) -> Option<Vip> {

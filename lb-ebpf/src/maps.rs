@@ -109,6 +109,7 @@ static PIN_KEY: PerCpuArray<PinKey> = PerCpuArray::with_max_entries(1, 0);
 unsafe extern "C" {
     static OWN_MAC: u8;
     static INGRESS: u8;
+    static HOME: u8;
     static COUNTED_CPUS: u8;
     static HASH_KEY: u8;
 }
@@ -157,6 +158,12 @@ pub(crate) fn own_mac() -> RaisedMac {
 #[inline(always)]
 fn ingress() -> u64 {
     &raw const INGRESS as u64
+}
+
+/// What backends on the untagged segment behind the interface have in common.
+#[inline(always)]
+fn home() -> u64 {
+    &raw const HOME as u64
 }
 
 /// The key of the flow hash.

@@ -345,6 +345,18 @@ impl<const N: usize> View<'_, N> {
         self.write::<[u32; 4], AT>(address.0);
     }
 
+    /// Sets the two MACs that begin at `AT`; the first comes as a word.
+    #[inline(always)]
+    pub fn set_macs<const AT: usize>(&self, first: u64, second: RaisedMac) {
+        const { assert!(AT + 12 <= N, "write beyond the view") }
+        let (begins, ends) = (first | second.0 << 32, (second.0 >> 32) as u32);
+        // SAFETY: as was just asserted.
+        unsafe {
+            self.store(AT, begins.to_le());
+            self.store(AT + size_of::<u64>(), ends.to_le());
+        }
+    }
+
     /// Sets the MAC at `AT`.
     #[inline(always)]
     pub fn set_mac<const AT: usize>(&self, mac: MacAddr) {
@@ -385,5 +397,11 @@ mod tests {
         view.set_ipv6::<6>(&address);
         assert_eq!(view.ipv6::<6>(), address);
         assert_eq!(&bytes[..6], &mac.0);
+
+        let mut bytes = [7; 14];
+        let from = MacAddr([2, 1, 2, 3, 4, 5]);
+        let packet = Packet::from_slice(&mut bytes);
+        packet.view::<13>(0).expect("13 bytes").set_macs::<1>(mac.to_word(), RaisedMac::new(from));
+        assert_eq!(bytes, [7, 2, 0, 0, 0xaa, 0xbb, 0xcc, 2, 1, 2, 3, 4, 5, 7]);
     }
 }

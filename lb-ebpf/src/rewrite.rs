@@ -2,6 +2,7 @@
 
 use core::mem::offset_of;
 
+use lb_common::address::RaisedMac;
 use network_types::eth::{EthHdr, EtherType};
 
 use crate::packet::{Packet, View};
@@ -36,6 +37,17 @@ pub fn addresses(packet: &Packet<'_>, chosen: &Chosen) -> bool {
         return false;
     };
     address(&ethernet, chosen);
+    true
+}
+
+/// The same for a backend on the segment that the frame came in from: its MAC is a word, and ours the one that the frame was for.
+#[inline(always)]
+#[must_use]
+pub fn at_home(packet: &Packet<'_>, to: u64, own: RaisedMac) -> bool {
+    let Some(ethernet) = packet.view::<{ EthHdr::LEN }>(0) else {
+        return false;
+    };
+    ethernet.set_macs::<{ offset_of!(EthHdr, dst_addr) }>(to, own);
     true
 }
 

@@ -1,7 +1,7 @@
 //! The short way: of the packets that nearly all are, once nothing is changing.
 //!
 //! Such a packet is plain and has no tag, its listener stands at its home and asks nothing of it, a glance tells its slot's backend, and
-//! that stands on the interface that the packet came in by. For any other packet nothing is done here, and [`crate::pipeline`] takes it
+//! that stands on the segment that the packet came in from. For any other packet nothing is done here, and [`crate::pipeline`] takes it
 //! from the beginning: it goes the same steps, with all that may be between them. Whatever comes to an end here would come to the
 //! same end there; a test holds the one against the other.
 //!
@@ -47,11 +47,12 @@ fn forward<T: Tables>(packet: &mut Packet<'_>, flow: &Flow, tables: &T) -> Optio
     } else {
         return None;
     };
-    let mut chosen = Chosen::NONE;
-    select::backend(listener, backend, &mut chosen, tables).ok()?;
-    if !chosen.segment.is_untagged_on(tables.ingress_ifindex()) || !rewrite::addresses(packet, &chosen) {
+    let place = select::place(listener, backend)?;
+    let mac = tables.backend(place)?.mac_on(tables.home())?;
+    if !rewrite::at_home(packet, mac, tables.own_mac()) {
         return None;
     }
+    let chosen = Chosen { listener: listener.id, place, ..Chosen::NONE };
     account::sent(&chosen, Outcome::Forwarded, packet.linear_length(), tables);
     Some(Verdict::TRANSMIT)
 }

@@ -28,6 +28,9 @@ pub trait Tables {
     fn hash_key(&self) -> u64;
     /// The index of the interface that the packet came in by, as a word.
     fn ingress_ifindex(&self) -> u64;
+    /// What backends on the segment that the packet came in from, if it has no tag, have in common ([`Backend::on`]);
+    /// [`Backend::ON_NONE`] if there is no such segment.
+    fn home(&self) -> u64;
     /// The VIP with that address.
     fn vip(&self, address: &Address) -> Option<Vip>;
     /// The listener with that key.

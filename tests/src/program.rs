@@ -109,8 +109,12 @@ impl Program {
         mount(Some("bpf"), "/sys/fs/bpf", Some("bpf"), MsFlags::empty(), nothing)?;
 
         let pins = Path::new("/sys/fs/bpf");
-        let constants =
-            Constants { own_mac: tables.own_mac, ingress: tables.ingress_ifindex, hash_key: tables.hash_key };
+        let constants = Constants {
+            own_mac: tables.own_mac,
+            ingress: tables.ingress_ifindex,
+            home: tables.home_segment(),
+            hash_key: tables.hash_key,
+        };
         let bound = Bound::new(object, pins, constants)?;
         let mut ebpf = EbpfLoader::new()
             .default_map_pin_directory(pins)

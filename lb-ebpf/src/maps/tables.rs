@@ -27,7 +27,7 @@ use lb_ebpf::tables::Tables;
 use super::instructions::unknown;
 use super::{
     EVENTS, FRAGMENTS, LISTENER_FLOWS, LISTENER_REFUSALS, LOADS, PIN_OVERFLOWS, PINS_CROWDED, PINS_YOUNG, PROBES,
-    PROBING, SESSIONS, SLOTS, SOURCES, TURNS, backends, counters, established, glances, hash_key, ingress, known,
+    PROBING, SESSIONS, SLOTS, SOURCES, TURNS, backends, counters, established, glances, hash_key, home, ingress, known,
     own_mac, pairs, pin_key, search, segments,
 };
 use crate::{left_out, subprograms};
@@ -89,6 +89,14 @@ impl Tables for BpfTables {
     #[inline(always)]
     fn ingress_ifindex(&self) -> u64 {
         ingress()
+    }
+
+    #[inline(always)]
+    fn home(&self) -> u64 {
+        if left_out::BACKEND {
+            return Backend::on(0);
+        }
+        home()
     }
 
     #[inline(always)]

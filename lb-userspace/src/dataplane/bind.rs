@@ -14,10 +14,11 @@ use std::path::Path;
 
 use aya::maps::MapData;
 use lb_common::address::{MacAddr, RaisedMac};
+use lb_common::backend::Backend;
 use lb_common::counters::{self, Counters, MOST_IN_ONE};
 use lb_common::forwarding::{self, Forwarding};
 use lb_common::hash;
-use lb_common::maps::{COUNTED_CPUS, COUNTERS, FORWARDING, HASH_KEY, INGRESS, OWN_MAC, PINS_ESTABLISHED};
+use lb_common::maps::{COUNTED_CPUS, COUNTERS, FORWARDING, HASH_KEY, HOME, INGRESS, OWN_MAC, PINS_ESTABLISHED};
 use lb_common::track::place::{self, PinPlaces};
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _, RelocationTarget, SectionKind};
 
@@ -25,6 +26,7 @@ use super::fault::{map_fault, pin_fault};
 use super::object::possible_cpus;
 use super::specs::BPF_F_MMAPABLE;
 use crate::model::Fault;
+use crate::reconcile::Station;
 
 /// What an instance of the program knows of the interface that it is for, and how it hashes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +35,8 @@ pub struct Constants {
     pub own_mac: MacAddr,
     /// The interface's index; 0 for an instance whose packets come in by none that backends are behind.
     pub ingress: u32,
+    /// The untagged segment behind the interface, if there is one.
+    pub home: Option<u16>,
     /// The key of the flow hash.
     pub hash_key: u64,
 }
@@ -40,8 +44,8 @@ pub struct Constants {
 impl Constants {
     /// Those of an instance for an interface.
     #[must_use]
-    pub const fn new(ingress: u32, own_mac: MacAddr) -> Self {
-        Self { own_mac, ingress, hash_key: hash::DEFAULT_KEY }
+    pub const fn new(ingress: u32, Station { mac, home }: Station) -> Self {
+        Self { own_mac: mac, ingress, home, hash_key: hash::DEFAULT_KEY }
     }
 
     /// The number that a symbol stands for.
@@ -49,6 +53,7 @@ impl Constants {
         match symbol {
             OWN_MAC => Some(RaisedMac::new(self.own_mac).0),
             INGRESS => Some(self.ingress.into()),
+            HOME => Some(self.home.map_or(Backend::ON_NONE, Backend::on)),
             HASH_KEY => Some(self.hash_key),
             _ => None,
         }
@@ -258,14 +263,14 @@ mod tests {
 
     #[test]
     fn what_the_object_leaves_open_is_all_known_and_all_used() {
-        let constants = Constants::new(7, MacAddr([2, 0, 0, 0, 0, 1]));
+        let constants = Constants::new(7, Station { mac: MacAddr([2, 0, 0, 0, 0, 1]), home: Some(3) });
         let open: BTreeSet<String> =
             blanks(OBJECT).expect("the object").into_iter().map(|blank| blank.symbol).collect();
         let parts: BTreeSet<&str> =
             pieces(shape_of_counters(2)).iter().flat_map(|piece| piece.parts).map(|part| part.0).collect();
         let is_number = |symbol: &str| symbol == COUNTED_CPUS || constants.number(symbol).is_some();
         assert!(open.iter().all(|symbol| parts.contains(symbol.as_str()) || is_number(symbol)), "{open:?}");
-        assert_eq!(open.len(), parts.len() + 4, "{open:?}");
+        assert_eq!(open.len(), parts.len() + 5, "{open:?}");
         assert!(blanks(b"not an object").is_err());
     }
 }

@@ -10,14 +10,13 @@ use std::path::{Path, PathBuf};
 
 use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::xdp::{XdpLink, XdpMode as AyaMode};
-use lb_common::address::MacAddr;
 
 use super::bind::Constants;
 use super::detach::detach_now;
 use super::fault::{attach_fault, chain, errno, pin_fault, program_fault};
 use super::object::Instance;
 use crate::model::{AttachMode, Fault, XdpMode};
-use crate::reconcile::Attached;
+use crate::reconcile::{Attached, Station};
 
 /// The links of a data plane.
 #[derive(Debug)]
@@ -26,8 +25,8 @@ pub(super) struct Links {
     maps: PathBuf,
     links: PathBuf,
     generic: PathBuf,
-    /// The MACs of the programs that this agent has loaded, by the interface's name.
-    macs: BTreeMap<String, MacAddr>,
+    /// What the programs that this agent has loaded are for, by the interface's name.
+    stations: BTreeMap<String, Station>,
     /// A program that is loaded and not attached yet, and what it is loaded for.
     pub(super) kept: Option<(Constants, Instance)>,
 }
@@ -53,7 +52,7 @@ impl Links {
         for folder in [&links, &generic] {
             fs::create_dir_all(folder).map_err(|error| pin_fault(folder, "made", &error))?;
         }
-        Ok(Self { maps: maps.to_owned(), links, generic, macs: BTreeMap::new(), kept: None })
+        Ok(Self { maps: maps.to_owned(), links, generic, stations: BTreeMap::new(), kept: None })
     }
 
     /// Keeps a program until the interface that it is for needs one.
@@ -62,8 +61,8 @@ impl Links {
     }
 
     /// A program for an interface: the one that is kept, or one that is loaded now.
-    fn program_for(&mut self, ifindex: u32, mac: MacAddr) -> Result<Instance, Fault> {
-        let constants = Constants::new(ifindex, mac);
+    fn program_for(&mut self, ifindex: u32, station: Station) -> Result<Instance, Fault> {
+        let constants = Constants::new(ifindex, station);
         match self.kept.take_if(|(known, _)| *known == constants) {
             Some((_, instance)) => Ok(instance),
             None => Instance::load(&self.maps, constants),
@@ -96,8 +95,8 @@ impl Links {
         let id = link.info().map_err(link_fault)?.id();
         let ifindex = ifindex_of(id).map_err(|error| pin_fault(&path, "examined", &error))?;
         let mode = if self.generic.join(file_name(name)).exists() { XdpMode::Generic } else { XdpMode::Native };
-        let mac = self.macs.get(name).copied();
-        Ok((ifindex != 0).then_some(Attached { ifindex, mac, mode }))
+        let station = self.stations.get(name).copied();
+        Ok((ifindex != 0).then_some(Attached { ifindex, station, mode }))
     }
 
     /// Loads the program for an interface and attaches it.
@@ -105,10 +104,10 @@ impl Links {
         &mut self,
         name: &str,
         ifindex: u32,
-        mac: MacAddr,
+        station: Station,
         mode: AttachMode,
     ) -> Result<Attached, Fault> {
-        let mut instance = self.program_for(ifindex, mac)?;
+        let mut instance = self.program_for(ifindex, station)?;
         let first = if mode == AttachMode::Generic { XdpMode::Generic } else { XdpMode::Native };
         let (link, mode) = match create(&mut instance, name, ifindex, first) {
             Err((_, Some(libc::EOPNOTSUPP))) if mode == AttachMode::Auto => {
@@ -129,14 +128,14 @@ impl Links {
         link.pin(&path).map_err(|error| {
             Fault::unavailable(format!("the link {} cannot be pinned: {}", path.display(), chain(error)))
         })?;
-        self.macs.insert(name.to_owned(), mac);
-        Ok(Attached { ifindex, mac: Some(mac), mode })
+        self.stations.insert(name.to_owned(), station);
+        Ok(Attached { ifindex, station: Some(station), mode })
     }
 
     /// Loads the program for an interface anew, and puts it in the place of the one that runs there, in one step.
-    pub(super) fn renew(&mut self, name: &str, mac: MacAddr) -> Result<Option<Attached>, Fault> {
+    pub(super) fn renew(&mut self, name: &str, station: Station) -> Result<Option<Attached>, Fault> {
         let Some(attached) = self.attached_to(name)? else { return Ok(None) };
-        let mut instance = self.program_for(attached.ifindex, mac)?;
+        let mut instance = self.program_for(attached.ifindex, station)?;
         let path = self.links.join(file_name(name));
         let link_fault =
             |error| Fault::unavailable(format!("the link {} cannot be opened: {}", path.display(), chain(error)));
@@ -145,13 +144,13 @@ impl Links {
         instance.program()?.attach_to_link(link).map_err(|error| {
             Fault::unavailable(format!("the program on {name} cannot be replaced by this version's: {}", chain(error)))
         })?;
-        self.macs.insert(name.to_owned(), mac);
-        Ok(Some(Attached { mac: Some(mac), ..attached }))
+        self.stations.insert(name.to_owned(), station);
+        Ok(Some(Attached { station: Some(station), ..attached }))
     }
 
     /// Takes the program off an interface.
     pub(super) fn detach(&mut self, name: &str) -> Result<(), Fault> {
-        self.macs.remove(name);
+        self.stations.remove(name);
         let path = self.links.join(file_name(name));
         match detach_now(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(pin_fault(&path, "detached", &error)),

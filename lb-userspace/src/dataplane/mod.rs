@@ -4,7 +4,7 @@
 //! without the agent and the next agent finds all as it was:
 //!
 //! ```text
-//! /sys/fs/bpf/drlb/v3/FORWARDING, SLOTS, …   the maps
+//! /sys/fs/bpf/drlb/v4/FORWARDING, SLOTS, …   the maps
 //!                     links/eth1             the link that keeps the program on eth1
 //!                     generic/eth2           marks that eth2 runs in generic mode
 //! ```
@@ -51,7 +51,7 @@ pub use probes::Probes;
 pub use table::MatchTable;
 
 use crate::model::Fault;
-use crate::reconcile::{Attached, Batch, Change, DataPlane, Held, LinkChange};
+use crate::reconcile::{Attached, Batch, Change, DataPlane, Held, LinkChange, Station};
 use fault::pin_fault;
 use links::Links;
 
@@ -151,8 +151,10 @@ impl DataPlane for Dataplane {
 
     fn link(&mut self, change: &LinkChange) -> Result<Option<Attached>, Fault> {
         match change {
-            LinkChange::Attach { name, ifindex, mac, mode } => self.links.attach(name, *ifindex, *mac, *mode).map(Some),
-            LinkChange::Renew { name, mac } => self.links.renew(name, *mac),
+            LinkChange::Attach { name, ifindex, station, mode } => {
+                self.links.attach(name, *ifindex, *station, *mode).map(Some)
+            }
+            LinkChange::Renew { name, station } => self.links.renew(name, *station),
             LinkChange::Detach { name } => self.links.detach(name).map(|()| None),
         }
     }
@@ -231,7 +233,7 @@ impl DataPlane for Dataplane {
 }
 
 /// An instance that is for no interface.
-const NOWHERE: Constants = Constants::new(0, MacAddr([0; 6]));
+const NOWHERE: Constants = Constants::new(0, Station { mac: MacAddr([0; 6]), home: None });
 
 /// An instance for the first of some interfaces that is there.
 fn first_of(interfaces: &[String]) -> Option<Constants> {
@@ -239,7 +241,9 @@ fn first_of(interfaces: &[String]) -> Option<Constants> {
     let addresses: Vec<_> = getifaddrs().ok()?.collect();
     let instance_for = |address: &InterfaceAddress| {
         let link = address.address.as_ref()?.as_link_addr()?;
-        Some(Constants::new(u32::try_from(link.ifindex()).ok()?, MacAddr(link.addr()?)))
+        // The first to be attached nearly always has the first segment.
+        let station = Station { mac: MacAddr(link.addr()?), home: Some(0) };
+        Some(Constants::new(u32::try_from(link.ifindex()).ok()?, station))
     };
     let first =
         |name: &String| addresses.iter().filter(|address| address.interface_name == *name).find_map(instance_for);

@@ -14,6 +14,7 @@ use super::maps::typed;
 use super::object::Object;
 use crate::health::ProbePlane;
 use crate::model::Fault;
+use crate::reconcile::Station;
 
 /// The maps and the program of probes. The program's link isn't pinned: it ends with this.
 pub struct Probes {
@@ -29,7 +30,7 @@ impl Probes {
     /// # Errors
     /// The kernel refused it.
     pub(super) fn open(folder: &Path) -> Result<Self, Fault> {
-        let mut object = Object::open(folder, Constants::new(0, PROBE_MAC))?;
+        let mut object = Object::open(folder, Constants::new(0, Station { mac: PROBE_MAC, home: None }))?;
         let mut opened = Self {
             probes: typed(&mut object.ebpf, PROBES)?,
             probing: typed(&mut object.ebpf, PROBING)?,

@@ -187,7 +187,7 @@ mod tests {
     fn each_difference_is_named() {
         let wanted = *SPECS.iter().find(|spec| spec.name == maps::SESSIONS).expect("a map");
         let found = Spec { value_size: 20, max_entries: 10, ..wanted };
-        let fault = compare(&wanted, &found, Path::new("/sys/fs/bpf/drlb/v3/SESSIONS")).expect_err("it differs");
+        let fault = compare(&wanted, &found, Path::new("/sys/fs/bpf/drlb/v4/SESSIONS")).expect_err("it differs");
         assert!(fault.message.contains("(value size 20 instead of 8, size 10 instead of 262144)"), "{}", fault.message);
     }
 }

@@ -32,7 +32,9 @@ mod tables;
 
 const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
 /// An instance whose packets come in by the loopback interface, as those of test runs do.
-const INSTANCE: Constants = Constants::new(1, MAC);
+/// What the programs here are told of their interfaces: the segment is not one that is set.
+const STATION: Station = Station { mac: MAC, home: Some(0) };
+const INSTANCE: Constants = Constants::new(1, STATION);
 
 /// Runs a test in namespaces of its own, with a BPF file system in an empty folder.
 fn isolated(test: impl FnOnce(&Path) + Send + 'static) {
@@ -419,7 +421,7 @@ fn a_pinned_map_of_another_shape_is_refused() {
 
 fn attach(plane: &mut Dataplane, name: &str, mode: AttachMode) -> Result<Option<Attached>, Fault> {
     let (name, ifindex) = (name.to_owned(), ifindex(name));
-    plane.link(&LinkChange::Attach { name, ifindex, mac: MAC, mode })
+    plane.link(&LinkChange::Attach { name, ifindex, station: STATION, mode })
 }
 
 #[test]
@@ -430,21 +432,21 @@ fn links_are_attached_found_again_renewed_and_detached() {
         for (name, mode) in [("eth1.7", XdpMode::Native), ("lo", XdpMode::Generic)] {
             let wanted = if mode == XdpMode::Native { AttachMode::Native } else { AttachMode::Generic };
             let attached = attach(&mut plane, name, wanted).expect("attached").expect("a link");
-            assert_eq!(attached, Attached { ifindex: ifindex(name), mac: Some(MAC), mode });
+            assert_eq!(attached, Attached { ifindex: ifindex(name), station: Some(STATION), mode });
         }
         drop(plane);
 
         let mut plane = Dataplane::open(pins, MAX_SLOTS, &[]).expect("the pinned data plane");
         let held = plane.read().expect("links");
         // The MAC of a program that another agent loaded is not known.
-        let found = |mode, name| Some(Attached { ifindex: ifindex(name), mac: None, mode });
+        let found = |mode, name| Some(Attached { ifindex: ifindex(name), station: None, mode });
         assert_eq!(held.attached.get("eth1.7").cloned(), found(XdpMode::Native, "eth1.7"));
         assert_eq!(held.attached.get("lo").cloned(), found(XdpMode::Generic, "lo"));
 
-        let renew = LinkChange::Renew { name: "eth1.7".to_owned(), mac: MAC };
+        let renew = LinkChange::Renew { name: "eth1.7".to_owned(), station: STATION };
         let renewed = plane.link(&renew).expect("renewed").expect("a link");
-        assert_eq!(renewed.mac, Some(MAC));
-        assert_eq!(plane.read().expect("links").attached["eth1.7"].mac, Some(MAC));
+        assert_eq!(renewed.station, Some(STATION));
+        assert_eq!(plane.read().expect("links").attached["eth1.7"].station, Some(STATION));
 
         for name in ["eth1.7", "lo"] {
             let detach = LinkChange::Detach { name: name.to_owned() };
@@ -470,7 +472,7 @@ fn the_program_that_is_loaded_first_is_the_one_of_the_first_interface_that_is_th
         let segment = Segment::new(ifindex("eth1"), MAC, 0);
         plane.change(&Change::SetSegment { index: 5, segment }).expect("a change");
         let kept = |plane: &Dataplane| plane.links.kept.as_ref().map(|(constants, _)| *constants);
-        let first = Some(Constants::new(ifindex("eth1"), MAC));
+        let first = Some(Constants::new(ifindex("eth1"), STATION));
         assert_eq!(kept(&plane), first);
         let (_, program) = plane.links.kept.as_mut().expect("one is kept");
         let (ours, mut others) = (packet(), packet());
@@ -478,19 +480,19 @@ fn the_program_that_is_loaded_first_is_the_one_of_the_first_interface_that_is_th
         assert_eq!(program.run(&ours).expect("a run").verdict, 3, "it is sent on");
         assert_eq!(program.run(&others).expect("a run").verdict, 2, "what is sent to another MAC is none of ours");
 
-        let other = MacAddr([2, 0, 0, 0, 0, 9]);
+        let station = Station { mac: MacAddr([2, 0, 0, 0, 0, 9]), ..STATION };
         let mode = AttachMode::Native;
-        let to_peer = LinkChange::Attach { name: "peer".to_owned(), ifindex: ifindex("peer"), mac: other, mode };
+        let to_peer = LinkChange::Attach { name: "peer".to_owned(), ifindex: ifindex("peer"), station, mode };
         plane.link(&to_peer).expect("attached");
         assert_eq!(kept(&plane), first, "another interface has another program");
         let attached = attach(&mut plane, "eth1", mode).expect("attached").expect("a link");
-        assert_eq!((attached.mac, kept(&plane)), (Some(MAC), None));
+        assert_eq!((attached.station, kept(&plane)), (Some(STATION), None));
         drop(plane);
 
         let mut plane = Dataplane::open(pins, MAX_SLOTS, &interfaces).expect("the pinned data plane");
-        let renew = LinkChange::Renew { name: "eth1".to_owned(), mac: MAC };
+        let renew = LinkChange::Renew { name: "eth1".to_owned(), station: STATION };
         let renewed = plane.link(&renew).expect("renewed").expect("a link");
-        assert_eq!((renewed.mac, kept(&plane)), (Some(MAC), None));
+        assert_eq!((renewed.station, kept(&plane)), (Some(STATION), None));
         let plane = Dataplane::open(&pins.join("other"), MAX_SLOTS, &["gone".to_owned()]).expect("a data plane");
         assert_eq!(kept(&plane), None, "it is for nobody");
     });
@@ -548,7 +550,11 @@ fn the_objects_functions_are_in_one_section() {
 fn a_folder_elsewhere_is_refused() {
     isolated(|_| {
         let Err(fault) = Dataplane::open(Path::new("/tmp/drlb"), MAX_SLOTS, &[]) else { panic!("it was opened") };
-        assert!(fault.message.contains("/tmp/drlb/v3 is not on a BPF file system"), "{}", fault.message);
+        assert!(
+            fault.message.contains(&format!("/tmp/drlb/{LAYOUT} is not on a BPF file system")),
+            "{}",
+            fault.message
+        );
         assert!(!Path::new("/tmp/drlb").exists());
     });
 }
@@ -560,7 +566,7 @@ fn the_bpf_file_system_is_mounted_where_it_is_missing() {
         // An empty /sys/fs/bpf, as on a host without one mounted.
         mount(Some("sysfs"), "/sys", Some("sysfs"), MsFlags::empty(), none).expect("another /sys");
         Dataplane::open(Path::new("/sys/fs/bpf/drlb"), MAX_SLOTS, &[]).expect("a data plane");
-        assert!(Path::new("/sys/fs/bpf/drlb/v3/FORWARDING").exists());
+        assert!(Path::new("/sys/fs/bpf/drlb").join(LAYOUT).join("FORWARDING").exists());
     });
 }
 

@@ -44,7 +44,7 @@ impl Core {
             let of_kind = self.held.vips.iter().filter(move |(_, vip)| vip.is_ours() == ours);
             of_kind.map(|(address, _)| IpAddr::from(*address)).collect()
         };
-        let port = |attached: &Attached| Some(Port { ifindex: attached.ifindex, mac: attached.mac? });
+        let port = |attached: &Attached| Some(Port { ifindex: attached.ifindex, mac: attached.station?.mac });
         let ports = self.held.attached.iter().filter_map(|(name, attached)| Some((name.clone(), port(attached)?)));
         let owned = Owned { vips: vips(true), others: vips(false), ports: ports.collect() };
         self.owned.send_if_modified(|known| {

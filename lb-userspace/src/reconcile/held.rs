@@ -44,13 +44,23 @@ impl Sizes {
 /// The highest number of a pool: 24 bits. 0 is no pool's.
 const POOL_NUMBERS: u32 = (1 << 24) - 1;
 
+/// What the program is told of the interface that it runs on, when it is loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Station {
+    /// Our MAC there.
+    pub mac: MacAddr,
+    /// The index that the interface's untagged segment has, or will have: what goes to a backend there need not look at it. `None` if
+    /// there is no index left.
+    pub home: Option<u16>,
+}
+
 /// An interface that the program is attached to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attached {
     /// The interface's index when it was attached.
     pub ifindex: u32,
-    /// The MAC that the program was loaded with; `None` for a program that an earlier agent loaded.
-    pub mac: Option<MacAddr>,
+    /// What the program was loaded for; `None` for a program that an earlier agent loaded.
+    pub station: Option<Station>,
     /// Where the program runs.
     pub mode: XdpMode,
 }

@@ -1,8 +1,7 @@
 //! Which interfaces the program must be attached to and which not.
 
-use lb_common::address::MacAddr;
-
-use super::held::Held;
+use super::held::{Held, Station};
+use super::segments::Indexes;
 use crate::model::{AttachMode, Desired};
 use crate::neighbour::NetworkView;
 
@@ -15,8 +14,8 @@ pub enum LinkChange {
         name: String,
         /// Its index.
         ifindex: u32,
-        /// Its MAC.
-        mac: MacAddr,
+        /// What the program is told of it.
+        station: Station,
         /// How to attach.
         mode: AttachMode,
     },
@@ -24,8 +23,8 @@ pub enum LinkChange {
     Renew {
         /// The interface's name.
         name: String,
-        /// Its MAC.
-        mac: MacAddr,
+        /// What the program is told of it.
+        station: Station,
     },
     /// Take the program off an interface.
     Detach {
@@ -53,12 +52,13 @@ pub struct LinkPlan {
     pub last: Vec<LinkChange>,
 }
 
-/// Plans the links: what is wanted and there is attached, with its own MAC; what is attached and not wanted, or whose
+/// Plans the links: what is wanted and there is attached, with its own MAC and segment; what is attached and not wanted, or whose
 /// interface is another one of the same name by now, is detached. An interface that is only missing in the picture of
 /// the network is left alone: forwarding ends when the kernel says so or the user.
 #[must_use]
 pub fn plan_links(desired: &Desired, view: &NetworkView, held: &Held) -> LinkPlan {
     let mut plan = LinkPlan::default();
+    let mut indexes = Indexes::of(held);
     for (name, interface) in &desired.interfaces {
         let link = view.links.get(name);
         let attached = held.attached.get(name);
@@ -68,15 +68,19 @@ pub fn plan_links(desired: &Desired, view: &NetworkView, held: &Held) -> LinkPla
             plan.first.push(LinkChange::Detach { name: name.clone() });
         }
         let Some(link) = link else { continue };
-        match attached.filter(|attached| attached.ifindex == link.ifindex) {
+        let attached = attached.filter(|attached| attached.ifindex == link.ifindex);
+        let loaded = attached.and_then(|attached| attached.station);
+        let home = indexes.home(link.ifindex, loaded.and_then(|station| station.home));
+        let station = Station { mac: link.mac, home };
+        match attached {
             None => plan.first.push(LinkChange::Attach {
                 name: name.clone(),
                 ifindex: link.ifindex,
-                mac: link.mac,
+                station,
                 mode: interface.mode,
             }),
-            Some(attached) if attached.mac != Some(link.mac) => {
-                plan.first.push(LinkChange::Renew { name: name.clone(), mac: link.mac });
+            Some(_) if loaded != Some(station) => {
+                plan.first.push(LinkChange::Renew { name: name.clone(), station });
             }
             Some(_) => {}
         }

@@ -190,6 +190,13 @@ impl Memory {
                 self.check_backend(listener, slot.current(), &format!("{key:?}, turn {turn}: {slot:?}"));
             }
         }
+        for (name, attached) in &self.held.attached {
+            // The program goes by this without a look.
+            let home = attached.station.and_then(|station| station.home);
+            if let Some((home, segment)) = home.and_then(|home| Some((home, self.held.segments.get(&home)?))) {
+                assert_eq!((segment.ifindex, segment.vlan), (attached.ifindex, 0), "{name} has its home at {home}");
+            }
+        }
         for pin in self.pins.iter().flatten() {
             let listener = self.held.listeners.values().find(|listener| listener.pool == pin.0.pool());
             if let Some(listener) = listener {
@@ -299,16 +306,16 @@ impl DataPlane for Memory {
     fn link(&mut self, change: &LinkChange) -> Result<Option<Attached>, Fault> {
         self.links.push(change.clone());
         match change {
-            LinkChange::Attach { name, ifindex, mac, mode } => {
+            LinkChange::Attach { name, ifindex, station, mode } => {
                 if self.refusing.contains(name) {
                     return Err(Fault::unavailable(format!("interface {name} has no XDP")));
                 }
                 let mode = if *mode == AttachMode::Generic { XdpMode::Generic } else { XdpMode::Native };
-                let attached = Attached { ifindex: *ifindex, mac: Some(*mac), mode };
+                let attached = Attached { ifindex: *ifindex, station: Some(*station), mode };
                 assert_eq!(self.held.attached.insert(name.clone(), attached), None, "{name} is attached twice");
             }
-            LinkChange::Renew { name, mac } => {
-                self.held.attached.get_mut(name).expect("it is attached").mac = Some(*mac);
+            LinkChange::Renew { name, station } => {
+                self.held.attached.get_mut(name).expect("it is attached").station = Some(*station);
             }
             LinkChange::Detach { name } => {
                 self.held.attached.remove(name);

@@ -35,7 +35,7 @@ mod transition;
 pub use allowed::AllowLists;
 pub use apply::{Batch, DataPlane, apply};
 pub use change::Change;
-pub use held::{Attached, Held, Sizes};
+pub use held::{Attached, Held, Sizes, Station};
 pub use links::{LinkChange, LinkPlan, plan_links};
 pub use listeners::Listeners;
 pub use plan::{Planned, Scope, plan, plan_what_fits};

@@ -26,7 +26,7 @@ pub(super) struct SegmentPlan {
 /// stands in. A VLAN that drlb is attached to itself is an interface like any other.
 pub(super) fn plan_segments(desired: &Desired, view: &NetworkView, held: &Held) -> Result<SegmentPlan, Fault> {
     let mut plan = SegmentPlan { by_interface: BTreeMap::new(), set: Vec::new(), clear: Vec::new() };
-    let mut taken: Vec<u16> = held.segments.keys().chain(held.egress.keys()).copied().collect();
+    let mut indexes = Indexes::of(held);
     for name in desired.interfaces.keys() {
         let Some(attached) = held.attached.get(name) else { continue };
         let mac = match view.links.get(name) {
@@ -39,7 +39,8 @@ pub(super) fn plan_segments(desired: &Desired, view: &NetworkView, held: &Held) 
             },
         };
         let segment = Segment::new(attached.ifindex, mac, 0);
-        plan.add(name, attached.ifindex, segment, held, &mut taken)?;
+        let index = indexes.home(attached.ifindex, attached.station.and_then(|station| station.home));
+        plan.add(name, attached.ifindex, segment, index, held)?;
     }
     let attached: BTreeSet<u32> = plan.by_interface.keys().copied().collect();
     for (name, link) in &view.links {
@@ -52,12 +53,11 @@ pub(super) fn plan_segments(desired: &Desired, view: &NetworkView, held: &Held) 
             held_segment(held, parent, id).is_some() || view.backends.values().any(|reach| reach.is_behind(link));
         if is_used {
             let segment = Segment::new(parent, link.mac, id);
-            plan.add(name, link.ifindex, segment, held, &mut taken)?;
+            plan.add(name, link.ifindex, segment, indexes.of_vlan(parent, id), held)?;
         }
     }
-    taken.sort_unstable();
-    taken.dedup();
-    let unused = taken.into_iter().filter(|index| !plan.by_interface.values().any(|used| used == index));
+    let there: BTreeSet<u16> = held.segments.keys().chain(held.egress.keys()).copied().collect();
+    let unused = there.into_iter().filter(|index| !plan.by_interface.values().any(|used| used == index));
     plan.clear = unused.map(|index| Change::ClearSegment { index }).collect();
     Ok(plan)
 }
@@ -69,22 +69,52 @@ impl SegmentPlan {
         name: &str,
         ifindex: u32,
         segment: Segment,
+        index: Option<u16>,
         held: &Held,
-        taken: &mut Vec<u16>,
     ) -> Result<(), Fault> {
-        let index = match held_segment(held, segment.ifindex, segment.vlan) {
-            Some((index, _)) => index,
-            None => (0..held.sizes.segments).find(|index| !taken.contains(index)).ok_or_else(|| {
-                Fault::unavailable(format!("there is no free segment for interface {name}; detach another interface"))
-            })?,
-        };
-        taken.push(index);
+        let index = index.ok_or_else(|| {
+            Fault::unavailable(format!("there is no free segment for interface {name}; detach another interface"))
+        })?;
         self.by_interface.insert(ifindex, index);
         // The kernel itself takes an interface that goes out of the egress map, so both are compared.
         if held.segments.get(&index) != Some(&segment) || held.egress.get(&index) != Some(&segment.ifindex) {
             self.set.push(Change::SetSegment { index, segment });
         }
         Ok(())
+    }
+}
+
+/// Gives segments their indexes: those that they have, and new ones to the others.
+pub(super) struct Indexes<'a> {
+    held: &'a Held,
+    taken: BTreeSet<u16>,
+}
+
+impl<'a> Indexes<'a> {
+    pub(super) fn of(held: &'a Held) -> Self {
+        // What a program goes by is nobody else's, even before there is such a segment.
+        let homes = held.attached.values().filter_map(|attached| attached.station?.home);
+        let taken = held.segments.keys().chain(held.egress.keys()).copied().chain(homes).collect();
+        Self { held, taken }
+    }
+
+    /// The index of an interface's untagged segment; the program that runs there may have been loaded for one. `None` if there is no
+    /// index left.
+    pub(super) fn home(&mut self, ifindex: u32, loaded: Option<u16>) -> Option<u16> {
+        let free = |index: &u16| !self.held.segments.contains_key(index) && !self.held.egress.contains_key(index);
+        let known = held_segment(self.held, ifindex, 0).map(|(index, _)| index).or(loaded.filter(free));
+        known.or_else(|| self.next())
+    }
+
+    /// The index of the segment of a VLAN.
+    fn of_vlan(&mut self, parent: u32, id: u16) -> Option<u16> {
+        held_segment(self.held, parent, id).map(|(index, _)| index).or_else(|| self.next())
+    }
+
+    fn next(&mut self) -> Option<u16> {
+        let index = (0..self.held.sizes.segments).find(|index| !self.taken.contains(index))?;
+        self.taken.insert(index);
+        Some(index)
     }
 }
 

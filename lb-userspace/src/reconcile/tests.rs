@@ -22,6 +22,7 @@ use crate::neighbour::{Link, NetworkView, Reach, Unresolved, Vlan};
 use crate::tracking::Tracker;
 
 mod directed;
+mod homes;
 mod packets;
 mod random;
 mod vlan;
@@ -147,6 +148,10 @@ impl World {
                 // An agent takes longer to start than a packet takes.
                 self.plane.left.clear();
                 self.held = self.plane.read().expect("memory");
+                // It does not know what the programs that run were loaded for, and renews them before anything else.
+                self.held.attached.values_mut().for_each(|attached| attached.station = None);
+                let renewed = plan_links(&self.desired, &self.view, &self.held).first;
+                renewed.iter().for_each(|change| self.link(change));
                 for (key, _) in self.plane.pins.iter().flatten() {
                     self.held.saw_pool(key.pool());
                 }

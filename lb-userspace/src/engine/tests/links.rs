@@ -1,7 +1,7 @@
 //! Interfaces that come, go and refuse.
 
 use super::*;
-use crate::reconcile::LinkChange;
+use crate::reconcile::{LinkChange, Station};
 
 #[test]
 fn an_interface_that_refuses_the_program_is_not_kept() {
@@ -78,7 +78,8 @@ fn a_new_mac_of_an_interface_renews_its_program() {
     host.link("eth1", 2, 9);
     host.look(&mut core);
     let mac = MacAddr([2, 0, 0, 0, 0, 9]);
-    assert_eq!(host.plane().links, [LinkChange::Renew { name: "eth1".to_owned(), mac }]);
+    let station = Station { mac, home: Some(0) };
+    assert_eq!(host.plane().links, [LinkChange::Renew { name: "eth1".to_owned(), station }]);
     assert_eq!(host.plane().held.segments.values().map(|segment| segment.mac).collect::<Vec<_>>(), [mac]);
 }
 
