@@ -37,13 +37,17 @@ const FLOWS: u32 = 1 << 14;
 /// Frames that the kernel sends at a time, fewer than a veth's ring takes.
 const BATCH: u32 = 64;
 
-/// How many times as many frames as packets are asked for, so that there are some laps.
-const FRAMES: u32 = 4;
+/// How many times as many rounds as are asked for: a program's turn is short, and comes often, so that each gets its share of the
+/// moments in which the machine does nothing else.
+const TURNS: usize = 4;
+/// The laps of a turn at least.
+const SHORTEST: u32 = 4;
 
-/// Measures so many rounds of [`FRAMES`] times so many frames, and prints the ratio of ours, and of other builds of it, to a swap.
+/// Measures [`TURNS`] times so many rounds of so many frames, and prints the ratio of ours, and of other builds of it, to a swap.
 /// A round is measured in laps of [`LAP`] frames: how the kernel begins and ends is no part of a frame's way.
 pub(crate) fn run(builds: &Builds, Rounds { rounds, packets }: Rounds) -> Result<()> {
-    let frames = packets.saturating_mul(FRAMES).clamp(2 * LAP as u32, (LAPS - 1) * LAP as u32);
+    let rounds = rounds.saturating_mul(TURNS);
+    let frames = packets.clamp(SHORTEST * LAP as u32, (LAPS - 1) * LAP as u32);
     let mut wire = Wire::new(builds)?;
     let programs = wire.ours.len() + 1;
     let mut laps = vec![Vec::new(); programs];
