@@ -21,19 +21,27 @@ use crate::{access, account, match_listener, parse, probe, rewrite, select, stea
 /// before have not changed, counted or remembered anything of it.
 #[inline(always)]
 pub fn run<T: Tables>(packet: &mut Packet<'_>, known: &mut Known, tables: &T) -> Verdict {
-    let verdict = steady::ipv4(packet, tables).or_else(|| steady::ipv6(packet, tables));
-    let verdict = verdict.or_else(|| plain(packet, tables)).or_else(|| tagged(packet, tables));
-    verdict.unwrap_or_else(|| any(packet, known, tables))
+    let verdict = steady::ipv4(packet, tables).or_else(|| ipv4(packet, tables));
+    let verdict = verdict.or_else(|| steady::ipv6(packet, tables)).or_else(|| ipv6(packet, tables));
+    verdict.or_else(|| tagged(packet, tables)).unwrap_or_else(|| any(packet, known, tables))
 }
 
-/// Takes a packet through the steps that is read in one go.
+/// Takes a packet of IPv4 through the steps that is read in one go.
 #[inline(always)]
-pub fn plain<T: Tables>(packet: &mut Packet<'_>, tables: &T) -> Option<Verdict> {
-    match plain::kind(packet, tables.own_mac())? {
-        plain::IPV4 => forward(packet, true, &plain::ipv4(packet, false)?, tables),
-        plain::IPV6 => forward(packet, true, &plain::ipv6(packet, false)?, tables),
-        _ => None,
+pub fn ipv4<T: Tables>(packet: &mut Packet<'_>, tables: &T) -> Option<Verdict> {
+    if plain::kind(packet, tables.own_mac())? != plain::IPV4 {
+        return None;
     }
+    forward(packet, true, &plain::ipv4(packet, false)?, tables)
+}
+
+/// The same for one of IPv6.
+#[inline(always)]
+pub fn ipv6<T: Tables>(packet: &mut Packet<'_>, tables: &T) -> Option<Verdict> {
+    if plain::kind(packet, tables.own_mac())? != plain::IPV6 {
+        return None;
+    }
+    forward(packet, true, &plain::ipv6(packet, false)?, tables)
 }
 
 /// The same for a packet that has a VLAN tag.
