@@ -41,8 +41,8 @@ pub const FREE: u64 = 0;
 pub const WITHDRAWN: u64 = 1 << 10;
 /// Says that an entry is published.
 const PUBLISHED: u64 = 1 << 9;
-/// Says that an entry is of a listener on every protocol. None of [`protocol::ANY`] is exact: a packet that claims to be of it finds
-/// this entry as all do that have no other, and not by its first look, where this bit is not sought.
+/// Says that an entry is of a listener on every protocol. A packet that claims to be of [`protocol::ANY`] finds it as all do that
+/// have no listener of their own, and not as the exact one, which is sought without this bit.
 const EVERY_PROTOCOL: u64 = 1 << 11;
 /// Says that the address of an entry is not all in its mark: IPv6.
 const LONG: u64 = 1 << 8;

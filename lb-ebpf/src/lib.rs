@@ -1,8 +1,8 @@
 //! drlb's data plane: what happens to one packet.
 //!
-//! [`pipeline`] shows a packet's whole way on one page, [`steady`] the short one of nearly all; each step is a file of its own and knows no other step. The steps
-//! are pure: they see a packet through [`packet`] and the maps through the [`tables::Tables`] trait, so that the same
-//! source is the XDP program (`main.rs`, with the BPF maps behind the trait) and, on the host, a library that the tests
+//! [`pipeline`] shows a packet's whole way on one page, [`steady`] the short one of nearly all; each step is a file of its own and
+//! knows no other step. The steps are pure: they see a packet through [`packet`] and the maps through the [`tables::Tables`] trait, so
+//! that the same source is the XDP program (`main.rs`, with the BPF maps behind the trait) and, on the host, a library that the tests
 //! run beside it.
 #![no_std]
 
