@@ -1,9 +1,9 @@
 //! The short way: of the packets that nearly all are, once nothing is changing.
 //!
-//! Such a packet is plain and has no tag, its listener stands at its home and asks nothing of it, a glance tells its slot's backend, and
-//! that stands on the segment that the packet came in from. For any other packet nothing is done here, and [`crate::pipeline`] takes it
-//! from the beginning: it goes the same steps, with all that may be between them. Whatever comes to an end here would come to the
-//! same end there; a test holds the one against the other.
+//! Such a packet is plain and has no tag, and above IP at least as much as a TCP header; its listener stands at its home and asks
+//! nothing of it; a glance tells its slot's backend, and that stands on the segment that the packet came in from. For any other packet
+//! nothing is done here, and [`crate::pipeline`] takes it from the beginning: it goes the same steps, with all that may be between
+//! them. Whatever comes to an end here would come to the same end there; a test holds the one against the other.
 //!
 //! It is a way of its own because of what is *not* on it: where the ways to the rarer ends branch off, what they need would have to be
 //! kept in a register, or be put aside, by each packet.

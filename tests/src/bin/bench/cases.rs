@@ -97,6 +97,11 @@ impl Case {
                     SIXTEEN_K,
                 )
             }),
+            ours(Self::new(
+                "first fragment, 16 k flows",
+                to().fragment(0, true).carry(udp(1_024, 53).payload([0; 16])),
+                SIXTEEN_K,
+            )),
             ours(Self { vips: 0, ..Self::new("ICMP error", to_error(sent()), ONE) }),
             Self {
                 setting: Setting { allowed: tables::allow_list(10_000, true), ..steady() },
